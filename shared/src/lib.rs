@@ -1,0 +1,22 @@
+//! What every part of Haraka agrees on: configuration, hooks, messages, spool, IPC, logging.
+//!
+//! Nothing here knows a socket, an event loop or a script engine. Read `docs/architecture.md` first.
+
+pub mod address;
+pub mod body;
+pub mod config;
+pub mod connection;
+pub mod date;
+pub mod header;
+pub mod hook;
+pub mod ipc;
+pub mod limits;
+pub mod log;
+pub mod net;
+pub mod notes;
+pub mod plugin;
+pub mod reply;
+pub mod results;
+pub mod services;
+pub mod spool;
+pub mod transaction;
