@@ -7,6 +7,7 @@ pub mod body;
 pub mod config;
 pub mod connection;
 pub mod date;
+pub mod flight;
 pub mod header;
 pub mod hook;
 pub mod ipc;
