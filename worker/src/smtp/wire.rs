@@ -91,7 +91,7 @@ impl Wire {
         &mut self,
         longest: usize,
         command_time: Duration,
-        line: &mut String,
+        line: &mut Vec<u8>,
     ) -> Result<(), Lost> {
         let command_end = rt::now() + command_time;
         loop {
@@ -99,7 +99,7 @@ impl Wire {
                 Split::Line { end, consumed } => {
                     line.clear();
                     let bytes = self.buffered().get(..end).unwrap_or_default();
-                    line.push_str(&String::from_utf8_lossy(bytes));
+                    line.extend_from_slice(bytes);
                     self.consume(consumed);
                     return Ok(());
                 }
@@ -167,9 +167,11 @@ impl Wire {
         self.ticket.busy(busy);
     }
 
-    /// Adds a reply to what is to be written.
-    pub(crate) fn say(&mut self, reply: &Reply, prefix: &str) {
-        reply.write_to(prefix, &mut self.output);
+    /// Adds a reply to what is to be written, with the tag of refusals; gives its bytes.
+    pub(crate) fn say(&mut self, reply: &Reply, tag: Option<&str>) -> &[u8] {
+        let before = self.output.len();
+        reply.write_tagged(tag, &mut self.output);
+        self.output.get(before..).unwrap_or_default()
     }
 
     /// Writes what was gathered.

@@ -11,12 +11,13 @@ use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
 use super::{message, queue};
+use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
 use crate::smtp::session::{Denied, Outcome, Session, spoken};
 
-pub(super) async fn data(s: &mut Session, args: &str) -> Outcome {
-    if !args.is_empty() {
+pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
+    if bare == Bare::No {
         s.conn.count_error();
-        return Outcome::Say(Reply::new(501, "Syntax error"));
+        return Outcome::Say(ARGUMENT_NOT_ALLOWED);
     }
     let Some(txn) = s.conn.transaction() else {
         s.conn.count_error();

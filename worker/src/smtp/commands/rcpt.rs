@@ -8,7 +8,7 @@ use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
 use super::mail::path;
-use crate::smtp::proto::params::PathVerb;
+use crate::smtp::proto::params::Path as Which;
 use crate::smtp::session::{Denied, Outcome, Session, reply, spoken};
 
 pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
@@ -16,7 +16,7 @@ pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
         s.conn.count_error();
         return Outcome::Say(Reply::new(503, "Use MAIL before RCPT"));
     };
-    let to = match path(s, PathVerb::Rcpt, args) {
+    let to = match path(s, Which::Rcpt, args) {
         Ok(path) => path,
         Err(refusal) => return refusal,
     };
