@@ -3,11 +3,14 @@
 //! Waits for readiness first and borrows a buffer second, so that a silent client owns none. Replies
 //! are gathered while more commands are buffered (RFC 2920 §3.2) and written when input runs dry.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use haraka_shared::reply::Reply;
 
-use crate::rt::{self, Deadline, PooledBuffer, Stream};
+use crate::rt::{self, Buffer, Deadline, Stream};
 use crate::smtp::proto::line::{self, LineError, Split};
 use crate::smtp::sessions::Ticket;
 
@@ -31,7 +34,7 @@ pub(crate) enum Lost {
 /// The stream with its buffers.
 pub(crate) struct Wire {
     stream: Stream,
-    input: Option<PooledBuffer>,
+    input: Option<Buffer>,
     /// Unconsumed bytes are `input[start..end]`.
     start: usize,
     end: usize,
@@ -72,7 +75,8 @@ impl Wire {
 
     /// Whether the client has sent something that nobody has looked at yet.
     pub(crate) fn has_input(&self) -> bool {
-        self.start < self.end || self.stream.readable_hint()
+        let mut cx = Context::from_waker(Waker::noop());
+        self.start < self.end || self.stream.poll_readable(&mut cx).is_ready()
     }
 
     /// Drops these many bytes from the front.
@@ -116,9 +120,9 @@ impl Wire {
         let until = limit.min(self.session_end);
         loop {
             let idle_end = rt::now() + self.idle;
-            self.deadline.set(idle_end.min(until));
+            self.deadline.reset_at(idle_end.min(until));
             self.readable(idle_end < until).await?;
-            let input = self.input.get_or_insert_with(rt::buffer);
+            let input = self.input.get_or_insert_with(Buffer::take);
             if self.start > 0 {
                 input.copy_within(self.start..self.end, 0);
                 self.end -= self.start;
@@ -146,14 +150,13 @@ impl Wire {
     /// Resolves when the client sent something, closed, or must not be waited for any longer.
     async fn readable(&mut self, idle_first: bool) -> Result<(), Lost> {
         std::future::poll_fn(|cx| {
-            use std::task::Poll;
             if self.ticket.told_to_leave(cx) {
                 return Poll::Ready(Err(Lost::Stopping));
             }
             if self.stream.poll_readable(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            if self.deadline.poll(cx).is_ready() {
+            if Pin::new(&mut self.deadline).poll(cx).is_ready() {
                 let why = if idle_first { Lost::Idle } else { Lost::TooSlow };
                 return Poll::Ready(Err(why));
             }
