@@ -19,4 +19,5 @@ pub mod reply;
 pub mod results;
 pub mod services;
 pub mod spool;
+pub mod stuffing;
 pub mod transaction;
