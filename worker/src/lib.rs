@@ -3,6 +3,7 @@
 //! The master forks it, gives it its listeners and one end of a channel, and drops its privileges
 //! before it reads the first byte from the network.
 
+mod channel;
 pub mod dns;
 pub mod hooks;
 mod life;
