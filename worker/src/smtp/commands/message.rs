@@ -46,7 +46,7 @@ pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Receiv
         file: config.spool_dir.join(format!("{}.eml", txn.uuid)),
     };
     let mut disk_trouble = None;
-    let end = rt::now() + s.data_time();
+    let end = s.data_time().map(|time| rt::now() + time);
     loop {
         if s.wire.buffered().is_empty() {
             s.wire.fill(end).await?;
@@ -113,7 +113,7 @@ struct Incoming {
     body: BodyWriter,
     header_too_large: bool,
     bytes: u64,
-    most: u64,
+    most: Option<u64>,
 }
 
 enum Reading {
@@ -122,7 +122,7 @@ enum Reading {
 }
 
 impl Incoming {
-    fn new(most: u64, lines: usize) -> Incoming {
+    fn new(most: Option<u64>, lines: usize) -> Incoming {
         let limits = HeaderLimits {
             max_lines: lines,
             ..HeaderLimits::default()
@@ -137,7 +137,7 @@ impl Incoming {
     }
 
     fn too_big(&self) -> bool {
-        self.most != 0 && self.bytes > self.most
+        self.most.is_some_and(|most| self.bytes > most)
     }
 
     fn push(&mut self, piece: &[u8]) {
