@@ -21,4 +21,5 @@ pub mod results;
 pub mod route;
 pub mod services;
 pub mod spool;
+pub mod stuffing;
 pub mod transaction;
