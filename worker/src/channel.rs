@@ -21,9 +21,6 @@ pub enum ChannelError {
     /// A frame makes no sense.
     #[error(transparent)]
     Frame(#[from] IpcError),
-    /// The master is of another build.
-    #[error("the master speaks protocol {0}, this worker {protocol}", protocol = ipc::PROTOCOL)]
-    Protocol(u32),
 }
 
 /// What the master sent.
@@ -48,7 +45,7 @@ impl Channel {
         socket.set_nonblocking(true)?;
         Ok(Channel {
             socket: Rc::new(Watched::new(socket)?),
-            decoder: Decoder::default(),
+            decoder: Decoder::new(),
             descriptor: None,
         })
     }
@@ -78,10 +75,10 @@ impl Channel {
     pub(crate) async fn receive(&mut self) -> Result<Received, ChannelError> {
         loop {
             match self.decoder.next()? {
-                Some(ToWorker::Hello { protocol, .. }) if protocol != ipc::PROTOCOL => {
-                    return Err(ChannelError::Protocol(protocol));
+                Some(ToWorker::Hello { protocol, build }) => {
+                    ipc::check_version(protocol, &build)?;
+                    continue;
                 }
-                Some(ToWorker::Hello { .. }) => continue,
                 Some(ToWorker::ReopenLog) => {
                     if let Some(fd) = self.descriptor.take() {
                         return Ok(Received::NewLog(fd));

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use haraka_shared::config::{Config, ConfigDir, ConfigError, ListenAddr};
@@ -37,7 +38,7 @@ pub struct WorkerSetup {
     /// Six characters that name this process in its queue files.
     pub incarnation: String,
     /// Where the worker notes which queue file it is reading.
-    pub flight: FlightPage,
+    pub flight: Arc<FlightPage>,
 }
 
 /// Why a worker cannot start or go on.
@@ -83,9 +84,11 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 pub fn run(setup: WorkerSetup) -> Result<(), WorkerError> {
     let runtime = Runtime::new().map_err(system("event loop"))?;
     runtime.block_on(async move {
-        let mut channel = Channel::new(setup.channel.try_clone().map_err(system("channel"))?)?;
+        let socket = setup.channel.try_clone().map_err(system("channel"))?;
+        let mut channel = Channel::new(socket).map_err(system("channel"))?;
+        channel.send(&ToMaster::hello()).await?;
         let (tell, told) = rt::sync::mpsc::unbounded();
-        let writer = rt::spawn(channel.writer(told)?);
+        let writer = rt::spawn(channel.writer(told));
         let worker = match prepare(&setup, tell).await {
             Ok(worker) => worker,
             Err(e) => {

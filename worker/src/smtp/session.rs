@@ -143,7 +143,7 @@ impl Session {
 
     /// Commands, one at a time and in order.
     async fn serve(&mut self) {
-        let longest = self.worker.config.connection.line_length;
+        let longest = self.worker.config.connection.max_line_length;
         let command_time = self.worker.config.connection.command_time;
         let mut line = Vec::new();
         loop {
@@ -193,7 +193,7 @@ impl Session {
 
     fn too_many_errors(&self) -> bool {
         let most = self.worker.config.connection.max_errors;
-        most != 0 && self.conn.errors.get() >= most
+        most.is_some_and(|most| self.conn.errors.get() >= most)
     }
 
     /// Carries out what a command wants; false ends the session.
@@ -360,7 +360,7 @@ impl Session {
     }
 
     /// Time for one whole message.
-    pub(crate) fn data_time(&self) -> Duration {
+    pub(crate) fn data_time(&self) -> Option<Duration> {
         self.worker.config.connection.data_time
     }
 }

@@ -44,12 +44,12 @@ pub(crate) struct Wire {
     deadline: Deadline,
     idle: Duration,
     /// Nothing goes on after this, whatever the client sends.
-    session_end: Instant,
+    session_end: Option<Instant>,
     ticket: Ticket,
 }
 
 impl Wire {
-    pub(crate) fn new(stream: Stream, idle: Duration, session: Duration, ticket: Ticket) -> Wire {
+    pub(crate) fn new(stream: Stream, idle: Duration, session: Option<Duration>, ticket: Ticket) -> Wire {
         let now = rt::now();
         Wire {
             stream,
@@ -60,7 +60,7 @@ impl Wire {
             output: Vec::new(),
             deadline: Deadline::at(now + idle),
             idle,
-            session_end: now + session,
+            session_end: session.map(|time| now + time),
             ticket,
         }
     }
@@ -94,10 +94,10 @@ impl Wire {
     pub(crate) async fn next_line(
         &mut self,
         longest: usize,
-        command_time: Duration,
+        command_time: Option<Duration>,
         line: &mut Vec<u8>,
     ) -> Result<(), Lost> {
-        let command_end = rt::now() + command_time;
+        let command_end = command_time.map(|time| rt::now() + time);
         loop {
             match line::split(self.buffered(), self.scanned, longest) {
                 Split::Line { end, consumed } => {
@@ -115,13 +115,13 @@ impl Wire {
     }
 
     /// Reads more bytes behind the buffered ones.
-    pub(crate) async fn fill(&mut self, limit: Instant) -> Result<(), Lost> {
+    pub(crate) async fn fill(&mut self, limit: Option<Instant>) -> Result<(), Lost> {
         self.flush().await?;
-        let until = limit.min(self.session_end);
+        let until = [limit, self.session_end].into_iter().flatten().min();
         loop {
             let idle_end = rt::now() + self.idle;
-            self.deadline.reset_at(idle_end.min(until));
-            self.readable(idle_end < until).await?;
+            self.deadline.reset_at(until.map_or(idle_end, |until| idle_end.min(until)));
+            self.readable(until.is_none_or(|until| idle_end < until)).await?;
             let input = self.input.get_or_insert_with(Buffer::take);
             if self.start > 0 {
                 input.copy_within(self.start..self.end, 0);

@@ -91,7 +91,8 @@ fn log_message(
     if !haraka_shared::log::enabled(Level::Notice) {
         return;
     }
-    let mid = txn.header.borrow().get("message-id").unwrap_or_default();
+    let header = txn.header.borrow();
+    let mid = String::from_utf8_lossy(header.get("message-id").unwrap_or_default());
     log_conn!(
         Level::Notice,
         s.conn,
@@ -109,7 +110,7 @@ fn log_message(
 
 /// The message was read to its end, so that its rest is never taken for commands (PA-20).
 async fn too_big(s: &mut Session) -> Outcome {
-    let most = s.worker.config.connection.max_bytes;
+    let most = s.worker.config.connection.max_bytes.unwrap_or(0);
     log_conn!(Level::Notice, s.conn, [], "Incoming message exceeded max size of {most}");
     let verdict = s.hook(Call::MaxDataExceeded(())).await;
     let code = if verdict.code == Code::DenySoft { 450 } else { 550 };

@@ -35,7 +35,7 @@ pub(super) async fn ehlo(s: &mut Session, host: Result<&str, HelloError>) -> Out
     if config.smtputf8 {
         lines.push("SMTPUTF8".to_owned());
     }
-    lines.push(format!("SIZE {}", config.max_bytes));
+    lines.push(format!("SIZE {}", config.max_bytes.unwrap_or(0)));
     if s.worker.hooks.wants(HookName::Capabilities) {
         *s.conn.capabilities.borrow_mut() = lines;
         s.hook(Call::Capabilities(())).await;

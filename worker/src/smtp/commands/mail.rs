@@ -26,7 +26,7 @@ pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
     let most = s.worker.config.connection.max_bytes;
     let size = from.params.iter().find(|(k, _)| k == "SIZE");
     if let Some((_, Some(size))) = size
-        && most > 0
+        && let Some(most) = most
         // Not a number is no size, as in Haraka; beyond 64 bits it is still too big.
         && size.bytes().all(|b| b.is_ascii_digit())
         && size.parse::<u64>().unwrap_or(u64::MAX) > most
