@@ -98,7 +98,9 @@ fn patterns(lines: &[(u32, String)]) -> Result<Option<Regex>, ConfigError> {
         return Ok(None);
     };
     all.push_str(")$");
-    compile(&all).map(Some).map_err(|e| invalid(*last, text, &e))
+    compile(&all)
+        .map(Some)
+        .map_err(|e| invalid(*last, text, &e))
 }
 
 fn compile(pattern: &str) -> Result<Regex, regex::Error> {
@@ -143,7 +145,8 @@ mod tests {
     use super::*;
 
     fn list(hosts: &[&str], regexes: &[&str]) -> HostList {
-        let lines: Vec<(u32, String)> = (1..).zip(regexes.iter().map(|r| (*r).to_owned())).collect();
+        let lines: Vec<(u32, String)> =
+            (1..).zip(regexes.iter().map(|r| (*r).to_owned())).collect();
         HostList {
             hosts: hosts.iter().map(|h| Box::from(*h)).collect(),
             patterns: patterns(&lines).unwrap(),
@@ -158,7 +161,13 @@ mod tests {
         for local in ["plain.example", "x.example.com", "a", "b"] {
             assert!(hosts.contains(local), "{local}");
         }
-        for other in ["sub.plain.example", "x.example.com.evil", "example.com", "ab", ""] {
+        for other in [
+            "sub.plain.example",
+            "x.example.com.evil",
+            "example.com",
+            "ab",
+            "",
+        ] {
             assert!(!hosts.contains(other), "{other}");
         }
     }
@@ -187,7 +196,13 @@ mod tests {
 
     #[test]
     fn words_for_no_do_not_switch_anti_spoof_on() {
-        for (text, on) in [("true", true), ("1", true), ("0", false), ("False", false), ("off", false)] {
+        for (text, on) in [
+            ("true", true),
+            ("1", true),
+            ("0", false),
+            ("False", false),
+            ("off", false),
+        ] {
             assert_eq!(says_yes(text), on, "{text}");
         }
     }

@@ -38,7 +38,12 @@ impl Hooks for InHostList {
             results.add(&cx.plugin, "fail", "rcpt!domain");
             return Verdict::CONT;
         }
-        log_plugin!(Level::Debug, cx, "Checking if {} host is in host_list", to.address);
+        log_plugin!(
+            Level::Debug,
+            cx,
+            "Checking if {} host is in host_list",
+            to.address
+        );
         if self.hosts.contains(domain) {
             results.add(&cx.plugin, "pass", "rcpt_to");
             return Verdict::OK;

@@ -92,7 +92,11 @@ impl Hooks for Relay {
             connection.results.add(&cx.plugin, "skip", "acl(unlisted)");
             return Verdict::CONT;
         }
-        log_plugin!(Level::Debug, cx, "checking if {ip} is in relay_acl_allow: yes");
+        log_plugin!(
+            Level::Debug,
+            cx,
+            "checking if {ip} is in relay_acl_allow: yes"
+        );
         connection.results.add(&cx.plugin, "pass", "acl");
         connection.set_relaying(true);
         Verdict::OK
@@ -130,7 +134,13 @@ impl Hooks for Relay {
         let domain = &*item.domain;
         match self.destinations.as_ref().and_then(|d| d.next_hop(domain)) {
             Some(route) => {
-                log_plugin!(Level::Debug, cx, "using {}:{} for: {domain}", route.host, route.port());
+                log_plugin!(
+                    Level::Debug,
+                    cx,
+                    "using {}:{} for: {domain}",
+                    route.host,
+                    route.port()
+                );
                 Verdict::routes(vec![route.clone()])
             }
             None => {

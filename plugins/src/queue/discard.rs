@@ -41,15 +41,43 @@ impl Discard {
         let (Some(connection), Some(transaction)) = (&cx.connection, cx.transaction()) else {
             return Verdict::CONT;
         };
-        let asked = match wanted(&transaction).as_deref() {
-            Some("discard") => true,
-            Some(_) => return Verdict::CONT,
-            None => connection.notes.truthy("discard") || transaction.notes.truthy("discard"),
-        };
-        if !asked && !self.everything {
+        let noted = connection.notes.truthy("discard") || transaction.notes.truthy("discard");
+        if !drops(wanted(&transaction).as_deref(), noted, self.everything) {
             return Verdict::CONT;
         }
         log_conn!(Level::Info, connection, [], "discarding message");
         Verdict::OK
+    }
+}
+
+/// Whether to drop a message: chosen for it by name, or nothing else was chosen and somebody noted
+/// it or everything goes.
+fn drops(wanted: Option<&str>, noted: bool, everything: bool) -> bool {
+    match wanted {
+        Some(queue) => queue == "discard",
+        None => noted || everything,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers PI2-14
+    #[test]
+    fn another_queues_message_is_never_dropped() {
+        for (wanted, noted, everything, dropped) in [
+            (None, false, false, false),
+            (None, true, false, true),
+            (None, false, true, true),
+            (Some("discard"), false, false, true),
+            (Some("smtp_forward"), true, true, false),
+        ] {
+            assert_eq!(
+                drops(wanted, noted, everything),
+                dropped,
+                "{wanted:?} {noted} {everything}"
+            );
+        }
     }
 }

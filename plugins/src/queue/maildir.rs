@@ -67,7 +67,11 @@ impl Hooks for Maildir {
         let boxes = match self.mailboxes(&transaction.recipients()) {
             Ok(boxes) => boxes,
             Err(address) => {
-                log_plugin!(Level::Error, cx, "{address} is too long for a directory name");
+                log_plugin!(
+                    Level::Error,
+                    cx,
+                    "{address} is too long for a directory name"
+                );
                 return Verdict::deny("Recipient address is too long for a mailbox here");
             }
         };
@@ -90,7 +94,9 @@ impl Hooks for Maildir {
             Some(Err(e)) => e,
             None => StoreError::NotRun,
         };
-        transaction.results.add(&cx.plugin, "err", error.to_string());
+        transaction
+            .results
+            .add(&cx.plugin, "err", error.to_string());
         log_plugin!(Level::Error, cx, "delivery failed: {error}");
         Verdict::deny_soft("Message could not be stored, try again later")
     }

@@ -10,5 +10,8 @@ use haraka_shared::transaction::Transaction;
 /// The queue plugin that others chose for this message in the note `queue.wants`; empty counts as
 /// none.
 fn wanted(transaction: &Transaction) -> Option<String> {
-    transaction.notes.text("queue.wants").filter(|w| !w.is_empty())
+    transaction
+        .notes
+        .text("queue.wants")
+        .filter(|w| !w.is_empty())
 }

@@ -19,7 +19,7 @@ use haraka_shared::transaction::Transaction;
 use haraka_shared::{log_at, log_plugin};
 
 use super::wanted;
-use settings::{Selector, Settings, Target};
+use settings::{Selector, Settings};
 
 const FORWARD: &str = "smtp_forward";
 const OUTBOUND: &str = "outbound";
@@ -88,7 +88,9 @@ impl SmtpForward {
             return Verdict::CONT;
         };
         if from.address.is_null() {
-            transaction.results.add(&cx.plugin, "skip", "mail_from.null");
+            transaction
+                .results
+                .add(&cx.plugin, "skip", "mail_from.null");
             log_plugin!(Level::Info, cx, "skip:mail_from.null");
             return Verdict::CONT;
         }
@@ -97,7 +99,9 @@ impl SmtpForward {
         }
         transaction.notes.set("local_sender", true);
         if !connection.relaying() {
-            transaction.results.add(&cx.plugin, "fail", "mail_from!spoof");
+            transaction
+                .results
+                .add(&cx.plugin, "fail", "mail_from!spoof");
             return Verdict::deny("Spoofed MAIL FROM");
         }
         transaction.results.add(&cx.plugin, "pass", "mail_from");
@@ -150,7 +154,13 @@ impl SmtpForward {
             return Verdict::CONT;
         }
         let (at, route) = target.hosts.next(Instant::now());
-        log_plugin!(Level::Info, cx, "forwarding to {}:{}", route.host, route.port());
+        log_plugin!(
+            Level::Info,
+            cx,
+            "forwarding to {}:{}",
+            route.host,
+            route.port()
+        );
         let forwarding =
             cx.services
                 .forward(route.clone(), &transaction, target.one_message_per_rcpt);

@@ -42,7 +42,12 @@ impl Hooks for Test {
             Some(Err(e)) => e.to_string(),
             None => "no thread to write it".to_owned(),
         };
-        log_plugin!(Level::Error, cx, "saving to {} failed: {error}", path.display());
+        log_plugin!(
+            Level::Error,
+            cx,
+            "saving to {} failed: {error}",
+            path.display()
+        );
         Verdict::deny_soft("Message could not be stored")
     }
 }

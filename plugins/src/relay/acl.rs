@@ -28,7 +28,9 @@ impl Acl {
             }
             match entry.split_once('/') {
                 None => {
-                    complaints.push(format!("appending missing CIDR suffix in: {FILE} (line {line})"));
+                    complaints.push(format!(
+                        "appending missing CIDR suffix in: {FILE} (line {line})"
+                    ));
                 }
                 // Haraka reads a suffix of 0 as a single address. Taking it for all addresses now
                 // would make an open relay of an installation that is none.

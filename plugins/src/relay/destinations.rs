@@ -62,11 +62,12 @@ impl Destinations {
             if value.text.is_empty() {
                 continue;
             }
-            let destination = Destination::parse(&value.text).map_err(|why| ConfigError::Value {
-                at: At::line(ini.file(), value.line),
-                key: format!("[{SECTION}] {}", entry.key),
-                why,
-            })?;
+            let destination =
+                Destination::parse(&value.text).map_err(|why| ConfigError::Value {
+                    at: At::line(ini.file(), value.line),
+                    key: format!("[{SECTION}] {}", entry.key),
+                    why,
+                })?;
             domains.insert(entry.key.to_ascii_lowercase().into(), destination);
         }
         Ok(Destinations {
@@ -150,7 +151,11 @@ mod tests {
             "any = {\"nexthop\":\"lmtp://any.example\"}\n",
         ))
         .unwrap();
-        assert_eq!(d.next_hop("a.example"), None, "an entry without next hop means the MX");
+        assert_eq!(
+            d.next_hop("a.example"),
+            None,
+            "an entry without next hop means the MX"
+        );
         assert_eq!(d.next_hop("B.example").unwrap().port(), 2525);
         let any = d.next_hop("c.example").unwrap();
         assert!(any.lmtp && any.host.to_string() == "any.example");
@@ -159,11 +164,20 @@ mod tests {
 
     #[test]
     fn nonsense_names_file_line_and_domain() {
-        let error = |line: &str| parse(&format!("[domains]\n{line}")).unwrap_err().to_string();
-        assert!(error("a.example = accept").starts_with(
-            "relay_dest_domains.ini:2: [domains] a.example: \"accept\" is not JSON"
-        ));
+        let error = |line: &str| {
+            parse(&format!("[domains]\n{line}"))
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(
+            error("a.example = accept").starts_with(
+                "relay_dest_domains.ini:2: [domains] a.example: \"accept\" is not JSON"
+            )
+        );
         assert!(error("a.example = 5").ends_with("\"5\" is not a JSON object"));
-        assert!(error("a.example = {\"nexthop\":\"mx:smtp\"}").ends_with("nexthop: \"smtp\" is not a port"));
+        assert!(
+            error("a.example = {\"nexthop\":\"mx:smtp\"}")
+                .ends_with("nexthop: \"smtp\" is not a port")
+        );
     }
 }

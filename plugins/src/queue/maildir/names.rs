@@ -3,7 +3,6 @@
 //! Addresses come from strangers: no name made here holds a slash, is `.` or `..`, or starts with a
 //! dot, and two different mailboxes never share a name.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Longest name that every file system takes.
@@ -31,7 +30,12 @@ impl Layout {
 /// The directories from the root to the mailbox. Local parts are taken without quotes and in lower
 /// case; a recipient without domain (`postmaster`) belongs to `own_host`. `None` if a name would be
 /// too long.
-pub(super) fn mailbox(layout: Layout, user: &str, host: &str, own_host: &str) -> Option<Vec<String>> {
+pub(super) fn mailbox(
+    layout: Layout,
+    user: &str,
+    host: &str,
+    own_host: &str,
+) -> Option<Vec<String>> {
     let host = if host.is_empty() { own_host } else { host };
     let user = encoded(&unquoted(user).to_lowercase());
     let host = encoded(&host.to_lowercase());
@@ -92,8 +96,10 @@ fn encoded(text: &str) -> String {
         if harmful {
             let mut utf8 = [0; 4];
             for byte in c.encode_utf8(&mut utf8).bytes() {
-                // Writing to a String cannot fail.
-                drop(write!(out, "%{byte:02X}"));
+                out.push('%');
+                out.extend([byte >> 4, byte & 15].map(|d| {
+                    char::from_digit(u32::from(d), 16).map_or('0', |c| c.to_ascii_uppercase())
+                }));
             }
         } else {
             out.push(c);
@@ -107,12 +113,17 @@ mod tests {
     use super::*;
 
     fn domain(user: &str, host: &str) -> String {
-        mailbox(Layout::Domain, user, host, "me.example").unwrap().join("/")
+        mailbox(Layout::Domain, user, host, "me.example")
+            .unwrap()
+            .join("/")
     }
 
     #[test]
     fn ordinary_addresses_keep_their_names_in_lower_case() {
-        assert_eq!(domain("Bob.Smith+x", "example.com"), "example.com/bob.smith+x");
+        assert_eq!(
+            domain("Bob.Smith+x", "example.com"),
+            "example.com/bob.smith+x"
+        );
         assert_eq!(domain("\"bob\"", "example.com"), "example.com/bob");
         assert_eq!(domain("postmaster", ""), "me.example/postmaster");
         let flat = mailbox(Layout::Flat, "bob", "example.com", "me").unwrap();
@@ -124,7 +135,11 @@ mod tests {
         for (user, host, name) in [
             ("..", "..", "%2E./%2E."),
             (".", ".x", "%2Ex/%2E"),
-            ("../../etc/passwd", "a/../b", "a%2F..%2Fb/%2E.%2F..%2Fetc%2Fpasswd"),
+            (
+                "../../etc/passwd",
+                "a/../b",
+                "a%2F..%2Fb/%2E.%2F..%2Fetc%2Fpasswd",
+            ),
             ("a\0b", "x", "x/a%00b"),
             ("\"a/b\\\" c\"", "x", "x/a%2Fb\"%20c"),
             ("\"\"", "x", "x/%"),
@@ -151,6 +166,9 @@ mod tests {
     #[test]
     fn file_names_follow_the_maildir_rule() {
         let time = Duration::from_micros(1_700_000_000_000_042);
-        assert_eq!(file(time, 7, 3, "mx/a:b"), "1700000000.M42P7Q3.mx\\057a\\072b");
+        assert_eq!(
+            file(time, 7, 3, "mx/a:b"),
+            "1700000000.M42P7Q3.mx\\057a\\072b"
+        );
     }
 }

@@ -126,7 +126,11 @@ mod tests {
         let pool = pool(&["a", "b", "c"]);
         let now = Instant::now();
         pool.failed(0, now);
-        let order: Vec<_> = pool.in_order(now).iter().map(|r| r.host.to_string()).collect();
+        let order: Vec<_> = pool
+            .in_order(now)
+            .iter()
+            .map(|r| r.host.to_string())
+            .collect();
         assert_eq!(order, ["b", "c", "a"]);
     }
 }

@@ -134,7 +134,8 @@ impl Settings {
             Selector::MailFrom => {
                 let sender = transaction.sender();
                 let address = sender.address().to_lowercase();
-                self.section(&address).or_else(|| self.section(sender.host()))
+                self.section(&address)
+                    .or_else(|| self.section(sender.host()))
             }
             Selector::RcptTo => transaction
                 .rcpt_to
@@ -151,7 +152,12 @@ impl Target {
         let text = |key| ini.text(section, key).map(str::to_owned);
         let retry = match ini.get(section, "dead_forwarding_host_retry_secs") {
             Some(value) => value.text.parse().map(Duration::from_secs).map_err(|_| {
-                invalid(ini, section, "dead_forwarding_host_retry_secs", "is no number of seconds")
+                invalid(
+                    ini,
+                    section,
+                    "dead_forwarding_host_retry_secs",
+                    "is no number of seconds",
+                )
             })?,
             None => DEAD_HOST_RETRY,
         };
@@ -164,7 +170,11 @@ impl Target {
                 "enable_outbound",
                 ini.bool("main", "enable_outbound", false),
             ),
-            one_message_per_rcpt: ini.bool(section, "one_message_per_rcpt", false),
+            one_message_per_rcpt: ini.bool(
+                section,
+                "one_message_per_rcpt",
+                ini.bool(place(ini, section), "one_message_per_rcpt", false),
+            ),
             queue: text("queue").or_else(|| ini.text("main", "queue").map(str::to_owned)),
         })
     }
@@ -182,23 +192,32 @@ impl Target {
     }
 }
 
-/// At least one. A section without a server of its own goes where `[main]` goes, and does so with
-/// `[main]`'s credentials (PB-36); one with its own never gets them.
-fn hosts(ini: &Ini, section: &str) -> Result<Vec<Route>, ConfigError> {
+/// The section that names the server: a section without one of its own goes where `[main]` goes, in
+/// the way and with the credentials of `[main]` (PB-36); one with its own never gets them.
+fn place<'a>(ini: &Ini, section: &'a str) -> &'a str {
     let own = |key| ini.text(section, key).is_some();
-    let place = if own("host") || own("forwarding_host_pool") {
+    if own("host") || own("forwarding_host_pool") {
         section
     } else {
         "main"
-    };
+    }
+}
+
+/// At least one.
+fn hosts(ini: &Ini, section: &str) -> Result<Vec<Route>, ConfigError> {
+    let place = place(ini, section);
     let mut routes = match ini.text(place, "forwarding_host_pool") {
         Some(list) => pool(ini, place, list)?,
         None => {
             let host = ini.text(place, "host");
             let text = host.unwrap_or(DEFAULT_HOST);
-            let mut route = Route::parse(text)
-                .map_err(|e| invalid(ini, place, "host", &e.to_string()))?;
-            let fallback = if host.is_some() { SMTP_PORT } else { DEFAULT_PORT };
+            let mut route =
+                Route::parse(text).map_err(|e| invalid(ini, place, "host", &e.to_string()))?;
+            let fallback = if host.is_some() {
+                SMTP_PORT
+            } else {
+                DEFAULT_PORT
+            };
             route.port = match port(ini, section)? {
                 Some(port) => Some(port),
                 None => port(ini, "main")?.or(route.port).or(Some(fallback)),
@@ -222,7 +241,8 @@ fn pool(ini: &Ini, section: &str, list: &str) -> Result<Vec<Route>, ConfigError>
         .split(|c: char| c == ',' || c.is_whitespace())
         .filter(|text| !text.is_empty())
         .map(|text| {
-            let mut route = Route::parse(text).map_err(|e| invalid(ini, section, KEY, &e.to_string()))?;
+            let mut route =
+                Route::parse(text).map_err(|e| invalid(ini, section, KEY, &e.to_string()))?;
             route.port.get_or_insert(SMTP_PORT);
             Ok(route)
         })
@@ -245,7 +265,9 @@ fn options(ini: &Ini, section: &str, route: &mut Route) -> Result<(), ConfigErro
     set("auth_pass", &mut route.auth_pass);
     set("bind_helo", &mut route.bind_helo);
     if let Some(text) = ini.text(section, "bind") {
-        let ip = text.parse().map_err(|_| invalid(ini, section, "bind", "is no IP address"))?;
+        let ip = text
+            .parse()
+            .map_err(|_| invalid(ini, section, "bind", "is no IP address"))?;
         route.bind = Some(ip);
     }
     route.lmtp = ini.bool(section, "using_lmtp", route.lmtp);
@@ -290,7 +312,9 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Settings {
-        Settings::parse(&Ini::parse("smtp_forward.ini", text.as_bytes())).unwrap().0
+        Settings::parse(&Ini::parse("smtp_forward.ini", text.as_bytes()))
+            .unwrap()
+            .0
     }
 
     fn error(text: &str) -> String {
@@ -326,8 +350,16 @@ mod tests {
         assert_eq!(bare.hosts.first().auth_user.as_deref(), Some("u"));
         assert!(bare.enable_outbound);
         let own = s.section("own.example").unwrap();
-        assert_eq!(place(own), "smtp://mx.own:2525", "the port is main's, as Haraka's get_mx");
-        assert_eq!(own.hosts.first().auth_user, None, "credentials stay with their host");
+        assert_eq!(
+            place(own),
+            "smtp://mx.own:2525",
+            "the port is main's, as Haraka's get_mx"
+        );
+        assert_eq!(
+            own.hosts.first().auth_user,
+            None,
+            "credentials stay with their host"
+        );
         assert!(!own.enable_outbound);
         let port = s.section("port.example").unwrap();
         assert_eq!(place(port), "smtp://mx.main:26");
@@ -346,7 +378,11 @@ mod tests {
         let r = target.hosts.first();
         assert_eq!(place(target), "lmtp://[::1]:25");
         assert_eq!(
-            (r.auth_type.as_deref(), r.auth_user.as_deref(), r.auth_pass.as_deref()),
+            (
+                r.auth_type.as_deref(),
+                r.auth_user.as_deref(),
+                r.auth_pass.as_deref()
+            ),
             (Some("login"), Some("u"), Some("p"))
         );
         assert_eq!(r.bind, Some("192.0.2.1".parse().unwrap()));
@@ -383,7 +419,10 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_warned_of() {
-        let ini = Ini::parse("smtp_forward.ini", b"hots=a\n[tls]\nkey=x\n[d.example]\ncheck_sender=true\n");
+        let ini = Ini::parse(
+            "smtp_forward.ini",
+            b"hots=a\n[tls]\nkey=x\n[d.example]\ncheck_sender=true\n",
+        );
         let (_, warnings) = Settings::parse(&ini).unwrap();
         let shown: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         assert_eq!(
