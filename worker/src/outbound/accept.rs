@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use haraka_shared::address::Address;
 use haraka_shared::body::Body;
@@ -67,7 +66,7 @@ impl Outbound {
 
     /// Stores a message and hands its items to the scheduler.
     pub(super) async fn submit(&self, worker: &Rc<Worker>, new: Submission) -> Result<(), QueueError> {
-        let now = epoch_ms();
+        let now = date::epoch_ms();
         let items = split(&new.rcpt_to, worker.config.outbound.always_split);
         for item in &items {
             log_at!(
@@ -117,13 +116,6 @@ impl Outbound {
         self.wake.notify();
         Ok(())
     }
-}
-
-/// Milliseconds since 1970.
-pub(super) fn epoch_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The stored form: header, empty line, body.

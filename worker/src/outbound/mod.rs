@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haraka_shared::config::Config;
+use haraka_shared::date::epoch_ms;
 use haraka_shared::flight::FlightPage;
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
@@ -26,7 +27,6 @@ use haraka_shared::spool::{
     Claim, Incarnation, Ownership, PendingHeap, QueueName, Spool, SpoolError, SpoolOptions,
 };
 
-use self::accept::epoch_ms;
 use self::committer::Committer;
 use self::item::Loaded;
 use self::schedule::{Job, Schedule, Stats};

@@ -13,7 +13,7 @@ use haraka_shared::log::Level;
 use haraka_shared::log_at;
 use haraka_shared::spool::{QueueName, Recipient, RecipientState, Todo};
 
-use super::accept::epoch_ms;
+use haraka_shared::date::epoch_ms;
 use super::attempt::{Attempt, Cause, Peer, RcptResult};
 use super::item::Loaded;
 use super::{bounces, retry};
