@@ -13,12 +13,13 @@ use haraka_shared::hook::{Call, HookName};
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
 use haraka_shared::services::QueueError;
-use haraka_shared::spool::{NewItem, NewMessage, Recipient, Todo};
+use haraka_shared::spool::{Body as StoredBody, BodyPiece, NewItem, NewMessage, Recipient, Todo};
 use haraka_shared::transaction::Transaction;
 use serde_json::{Map, Value};
 
 use super::committer::CommitError;
-use super::item::{Loaded, Message};
+use super::item::{Loaded, Stored};
+use super::message::Outgoing;
 use super::schedule::Job;
 use super::Outbound;
 use crate::worker::Worker;
@@ -30,7 +31,7 @@ pub(super) struct Submission {
     pub(super) mail_from: Address,
     pub(super) rcpt_to: Vec<Address>,
     pub(super) notes: Value,
-    pub(super) message: Message,
+    pub(super) message: Stored,
 }
 
 impl Outbound {
@@ -86,8 +87,12 @@ impl Outbound {
             items: items.clone(),
             notes: new.notes.clone(),
             extra: Map::new(),
-            header: Arc::clone(&new.message.header),
-            body: new.message.body.clone(),
+            body: StoredBody {
+                pieces: vec![
+                    BodyPiece::Shared(Arc::clone(&new.message.header)),
+                    BodyPiece::Whole(new.message.body.clone()),
+                ],
+            },
         };
         let committed = self.committer.commit(stored).await.map_err(|e| match e {
             CommitError::Spool(e) if e.is_full() => QueueError::Full(e.to_string()),
@@ -101,17 +106,9 @@ impl Outbound {
                 new.notes.clone(),
                 format!("{}.{}", new.uuid, index + 1),
             );
-            let loaded = self.keeps_in_memory(&new.message).then(|| {
-                Box::new(Loaded {
-                    todo,
-                    message: new.message.clone(),
-                })
-            });
-            self.schedule.borrow_mut().due_now(Job {
-                name,
-                domain: None,
-                loaded,
-            });
+            let Stored { header, body } = new.message.clone();
+            let loaded = self.keep_fresh(Loaded::accepted(todo, Outgoing::received(header, body)));
+            self.schedule.borrow_mut().due_now(Job { name, loaded });
         }
         self.wake.notify();
         Ok(())
@@ -119,11 +116,11 @@ impl Outbound {
 }
 
 /// The stored form: header, empty line, body.
-pub(super) fn message(header: &Header, body: Body) -> Message {
+pub(super) fn message(header: &Header, body: Body) -> Stored {
     let mut block = Vec::with_capacity(header.as_bytes().len() + 2);
     block.extend_from_slice(header.as_bytes());
     block.extend_from_slice(b"\r\n");
-    Message {
+    Stored {
         header: block.into(),
         body,
     }

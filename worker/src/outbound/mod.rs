@@ -9,6 +9,7 @@ mod bounces;
 mod committer;
 mod deliver;
 mod item;
+mod mail;
 mod schedule;
 mod settle;
 
@@ -29,6 +30,7 @@ use haraka_shared::spool::{
 
 use self::committer::Committer;
 use self::item::Loaded;
+use self::mail::Mail;
 use self::schedule::{Job, Schedule, Stats};
 use crate::rt;
 use crate::rt::sync::{Event, Notify};
@@ -70,7 +72,7 @@ pub(crate) struct Outbound {
     ended: Notify,
     stopping: Event,
     flight: Arc<FlightPage>,
-    mail: deliver::Mail,
+    mail: Mail,
 }
 
 impl Outbound {
@@ -98,7 +100,7 @@ impl Outbound {
             ended: Notify::new(),
             stopping: Event::new(),
             flight,
-            mail: deliver::Mail::new(config),
+            mail: Mail::new(config),
         })
     }
 
@@ -177,14 +179,24 @@ impl Outbound {
         Some(loaded)
     }
 
-    fn wait_for(&self, name: QueueName) {
-        self.schedule.borrow_mut().later(&name);
+    fn wait_for(&self, name: &QueueName) {
+        self.schedule.borrow_mut().later(name);
         self.wake.notify();
     }
 
     fn wait_until(&self, name: &QueueName, due: u64) {
         self.schedule.borrow_mut().later_at(name, due);
         self.wake.notify();
+    }
+
+    /// An item is under way no more.
+    fn release(&self, name: &QueueName) {
+        self.in_flight.borrow_mut().remove(name);
+        self.ended.notify();
+    }
+
+    fn flight(&self) -> Arc<FlightPage> {
+        Arc::clone(&self.flight)
     }
 
     /// Tries again to remove an item that is done with.

@@ -38,9 +38,8 @@ pub(super) async fn settle(
     for (recipient, cause) in &failed {
         log_at!(Level::Notice, &item.todo.uuid, "outbound", [], "recipient {} rejected: {cause}", recipient.address);
     }
-    if !delivered.is_empty()
-        && let Some(peer) = &attempt.peer
-    {
+    if !delivered.is_empty() {
+        let peer = &attempt.peer;
         let tally = format!("{}/{}/{}", delivered.len(), deferred.len(), failed.len());
         let response = attempt.response.as_ref().map(ToString::to_string).unwrap_or_default();
         log_delivered(&name, &item.todo, peer, &response, &tally);
@@ -69,7 +68,7 @@ pub(super) async fn settle(
     match later.at {
         _ if later.recipients.is_empty() => remove(worker, &name).await,
         at if delivered.is_empty() && failed.is_empty() && !later.news => {
-            defer(worker, &name, &item.todo, at).await;
+            defer(worker, &name, at).await;
         }
         at => rewrite(worker, &name, item.todo, later.recipients, at, name.attempts + 1).await,
     }
@@ -301,7 +300,7 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2)
 }
 
-async fn remove(worker: &Rc<Worker>, name: &QueueName) {
+pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName) {
     let spool = worker.outbound.spool();
     let gone = name.clone();
     let done = rt::offload(move || spool.remove(&gone)).await;
@@ -312,11 +311,11 @@ async fn remove(worker: &Rc<Worker>, name: &QueueName) {
     }
 }
 
-async fn defer(worker: &Rc<Worker>, name: &QueueName, todo: &Todo, at: u64) {
+async fn defer(worker: &Rc<Worker>, name: &QueueName, at: u64) {
     let spool = worker.outbound.spool();
     let (old, attempts) = (name.clone(), name.attempts + 1);
     let done = rt::offload(move || spool.defer(&old, at, attempts)).await;
-    put_back(worker, name, &todo.domain, done);
+    put_back(worker, name, done);
 }
 
 async fn rewrite(
@@ -328,27 +327,30 @@ async fn rewrite(
     attempts: u32,
 ) {
     todo.rcpt_to = recipients;
-    let domain = todo.domain.clone();
     let spool = worker.outbound.spool();
     let old = name.clone();
-    let done = rt::offload(move || spool.update(&old, todo, at, attempts)).await;
-    put_back(worker, name, &domain, done);
+    let done = rt::offload(move || {
+        let mut item = spool.open_item(&old)?;
+        spool.update(&mut item, &todo, at, attempts)
+    })
+    .await;
+    put_back(worker, name, done);
 }
 
 type Renamed = Result<Result<QueueName, haraka_shared::spool::SpoolError>, rt::OffloadError>;
 
 /// The item waits under its new name, or under its old one if it could not be changed: it stays
 /// queued whatever happens (PB-22).
-fn put_back(worker: &Rc<Worker>, old: &QueueName, domain: &str, done: Renamed) {
+fn put_back(worker: &Rc<Worker>, old: &QueueName, done: Renamed) {
     match done {
-        Ok(Ok(new)) => worker.outbound.wait_for(new, domain),
+        Ok(Ok(new)) => worker.outbound.wait_for(&new),
         Ok(Err(e)) => {
             log_at!(Level::Error, &"-", "outbound", [], "{old} could not be put off: {e}");
-            worker.outbound.wait_until(old.clone(), domain, epoch_ms() + ms(LOCAL_RETRY));
+            worker.outbound.wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
         }
         Err(e) => {
             log_at!(Level::Error, &"-", "outbound", [], "{old} could not be put off: {e}");
-            worker.outbound.wait_until(old.clone(), domain, epoch_ms() + ms(LOCAL_RETRY));
+            worker.outbound.wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
         }
     }
 }
