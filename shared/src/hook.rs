@@ -87,7 +87,7 @@ impl Message {
     pub fn text(&self) -> Option<Cow<'_, str>> {
         match self {
             Message::Text(t) if !t.is_empty() => Some(Cow::Borrowed(t)),
-            Message::Reply(r) => Some(Cow::Owned(r.text())),
+            Message::Reply(r) => Some(Cow::Borrowed(r.text())),
             _ => None,
         }
     }

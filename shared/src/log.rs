@@ -258,9 +258,11 @@ fn plain(
     message: fmt::Arguments<'_>,
 ) -> fmt::Result {
     write!(out, "[{}] [{uuid}] [{origin}] ", level.name())?;
+    let start = out.len();
     out.write_fmt(message)?;
     for (key, value) in fields {
-        if !out.ends_with(' ') {
+        // An empty message is followed by a blank as well: parsers in the field expect two.
+        if out.len() == start || !out.ends_with(' ') {
             out.push(' ');
         }
         pair(out, key, value)?;

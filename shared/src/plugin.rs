@@ -23,12 +23,15 @@ pub struct Wants {
     pub hook: HookName,
     /// -100 to 100, lower runs first; plugins of equal priority run in the order of `config/plugins`.
     pub priority: i8,
+    /// What the run-order listing and log lines call the method, where the original plugin gives it
+    /// a name of its own; else `hook_<name>`.
+    pub method: Option<&'static str>,
 }
 
 impl Wants {
     /// The hook at the usual priority, 0.
     pub const fn hook(hook: HookName) -> Wants {
-        Wants { hook, priority: 0 }
+        Wants::at(hook, 0)
     }
 
     /// The hook at a priority of its own, clamped to -100..=100.
@@ -40,7 +43,19 @@ impl Wants {
         } else {
             priority
         };
-        Wants { hook, priority }
+        Wants {
+            hook,
+            priority,
+            method: None,
+        }
+    }
+
+    /// The same under the method name that log lines of the original plugin show.
+    pub const fn called(self, method: &'static str) -> Wants {
+        Wants {
+            method: Some(method),
+            ..self
+        }
     }
 }
 
@@ -72,6 +87,11 @@ pub trait Plugin: Hooks + Sized {
 
     /// Reads the configuration; an error here ends the start with that message (PLG-04, PLG-16).
     fn new(env: &PluginEnv<'_>) -> Result<Self, PluginError>;
+
+    /// The hooks that it wants as it is configured; all of [`Plugin::HOOKS`] unless it says otherwise.
+    fn wants(&self) -> Vec<Wants> {
+        Self::HOOKS.to_vec()
+    }
 }
 
 /// A plugin as the loader holds it.
@@ -97,9 +117,13 @@ pub fn register<P: Plugin>(env: &PluginEnv<'_>) -> Result<Registration, PluginEr
     let plugin = P::new(env)?;
     Ok(Registration {
         name: Rc::from(P::NAME),
-        wants: P::HOOKS
-            .iter()
-            .map(|w| (*w, Rc::from(format!("hook_{}", w.hook.name()))))
+        wants: plugin
+            .wants()
+            .into_iter()
+            .map(|w| match w.method {
+                Some(method) => (w, Rc::from(method)),
+                None => (w, Rc::from(format!("hook_{}", w.hook.name()))),
+            })
             .collect(),
         handler: Rc::new(Native(plugin)),
     })

@@ -45,6 +45,8 @@ pub struct Route {
     pub auth_pass: Option<String>,
     /// Mechanism for AUTH; the best offered one when unset.
     pub auth_type: Option<String>,
+    /// Whether to use STARTTLS where it is offered; as `outbound.ini` says when unset.
+    pub starttls: Option<bool>,
     /// Found in the DNS rather than given by a plugin; only such hosts are checked for being this
     /// server itself (PB-66).
     pub from_dns: bool,
@@ -80,6 +82,7 @@ impl Route {
             auth_user: None,
             auth_pass: None,
             auth_type: None,
+            starttls: None,
             from_dns: false,
         }
     }

@@ -31,7 +31,7 @@ pub(crate) struct Worker {
     pub(crate) resolver: Resolver,
     pub(crate) names: Names,
     pub(crate) outbound: Outbound,
-    pub(crate) master: rt::sync::Sender<ToMaster>,
+    pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
     pub(crate) this: Weak<Worker>,
 }
 

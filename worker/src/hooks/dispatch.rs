@@ -135,7 +135,7 @@ async fn ask(entry: &Entry, call: Call<'_>, subject: &Subject<'_>) -> Verdict {
         delivery: subject.delivery.cloned(),
         services: Rc::clone(subject.services),
     };
-    let answer = rt::catch_panic(entry.handler.call(call, &cx));
+    let answer = rt::catch(entry.handler.call(call, &cx));
     let answer = match entry.time_limit {
         Some(limit) => rt::timeout(limit, answer).await,
         None => Ok(answer.await),

@@ -15,7 +15,7 @@ use haraka_shared::transaction::Outcome as Counted;
 
 use crate::hooks::Subject;
 use crate::smtp::commands;
-use crate::smtp::proto::command::Command;
+use crate::smtp::proto::command::{self, Command};
 use crate::smtp::proto::line::LineError;
 use crate::smtp::wire::{Lost, Wire};
 use crate::worker::Worker;
@@ -132,7 +132,7 @@ impl Session {
             Some((first, rest)) => {
                 let mut lines = vec![format!("{} ESMTP {first}{id}", self.worker.config.me)];
                 lines.extend(rest.iter().cloned());
-                Reply::from_lines(220, lines)
+                Reply::lines_of(220, lines)
             }
             None => {
                 let (me, info) = (&self.worker.config.me, &self.worker.info);
@@ -143,20 +143,15 @@ impl Session {
 
     /// Commands, one at a time and in order.
     async fn serve(&mut self) {
-        let longest = self.worker.config.connection.line_length;
+        let longest = self.worker.config.connection.max_line_length;
         let command_time = self.worker.config.connection.command_time;
-        let mut line = String::new();
+        let mut line = Vec::new();
         loop {
             if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
                 return Box::pin(self.lost(lost)).await;
             }
-            log_conn!(Level::Protocol, self.conn, [], "C: {line}");
             self.mind_pipelining(&line);
-            let outcome = match &self.stuck {
-                Some(reply) if !line.eq_ignore_ascii_case("quit") => Outcome::Say(reply.clone()),
-                _ => Box::pin(commands::run(self, Command::parse(&line))).await,
-            };
-            line.clear();
+            let outcome = Box::pin(self.command(&line)).await;
             if !self.settle(outcome).await {
                 return;
             }
@@ -168,8 +163,20 @@ impl Session {
         }
     }
 
+    async fn command(&mut self, line: &[u8]) -> Outcome {
+        log_conn!(Level::Protocol, self.conn, [], "C: {}", line.escape_ascii());
+        let verb = self.conn.hello.borrow().as_ref().map(|(verb, _)| *verb);
+        let Some(line) = command::decode(line, verb) else {
+            return Outcome::Say(command::EIGHT_BIT);
+        };
+        match &self.stuck {
+            Some(reply) if !line.eq_ignore_ascii_case("quit") => Outcome::Say(reply.clone()),
+            _ => commands::run(self, Command::parse(&line)).await,
+        }
+    }
+
     /// What it means that more input follows this command (PA-18, CON-46, CON-47).
-    fn mind_pipelining(&self, line: &str) {
+    fn mind_pipelining(&self, line: &[u8]) {
         if self.wire.buffered().is_empty() {
             return;
         }
@@ -177,11 +184,7 @@ impl Session {
             self.conn.early_talker.set(true);
             return;
         }
-        let verb = line.get(..4).unwrap_or_default();
-        let may_be_followed = ["RSET", "MAIL", "SEND", "SOML", "SAML", "RCPT"]
-            .iter()
-            .any(|v| v.eq_ignore_ascii_case(verb));
-        if may_be_followed {
+        if command::may_be_followed(line) {
             self.conn.pipelining.set(true);
         } else {
             self.conn.early_talker.set(true);
@@ -190,7 +193,7 @@ impl Session {
 
     fn too_many_errors(&self) -> bool {
         let most = self.worker.config.connection.max_errors;
-        most != 0 && self.conn.errors.get() >= most
+        most.is_some_and(|most| self.conn.errors.get() >= most)
     }
 
     /// Carries out what a command wants; false ends the session.
@@ -217,25 +220,24 @@ impl Session {
 
     /// Gathers a reply for the client; the wire writes it before it waits for more input.
     pub(crate) fn say(&mut self, reply: &Reply) {
-        let mut prefix = String::new();
+        let mut tag = None;
         if reply.code() >= 400 {
-            *self.conn.last_reject.borrow_mut() =
-                Some(format!("{} {}", reply.code(), reply.text().replace('\n', " ")).into());
-            prefix = self.deny_prefix();
+            *self.conn.last_reject.borrow_mut() = Some(reply.to_string().into());
+            tag = self.deny_tag();
         }
+        let said = self.wire.say(reply, tag.as_deref());
         if haraka_shared::log::enabled(Level::Protocol) {
-            for line in reply.wire_lines(&prefix) {
+            for line in String::from_utf8_lossy(said).lines() {
                 log_conn!(Level::Protocol, self.conn, [], "S: {line}");
             }
         }
-        self.wire.say(reply, &prefix);
     }
 
-    /// `[uuid@host] ` before each line of a refusal, where configured (KEY-33).
-    fn deny_prefix(&self) -> String {
+    /// `uuid@host` for each line of a refusal, where configured (KEY-33).
+    fn deny_tag(&self) -> Option<String> {
         let chars = self.worker.config.connection.deny_chars;
         if chars == 0 {
-            return String::new();
+            return None;
         }
         let mut uuid = format!("{:X}", self.conn.uuid.hyphenated());
         if let Some(t) = self.conn.transaction() {
@@ -245,7 +247,7 @@ impl Session {
             uuid.truncate(chars);
         }
         let host = &self.worker.host_name;
-        format!("[{uuid}@{}] ", host.split('.').next().unwrap_or(host))
+        Some(format!("{uuid}@{}", host.split('.').next().unwrap_or(host)))
     }
 
     /// The session ends because of the client, a limit or the server.
@@ -273,7 +275,7 @@ impl Session {
                 self.say(&Reply::new(421, text));
             }
             Lost::Line(LineError::TooLong) => self.say(&Reply::new(521, "Command line too long")),
-            Lost::Line(LineError::Tls) => self.say(&Reply::new(501, "SSL attempted over a non-SSL socket")),
+            Lost::Line(LineError::TlsHandshake) => self.say(&Reply::new(501, "SSL attempted over a non-SSL socket")),
             Lost::Line(e) => {
                 // Postfix closes as well: what follows could be somebody else's mail (PB-01).
                 self.say(&Reply::new(521, format!("5.5.2 {e}, closing connection")));
@@ -358,7 +360,7 @@ impl Session {
     }
 
     /// Time for one whole message.
-    pub(crate) fn data_time(&self) -> Duration {
+    pub(crate) fn data_time(&self) -> Option<Duration> {
         self.worker.config.connection.data_time
     }
 }

@@ -37,8 +37,8 @@ struct Book {
     phase: Cell<Phase>,
     open: RefCell<Slab<Entry>>,
     by_ip: RefCell<HashMap<IpAddr, u32>>,
-    most: usize,
-    most_per_ip: u32,
+    most: Option<u32>,
+    most_per_ip: Option<u32>,
     emptied: RefCell<Option<Waker>>,
 }
 
@@ -56,8 +56,8 @@ pub(crate) struct Ticket {
 }
 
 impl Sessions {
-    /// An empty book; a limit of 0 is none.
-    pub(crate) fn new(most: usize, most_per_ip: u32) -> Sessions {
+    /// An empty book.
+    pub(crate) fn new(most: Option<u32>, most_per_ip: Option<u32>) -> Sessions {
         Sessions(Rc::new(Book {
             phase: Cell::new(Phase::Serving),
             open: RefCell::default(),
@@ -72,12 +72,13 @@ impl Sessions {
     pub(crate) fn admit(&self, ip: IpAddr) -> Result<Ticket, Full> {
         let book = &self.0;
         let mut open = book.open.borrow_mut();
-        if book.most != 0 && open.len() >= book.most {
+        if book.most.is_some_and(|most| open.len() >= most as usize) {
             return Err(Full::Worker);
         }
         let mut by_ip = book.by_ip.borrow_mut();
         let count = by_ip.entry(ip).or_insert(0);
-        if book.most_per_ip != 0 && *count >= book.most_per_ip {
+        // Proxies and content filters on this machine speak for many clients.
+        if book.most_per_ip.is_some_and(|most| *count >= most) && !ip.is_loopback() {
             return Err(Full::Address);
         }
         *count += 1;
@@ -178,7 +179,7 @@ mod tests {
     fn limits_hold_per_worker_and_address_and_places_come_back() {
         let a: IpAddr = "192.0.2.1".parse().unwrap();
         let b: IpAddr = "192.0.2.2".parse().unwrap();
-        let sessions = Sessions::new(3, 2);
+        let sessions = Sessions::new(Some(3), Some(2));
         let first = sessions.admit(a).unwrap();
         let _second = sessions.admit(a).unwrap();
         assert_eq!(sessions.admit(a).err(), Some(Full::Address));

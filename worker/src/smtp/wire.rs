@@ -3,11 +3,14 @@
 //! Waits for readiness first and borrows a buffer second, so that a silent client owns none. Replies
 //! are gathered while more commands are buffered (RFC 2920 §3.2) and written when input runs dry.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use haraka_shared::reply::Reply;
 
-use crate::rt::{self, Deadline, PooledBuffer, Stream};
+use crate::rt::{self, Buffer, Deadline, Stream};
 use crate::smtp::proto::line::{self, LineError, Split};
 use crate::smtp::sessions::Ticket;
 
@@ -31,7 +34,7 @@ pub(crate) enum Lost {
 /// The stream with its buffers.
 pub(crate) struct Wire {
     stream: Stream,
-    input: Option<PooledBuffer>,
+    input: Option<Buffer>,
     /// Unconsumed bytes are `input[start..end]`.
     start: usize,
     end: usize,
@@ -41,12 +44,12 @@ pub(crate) struct Wire {
     deadline: Deadline,
     idle: Duration,
     /// Nothing goes on after this, whatever the client sends.
-    session_end: Instant,
+    session_end: Option<Instant>,
     ticket: Ticket,
 }
 
 impl Wire {
-    pub(crate) fn new(stream: Stream, idle: Duration, session: Duration, ticket: Ticket) -> Wire {
+    pub(crate) fn new(stream: Stream, idle: Duration, session: Option<Duration>, ticket: Ticket) -> Wire {
         let now = rt::now();
         Wire {
             stream,
@@ -57,7 +60,7 @@ impl Wire {
             output: Vec::new(),
             deadline: Deadline::at(now + idle),
             idle,
-            session_end: now + session,
+            session_end: session.map(|time| now + time),
             ticket,
         }
     }
@@ -72,7 +75,8 @@ impl Wire {
 
     /// Whether the client has sent something that nobody has looked at yet.
     pub(crate) fn has_input(&self) -> bool {
-        self.start < self.end || self.stream.readable_hint()
+        let mut cx = Context::from_waker(Waker::noop());
+        self.start < self.end || self.stream.poll_readable(&mut cx).is_ready()
     }
 
     /// Drops these many bytes from the front.
@@ -90,16 +94,16 @@ impl Wire {
     pub(crate) async fn next_line(
         &mut self,
         longest: usize,
-        command_time: Duration,
-        line: &mut String,
+        command_time: Option<Duration>,
+        line: &mut Vec<u8>,
     ) -> Result<(), Lost> {
-        let command_end = rt::now() + command_time;
+        let command_end = command_time.map(|time| rt::now() + time);
         loop {
             match line::split(self.buffered(), self.scanned, longest) {
                 Split::Line { end, consumed } => {
                     line.clear();
                     let bytes = self.buffered().get(..end).unwrap_or_default();
-                    line.push_str(&String::from_utf8_lossy(bytes));
+                    line.extend_from_slice(bytes);
                     self.consume(consumed);
                     return Ok(());
                 }
@@ -111,14 +115,14 @@ impl Wire {
     }
 
     /// Reads more bytes behind the buffered ones.
-    pub(crate) async fn fill(&mut self, limit: Instant) -> Result<(), Lost> {
+    pub(crate) async fn fill(&mut self, limit: Option<Instant>) -> Result<(), Lost> {
         self.flush().await?;
-        let until = limit.min(self.session_end);
+        let until = [limit, self.session_end].into_iter().flatten().min();
         loop {
             let idle_end = rt::now() + self.idle;
-            self.deadline.set(idle_end.min(until));
-            self.readable(idle_end < until).await?;
-            let input = self.input.get_or_insert_with(rt::buffer);
+            self.deadline.reset_at(until.map_or(idle_end, |until| idle_end.min(until)));
+            self.readable(until.is_none_or(|until| idle_end < until)).await?;
+            let input = self.input.get_or_insert_with(Buffer::take);
             if self.start > 0 {
                 input.copy_within(self.start..self.end, 0);
                 self.end -= self.start;
@@ -146,14 +150,13 @@ impl Wire {
     /// Resolves when the client sent something, closed, or must not be waited for any longer.
     async fn readable(&mut self, idle_first: bool) -> Result<(), Lost> {
         std::future::poll_fn(|cx| {
-            use std::task::Poll;
             if self.ticket.told_to_leave(cx) {
                 return Poll::Ready(Err(Lost::Stopping));
             }
             if self.stream.poll_readable(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            if self.deadline.poll(cx).is_ready() {
+            if Pin::new(&mut self.deadline).poll(cx).is_ready() {
                 let why = if idle_first { Lost::Idle } else { Lost::TooSlow };
                 return Poll::Ready(Err(why));
             }
@@ -167,9 +170,11 @@ impl Wire {
         self.ticket.busy(busy);
     }
 
-    /// Adds a reply to what is to be written.
-    pub(crate) fn say(&mut self, reply: &Reply, prefix: &str) {
-        reply.write_to(prefix, &mut self.output);
+    /// Adds a reply to what is to be written, with the tag of refusals; gives its bytes.
+    pub(crate) fn say(&mut self, reply: &Reply, tag: Option<&str>) -> &[u8] {
+        let before = self.output.len();
+        reply.write_tagged(tag, &mut self.output);
+        self.output.get(before..).unwrap_or_default()
     }
 
     /// Writes what was gathered.

@@ -11,12 +11,13 @@ use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
 use super::{message, queue};
+use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
 use crate::smtp::session::{Denied, Outcome, Session, spoken};
 
-pub(super) async fn data(s: &mut Session, args: &str) -> Outcome {
-    if !args.is_empty() {
+pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
+    if bare == Bare::No {
         s.conn.count_error();
-        return Outcome::Say(Reply::new(501, "Syntax error"));
+        return Outcome::Say(ARGUMENT_NOT_ALLOWED);
     }
     let Some(txn) = s.conn.transaction() else {
         s.conn.count_error();
@@ -90,7 +91,8 @@ fn log_message(
     if !haraka_shared::log::enabled(Level::Notice) {
         return;
     }
-    let mid = txn.header.borrow().get("message-id").unwrap_or_default();
+    let header = txn.header.borrow();
+    let mid = String::from_utf8_lossy(header.get("message-id").unwrap_or_default());
     log_conn!(
         Level::Notice,
         s.conn,
@@ -108,7 +110,7 @@ fn log_message(
 
 /// The message was read to its end, so that its rest is never taken for commands (PA-20).
 async fn too_big(s: &mut Session) -> Outcome {
-    let most = s.worker.config.connection.max_bytes;
+    let most = s.worker.config.connection.max_bytes.unwrap_or(0);
     log_conn!(Level::Notice, s.conn, [], "Incoming message exceeded max size of {most}");
     let verdict = s.hook(Call::MaxDataExceeded(())).await;
     let code = if verdict.code == Code::DenySoft { 450 } else { 550 };

@@ -4,10 +4,11 @@ use haraka_shared::connection::HelloVerb;
 use haraka_shared::hook::{Call, HookName};
 use haraka_shared::reply::Reply;
 
+use crate::smtp::proto::command::HelloError;
 use crate::smtp::session::{Denied, Outcome, Session};
 
-pub(super) async fn helo(s: &mut Session, args: &str) -> Outcome {
-    let host = match introduce(s, HelloVerb::Helo, args).await {
+pub(super) async fn helo(s: &mut Session, host: Result<&str, HelloError>) -> Outcome {
+    let host = match introduce(s, HelloVerb::Helo, host).await {
         Ok(host) => host,
         Err(refusal) => return refusal,
     };
@@ -19,8 +20,8 @@ pub(super) async fn helo(s: &mut Session, args: &str) -> Outcome {
     Outcome::Say(Reply::new(250, greeting(s)))
 }
 
-pub(super) async fn ehlo(s: &mut Session, args: &str) -> Outcome {
-    let host = match introduce(s, HelloVerb::Ehlo, args).await {
+pub(super) async fn ehlo(s: &mut Session, host: Result<&str, HelloError>) -> Outcome {
+    let host = match introduce(s, HelloVerb::Ehlo, host).await {
         Ok(host) => host,
         Err(refusal) => return refusal,
     };
@@ -34,44 +35,27 @@ pub(super) async fn ehlo(s: &mut Session, args: &str) -> Outcome {
     if config.smtputf8 {
         lines.push("SMTPUTF8".to_owned());
     }
-    lines.push(format!("SIZE {}", config.max_bytes));
+    lines.push(format!("SIZE {}", config.max_bytes.unwrap_or(0)));
     if s.worker.hooks.wants(HookName::Capabilities) {
         *s.conn.capabilities.borrow_mut() = lines;
         s.hook(Call::Capabilities(())).await;
         lines = s.conn.capabilities.take();
     }
     s.conn.esmtp.set(true);
-    Outcome::Say(Reply::from_lines(250, lines))
-}
-
-/// After HELO a command is ASCII only (CON-13).
-pub(super) fn eight_bit(s: &Session, command: &super::Command<'_>) -> Option<Outcome> {
-    let after_helo = matches!(*s.conn.hello.borrow(), Some((HelloVerb::Helo, _)));
-    (after_helo && !command.is_ascii())
-        .then(|| Outcome::Say(Reply::new(501, "Syntax error (8-bit characters not allowed)")))
+    Outcome::Say(Reply::lines_of(250, lines))
 }
 
 /// Checks the name, ends the transaction and notes who the client says it is.
 async fn introduce(
     s: &mut Session,
     verb: HelloVerb,
-    args: &str,
+    host: Result<&str, HelloError>,
 ) -> Result<std::rc::Rc<str>, Outcome> {
     let word = match verb {
         HelloVerb::Helo => "HELO",
         HelloVerb::Ehlo => "EHLO",
     };
-    let host = args.split(' ').next().unwrap_or_default();
-    let refuse = |what: &str| {
-        let text = format!("{word} {what} - see RFC-2821 4.1.1.1");
-        Err(Outcome::Say(Reply::new(501, text)))
-    };
-    if host.is_empty() {
-        return refuse("requires domain/address");
-    }
-    if host.chars().any(|c| c.is_ascii_control()) {
-        return refuse("syntax error");
-    }
+    let host = host.map_err(|e| Outcome::Say(e.reply(word)))?;
     s.reset_transaction().await;
     let host: std::rc::Rc<str> = host.into();
     *s.conn.hello.borrow_mut() = Some((verb, std::rc::Rc::clone(&host)));

@@ -3,7 +3,7 @@
 //! Haraka lets every local client call any function of the server (PB-02). The control socket is the
 //! proper way; this verb serves existing scripts, and only where `internalcmd_key` is set.
 
-use haraka_shared::ipc::{Order, ToMaster};
+use haraka_shared::ipc::ToMaster;
 use haraka_shared::reply::Reply;
 
 use crate::smtp::session::{Outcome, Session};
@@ -26,13 +26,13 @@ pub(super) fn internalcmd(s: &mut Session, args: &str) -> Outcome {
     }
     let order = match words.next() {
         None => return say(501, "No command given"),
-        Some("flushQueue") => Order::Flush {
-            domain: words.next().map(str::to_owned),
+        Some("flushQueue") => ToMaster::FlushQueue {
+            domain: words.next().map(str::to_ascii_lowercase),
         },
-        Some("gracefulRestart") => Order::GracefulRestart,
+        Some("gracefulRestart") => ToMaster::GracefulRestart,
         Some(_) => return say(501, "Command is not one of flushQueue, gracefulRestart"),
     };
-    s.worker.tell_master(ToMaster::Order(order));
+    s.worker.tell_master(order);
     say(250, "Command sent for execution. Check Haraka logs for results.")
 }
 

@@ -1,13 +1,13 @@
 //! MAIL FROM (CON-21 to CON-23, RFC 5321 §4.1.1.2).
 
 use haraka_shared::address::{Address, Limits};
-use haraka_shared::hook::{Call, Params, Path};
+use haraka_shared::hook::{Call, Path};
 use haraka_shared::log::Level;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 use haraka_shared::log_conn;
 
-use crate::smtp::proto::params::{self, PathVerb};
+use crate::smtp::proto::params::{Arguments, Path as Which};
 use crate::smtp::session::{Denied, Outcome, Session, reply, spoken};
 
 pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
@@ -19,15 +19,17 @@ pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
         s.conn.count_error();
         return Outcome::Say(Reply::new(550, "Authentication required"));
     }
-    let from = match path(s, PathVerb::Mail, args) {
+    let from = match path(s, Which::Mail, args) {
         Ok(path) => path,
         Err(refusal) => return refusal,
     };
     let most = s.worker.config.connection.max_bytes;
     let size = from.params.iter().find(|(k, _)| k == "SIZE");
     if let Some((_, Some(size))) = size
-        && most > 0
-        && size.parse::<f64>().is_ok_and(|n| n > most as f64)
+        && let Some(most) = most
+        // Not a number is no size, as in Haraka; beyond 64 bits it is still too big.
+        && size.bytes().all(|b| b.is_ascii_digit())
+        && size.parse::<u64>().unwrap_or(u64::MAX) > most
     {
         return Outcome::Say(Reply::new(550, "Message too big!"));
     }
@@ -61,27 +63,32 @@ pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
 }
 
 /// The address and parameters of MAIL and RCPT, or what to answer instead.
-pub(super) fn path(s: &Session, verb: PathVerb, args: &str) -> Result<Path, Outcome> {
+pub(super) fn path(s: &Session, which: Which, args: &str) -> Result<Path, Outcome> {
     let config = &s.worker.config.connection;
     let strict = config.strict_rfc1869 && !s.conn.relaying();
-    let (raw, params): (String, Params) = match params::parse(verb, args, strict) {
-        Ok(parsed) => parsed,
-        Err(e) => {
-            s.conn.count_error();
-            log_conn!(Level::Notice, s.conn, [], "{e}");
-            let lines = vec!["Command parsing failed".to_owned(), e.to_string()];
-            return Err(Outcome::Say(Reply::from_lines(501, lines)));
-        }
-    };
+    let parsed = Arguments::parse(which, args, strict).map_err(|e| {
+        s.conn.count_error();
+        log_conn!(Level::Notice, s.conn, [], "Error: {e}");
+        Outcome::Say(e.reply())
+    })?;
     let limits = Limits { postel: config.postel };
-    let address = Address::parse(&raw, limits).map_err(|e| {
-        let text = format!("Invalid {} address {}: {e}", verb.phrase(), printable(&raw));
+    let address = Address::parse(&parsed.path, limits).map_err(|e| {
+        let command = match which {
+            Which::Mail => "MAIL FROM",
+            Which::Rcpt => "RCPT TO",
+        };
+        let text = format!("Invalid {command} address {}: {e}", printable(&parsed.path));
         log_conn!(Level::Notice, s.conn, [], "{text}");
         Outcome::Say(Reply::new(501, text))
     })?;
-    if !s.conn.esmtp.get() && !params.is_empty() {
+    if !s.conn.esmtp.get() && !parsed.params.is_empty() {
         return Err(Outcome::Say(Reply::new(555, "Invalid command parameters")));
     }
+    let params = parsed
+        .params
+        .into_iter()
+        .map(|p| (p.key.into_owned(), p.value.map(str::to_owned)))
+        .collect();
     Ok(Path { address, params })
 }
 

@@ -20,9 +20,6 @@ use super::session::{Outcome, Session};
 
 /// Runs one command.
 pub(crate) async fn run(s: &mut Session, command: Command<'_>) -> Outcome {
-    if let Some(refusal) = helo::eight_bit(s, &command) {
-        return refusal;
-    }
     match command {
         Command::Helo(hello) => helo::helo(s, hello).await,
         Command::Ehlo(hello) => helo::ehlo(s, hello).await,
@@ -31,10 +28,12 @@ pub(crate) async fn run(s: &mut Session, command: Command<'_>) -> Outcome {
         Command::Data(args) => data::data(s, args).await,
         Command::Rset(args) => rset::rset(s, args).await,
         Command::Noop => noop::noop(s).await,
-        Command::Vrfy => vrfy::vrfy(s).await,
+        Command::Vrfy(_) => vrfy::vrfy(s).await,
         Command::Help => Outcome::Say(Reply::new(250, "Not implemented")),
         Command::Quit(args) => quit::quit(s, args).await,
         Command::InternalCmd(args) => internalcmd::internalcmd(s, args),
+        // The PROXY line is read before the session starts, where a proxy is trusted.
+        Command::Proxy(rest) => unrecognized::unrecognized(s, "PROXY", rest).await,
         Command::Unrecognized { verb, rest } => unrecognized::unrecognized(s, verb, rest).await,
     }
 }

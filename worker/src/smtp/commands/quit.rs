@@ -3,11 +3,12 @@
 use haraka_shared::hook::Call;
 use haraka_shared::reply::Reply;
 
+use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
 use crate::smtp::session::{Outcome, Session, reply};
 
-pub(super) async fn quit(s: &mut Session, args: &str) -> Outcome {
-    if !args.is_empty() {
-        return Outcome::Say(Reply::new(501, "Syntax error"));
+pub(super) async fn quit(s: &mut Session, bare: Bare) -> Outcome {
+    if bare == Bare::No {
+        return Outcome::Say(ARGUMENT_NOT_ALLOWED);
     }
     let verdict = s.hook(Call::Quit(())).await;
     let config = &s.worker.config;

@@ -8,7 +8,7 @@ use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
 use super::mail::path;
-use crate::smtp::proto::params::PathVerb;
+use crate::smtp::proto::params::Path as Which;
 use crate::smtp::session::{Denied, Outcome, Session, reply, spoken};
 
 pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
@@ -16,12 +16,12 @@ pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
         s.conn.count_error();
         return Outcome::Say(Reply::new(503, "Use MAIL before RCPT"));
     };
-    let to = match path(s, PathVerb::Rcpt, args) {
+    let to = match path(s, Which::Rcpt, args) {
         Ok(path) => path,
         Err(refusal) => return refusal,
     };
     let most = s.worker.config.connection.max_recipients;
-    if most != 0 && txn.recipient_count() >= most {
+    if most.is_some_and(|most| txn.recipient_count() >= most as usize) {
         // RFC 5321 §4.5.3.1.10: the client sends what it has and comes back for the rest.
         return Outcome::Say(Reply::new(452, "4.5.3 Too many recipients"));
     }

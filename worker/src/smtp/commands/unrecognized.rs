@@ -4,6 +4,7 @@ use haraka_shared::hook::{Call, Code, HookName, UnknownCommand};
 use haraka_shared::log::Level;
 use haraka_shared::log_conn;
 
+use crate::smtp::proto::command::Bare;
 use crate::smtp::session::{Outcome, Session, reply};
 
 const TEXT: &str = "Unrecognized command";
@@ -32,9 +33,9 @@ async fn next_hook(s: &mut Session, name: &str) -> Outcome {
             s.greet_again().await
         }
         Some(HookName::Noop) => super::noop::noop(s).await,
-        Some(HookName::Rset) => super::rset::rset(s, "").await,
+        Some(HookName::Rset) => super::rset::rset(s, Bare::Yes).await,
         Some(HookName::Vrfy) => super::vrfy::vrfy(s).await,
-        Some(HookName::Quit) => super::quit::quit(s, "").await,
+        Some(HookName::Quit) => super::quit::quit(s, Bare::Yes).await,
         _ => {
             log_conn!(Level::Error, s.conn, [], "NEXT_HOOK names {name:?}, which cannot follow a command");
             Outcome::SayClose(haraka_shared::reply::Reply::new(421, "Internal Server Error"))

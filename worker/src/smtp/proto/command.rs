@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use haraka_shared::connection::HelloVerb;
 use haraka_shared::reply::Reply;
 use thiserror::Error;
 
@@ -75,15 +76,6 @@ impl HelloError {
     }
 }
 
-/// Which greeting the client used last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hello {
-    /// Plain SMTP: 7-bit commands.
-    Helo,
-    /// Extended SMTP: commands are UTF-8.
-    Ehlo,
-}
-
 /// The answer to RSET, QUIT and DATA with an argument.
 pub const ARGUMENT_NOT_ALLOWED: Reply = Reply::fixed(501, "Syntax error");
 
@@ -93,8 +85,8 @@ pub const EIGHT_BIT: Reply = Reply::fixed(501, "Syntax error (8-bit characters n
 /// The text of a command line, or none if the client may not send 8-bit octets after its HELO
 /// (CON-13; the answer is [`EIGHT_BIT`]).
 #[must_use]
-pub fn decode(line: &[u8], hello: Option<Hello>) -> Option<Cow<'_, str>> {
-    if hello == Some(Hello::Helo) && !line.is_ascii() {
+pub fn decode(line: &[u8], hello: Option<HelloVerb>) -> Option<Cow<'_, str>> {
+    if hello == Some(HelloVerb::Helo) && !line.is_ascii() {
         None
     } else {
         Some(line::text(line))
@@ -277,10 +269,10 @@ mod tests {
     fn eight_bit_is_refused_after_helo_only() {
         let line = "VRFY ü".as_bytes();
         assert_eq!(decode(line, None).as_deref(), Some("VRFY ü"));
-        assert_eq!(decode(line, Some(Hello::Ehlo)).as_deref(), Some("VRFY ü"));
-        assert_eq!(decode(line, Some(Hello::Helo)), None);
+        assert_eq!(decode(line, Some(HelloVerb::Ehlo)).as_deref(), Some("VRFY ü"));
+        assert_eq!(decode(line, Some(HelloVerb::Helo)), None);
         assert_eq!(
-            decode(b"VRFY u", Some(Hello::Helo)).as_deref(),
+            decode(b"VRFY u", Some(HelloVerb::Helo)).as_deref(),
             Some("VRFY u")
         );
     }

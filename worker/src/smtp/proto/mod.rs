@@ -4,5 +4,6 @@
 //! Order of reading: `line` → `command` → `params`, and `data` for what follows 354.
 
 pub mod command;
+pub mod data;
 pub mod line;
 pub mod params;

@@ -1,0 +1,119 @@
+//! One encoded sample of every frame is kept as data: a change of the encoding shows as a changed
+//! file, never as a worker that misreads its master. `UPDATE=1 cargo test` rewrites the files.
+
+use std::fmt::{Debug, Write as _};
+use std::path::PathBuf;
+
+use haraka_shared::ipc::{Decoder, ToMaster, ToWorker, encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(file: &str, values: &[(&str, T)]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/ipc")
+        .join(file);
+    let mut now = String::new();
+    for (name, value) in values {
+        let frame = encode(value).unwrap();
+        let mut decoder = Decoder::<T>::new();
+        decoder.push(&frame);
+        assert_eq!(
+            decoder.next().unwrap().as_ref(),
+            Some(value),
+            "{name} does not come back"
+        );
+        let hex = frame.iter().fold(String::new(), |mut s, b| {
+            write!(s, "{b:02x}").unwrap();
+            s
+        });
+        writeln!(now, "{name} {hex}").unwrap();
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &now).unwrap();
+    }
+    let then = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(
+        now, then,
+        "the encoding changed: raise PROTOCOL, then UPDATE=1"
+    );
+}
+
+#[test]
+fn frames_to_a_worker_are_encoded_as_recorded() {
+    check(
+        "to_worker.golden",
+        &[
+            (
+                "Hello",
+                ToWorker::Hello {
+                    protocol: 1,
+                    build: "0.1.0".to_owned(),
+                },
+            ),
+            (
+                "OwnQueue",
+                ToWorker::OwnQueue {
+                    nodes: 2,
+                    slot: 1,
+                    incarnations: vec![("aB3dEf".to_owned(), 0), ("Zz9yXw".to_owned(), 1)],
+                },
+            ),
+            ("Flush-all", ToWorker::Flush { domain: None }),
+            (
+                "Flush-domain",
+                ToWorker::Flush {
+                    domain: Some("example.com".to_owned()),
+                },
+            ),
+            (
+                "Drain",
+                ToWorker::Drain {
+                    deadline_ms: 30_000,
+                },
+            ),
+            ("Stop", ToWorker::Stop),
+            ("ReopenLog", ToWorker::ReopenLog),
+            ("QueueStats", ToWorker::QueueStats { request: 7 }),
+        ],
+    );
+}
+
+#[test]
+fn frames_to_the_master_are_encoded_as_recorded() {
+    check(
+        "to_master.golden",
+        &[
+            (
+                "Hello",
+                ToMaster::Hello {
+                    protocol: 1,
+                    build: "0.1.0".to_owned(),
+                },
+            ),
+            ("Ready", ToMaster::Ready { pid: 4242 }),
+            (
+                "Failed",
+                ToMaster::Failed {
+                    reason: "plugin tls: no key".to_owned(),
+                },
+            ),
+            (
+                "Stats",
+                ToMaster::Stats {
+                    request: 7,
+                    in_progress: 1,
+                    pending_delivery: 300,
+                    deferred: 70_000,
+                },
+            ),
+            ("Drained", ToMaster::Drained),
+            (
+                "FlushQueue",
+                ToMaster::FlushQueue {
+                    domain: Some("example.com".to_owned()),
+                },
+            ),
+            ("GracefulRestart", ToMaster::GracefulRestart),
+        ],
+    );
+}
