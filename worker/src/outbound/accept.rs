@@ -39,7 +39,13 @@ impl Outbound {
     pub(crate) async fn enqueue(&self, worker: &Rc<Worker>, txn: &Transaction) -> Result<(), QueueError> {
         complete_header(&mut txn.header.borrow_mut(), &txn.uuid, &worker.config);
         if worker.hooks.wants(HookName::PreSendTransEmail) {
-            worker.ask_about(txn, Call::PreSendTransEmail(())).await;
+            let services = worker.services();
+            let subject = Subject {
+                connection,
+                delivery: None,
+                services: &services,
+            };
+            worker.hooks.run(Call::PreSendTransEmail(()), &subject).await;
         }
         let mut notes = txn.notes.to_json();
         if let Value::Object(map) = &mut notes {

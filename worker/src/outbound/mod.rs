@@ -4,14 +4,30 @@
 //! backlog becomes its own when the master says so ([`Outbound::own`]).
 
 mod accept;
-mod attempt;
+pub mod attempt;
 mod bounces;
+pub mod client;
+#[cfg(test)]
+mod client_tests;
 mod committer;
+mod conversation;
 mod deliver;
+mod exchange;
+mod extensions;
+mod forward;
 mod item;
 mod mail;
+mod mail_hosts;
+mod message;
+mod pool;
+mod remote;
+mod retry;
+mod route;
 mod schedule;
 mod settle;
+#[cfg(test)]
+mod testing;
+mod wire_form;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -19,7 +35,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use haraka_shared::config::Config;
+use haraka_shared::config::{Config, ConfigDir};
 use haraka_shared::date::epoch_ms;
 use haraka_shared::flight::FlightPage;
 use haraka_shared::log::Level;
@@ -78,6 +94,7 @@ pub(crate) struct Outbound {
 impl Outbound {
     pub(crate) fn new(
         config: &Config,
+        dir: ConfigDir,
         slot: u32,
         incarnation: &str,
         flight: Arc<FlightPage>,
@@ -100,7 +117,7 @@ impl Outbound {
             ended: Notify::new(),
             stopping: Event::new(),
             flight,
-            mail: Mail::new(config),
+            mail: Mail::new(config, dir),
         })
     }
 
