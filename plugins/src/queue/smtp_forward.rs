@@ -19,7 +19,7 @@ use haraka_shared::transaction::Transaction;
 use haraka_shared::{log_at, log_plugin};
 
 use super::wanted;
-use settings::{Selector, Settings, Target};
+use settings::{Selector, Settings};
 
 const FORWARD: &str = "smtp_forward";
 const OUTBOUND: &str = "outbound";

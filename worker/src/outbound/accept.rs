@@ -7,21 +7,24 @@ use std::sync::Arc;
 use haraka_shared::address::Address;
 use haraka_shared::body::Body;
 use haraka_shared::config::Config;
+use haraka_shared::connection::Connection;
 use haraka_shared::date;
 use haraka_shared::header::Header;
 use haraka_shared::hook::{Call, HookName};
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
-use haraka_shared::services::QueueError;
+use haraka_shared::route::Route;
+use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError};
 use haraka_shared::spool::{Body as StoredBody, BodyPiece, NewItem, NewMessage, Recipient, Todo};
 use haraka_shared::transaction::Transaction;
 use serde_json::{Map, Value};
 
 use super::committer::CommitError;
 use super::item::{Loaded, Stored};
-use super::message::Outgoing;
+use super::message::{Envelope, Outgoing};
 use super::schedule::Job;
 use super::Outbound;
+use crate::hooks::Subject;
 use crate::worker::Worker;
 
 /// A message to be queued.
@@ -40,8 +43,9 @@ impl Outbound {
         complete_header(&mut txn.header.borrow_mut(), &txn.uuid, &worker.config);
         if worker.hooks.wants(HookName::PreSendTransEmail) {
             let services = worker.services();
+            let connection = Connection::carrying(txn);
             let subject = Subject {
-                connection,
+                connection: Some(&connection),
                 delivery: None,
                 services: &services,
             };
@@ -69,6 +73,30 @@ impl Outbound {
                 Err(e)
             }
         }
+    }
+
+    /// Hands a transaction's message to another host at once (queue/smtp_forward).
+    pub(crate) async fn forward(
+        &self,
+        dns: &dyn Dns,
+        route: Route,
+        txn: &Transaction,
+        one_per_recipient: bool,
+    ) -> Result<Forwarded, ForwardError> {
+        let recipients = txn.recipients();
+        let envelope = Envelope {
+            uuid: txn.uuid.as_str().into(),
+            sender: txn.sender(),
+            recipients: &recipients,
+            eight_bit: false,
+            all_or_none: true,
+        };
+        let Stored { header, body } = message(&txn.header.borrow(), txn.body.borrow().clone());
+        let outgoing = Outgoing::received(header, body);
+        let mail = &self.mail;
+        mail.courier
+            .forward(dns, &mail.routing, route, &envelope, &outgoing, one_per_recipient)
+            .await
     }
 
     /// Stores a message and hands its items to the scheduler.
@@ -105,13 +133,13 @@ impl Outbound {
             e => QueueError::Local(e.to_string()),
         })?;
         for (index, (name, item)) in committed.items.into_iter().zip(items).enumerate() {
-            let todo = Todo::new(
-                now,
-                item,
-                new.mail_from.clone(),
-                new.notes.clone(),
-                format!("{}.{}", new.uuid, index + 1),
-            );
+            let mut todo = Todo::default();
+            todo.queue_time = now;
+            todo.domain = item.domain;
+            todo.rcpt_to = item.rcpt_to;
+            todo.mail_from = new.mail_from.clone();
+            todo.notes = new.notes.clone();
+            todo.uuid = format!("{}.{}", new.uuid, index + 1);
             let Stored { header, body } = new.message.clone();
             let loaded = self.keep_fresh(Loaded::accepted(todo, Outgoing::received(header, body)));
             self.schedule.borrow_mut().due_now(Job { name, loaded });

@@ -14,7 +14,7 @@ use haraka_shared::route::Route;
 use haraka_shared::spool::QueueName;
 use haraka_shared::{log_at, log_server};
 
-use super::attempt::{Attempt, Cause, RcptResult};
+use super::attempt::{Attempt, Cause};
 use super::item::Loaded;
 use super::mail::Mail;
 use super::message::Envelope;
@@ -180,10 +180,10 @@ async fn attempt(worker: &Rc<Worker>, item: &Loaded, routes: Option<Vec<Route>>)
     let mail: &Mail = &worker.outbound.mail;
     let dns = &worker.resolver;
     let targets = match routes {
-        Some(routes) => Ok(Targets::of_routes(dns, routes, mail.route_settings())),
-        None => Targets::of_domain(dns, &item.todo.domain, mail.route_settings()).await,
+        Some(routes) => Ok(Targets::of_routes(dns, routes, &mail.routing)),
+        None => Targets::of_domain(dns, &item.todo.domain, &mail.routing).await,
     };
-    let targets = match targets {
+    let mut targets = match targets {
         Ok(targets) => targets,
         Err(none) => return for_all(item, &none.cause()),
     };
@@ -193,19 +193,12 @@ async fn attempt(worker: &Rc<Worker>, item: &Loaded, routes: Option<Vec<Route>>)
         sender: &item.todo.mail_from,
         recipients: &recipients,
         eight_bit: false,
+        all_or_none: false,
     };
-    match Box::pin(mail.offer(targets, &envelope, &item.message)).await {
-        Ok(attempt) => attempt,
-        Err(cause) => for_all(item, &cause),
-    }
+    Box::pin(mail.courier.offer(&mut targets, &envelope, &item.message)).await
 }
 
 /// The same cause for every recipient.
 fn for_all(item: &Loaded, cause: &Cause) -> Attempt {
-    let result = if cause.status.class() == 5 {
-        RcptResult::Failed(cause.clone())
-    } else {
-        RcptResult::Deferred(cause.clone())
-    };
-    Attempt::without_peer(vec![result; item.todo.rcpt_to.len()])
+    Attempt::without_host(item.todo.rcpt_to.len(), cause.clone())
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use haraka_shared::body::Body;
 use haraka_shared::spool::{Item, Todo};
@@ -19,9 +20,11 @@ pub(super) struct Loaded {
 impl Loaded {
     /// An item that was read from the queue directory.
     pub(super) fn stored(item: Item) -> Loaded {
+        let (file, offset) = item.body.file();
+        let body = Body::from_file(Arc::clone(file), offset, item.body.len());
         Loaded {
             todo: item.todo,
-            message: Outgoing::stored(item.body),
+            message: Outgoing::stored(body),
             fresh: None,
         }
     }
@@ -58,6 +61,6 @@ impl Drop for Fresh {
 /// A message in the form in which it is stored, for the committer: header with the empty line, body.
 #[derive(Clone)]
 pub(super) struct Stored {
-    pub(super) header: std::sync::Arc<[u8]>,
+    pub(super) header: Arc<[u8]>,
     pub(super) body: Body,
 }

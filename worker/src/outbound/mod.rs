@@ -14,12 +14,12 @@ mod conversation;
 mod deliver;
 mod exchange;
 mod extensions;
-mod forward;
 mod item;
 mod mail;
 mod mail_hosts;
 mod message;
-mod pool;
+mod offer;
+pub mod pool;
 mod remote;
 mod retry;
 mod route;
@@ -179,7 +179,7 @@ impl Outbound {
     pub(crate) async fn idle(&self) {
         while self.committer.is_busy() || !self.in_flight.borrow().is_empty() {
             // Commits do not ring; a look every moment is cheap in a worker that ends.
-            drop(rt::timeout(Duration::from_millis(20), self.ended.notified()).await);
+            let _ = rt::timeout(Duration::from_millis(20), self.ended.notified()).await;
         }
     }
 
@@ -252,7 +252,7 @@ async fn run(worker: Rc<Worker>) {
         match due {
             Some(due) => {
                 let wait = Duration::from_millis(due.saturating_sub(epoch_ms()).max(1));
-                drop(rt::timeout(wait, out.wake.notified()).await);
+                let _ = rt::timeout(wait, out.wake.notified()).await;
             }
             None => out.wake.notified().await,
         }

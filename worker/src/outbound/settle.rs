@@ -38,8 +38,9 @@ pub(super) async fn settle(
     for (recipient, cause) in &failed {
         log_at!(Level::Notice, &item.todo.uuid, "outbound", [], "recipient {} rejected: {cause}", recipient.address);
     }
-    if !delivered.is_empty() {
-        let peer = &attempt.peer;
+    if !delivered.is_empty()
+        && let Some(peer) = &attempt.peer
+    {
         let tally = format!("{}/{}/{}", delivered.len(), deferred.len(), failed.len());
         let response = attempt.response.as_ref().map(ToString::to_string).unwrap_or_default();
         log_delivered(&name, &item.todo, peer, &response, &tally);

@@ -117,7 +117,7 @@ pub(crate) fn addresses(texts: &[&str]) -> Vec<Address> {
 }
 
 pub(crate) fn envelope<'a>(sender: &'a Address, recipients: &'a [Address]) -> Envelope<'a> {
-    Envelope { uuid: "TEST.1.1".into(), sender, recipients, eight_bit: false }
+    Envelope { uuid: "TEST.1.1".into(), sender, recipients, eight_bit: false, all_or_none: false }
 }
 
 pub(crate) fn message(text: &str) -> Outgoing {
