@@ -182,7 +182,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let message = MessageText {
             header: Vec::new(),
-            body: Body::from_file(file, 0, 500),
+            body: Body::from_file(std::sync::Arc::new(file), 0, 500),
         };
         let error = message.write_to(&mut Vec::new(), LineEnd::Lf).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);

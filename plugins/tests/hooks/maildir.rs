@@ -213,7 +213,8 @@ fn body_on_disk_is_delivered_whole() {
     let mut byte = [0];
     file.read_exact_at(&mut byte, 17).unwrap();
     let len = wire.len() as u64 - 18;
-    *c.transaction().unwrap().body.borrow_mut() = Body::from_file(file, 18, len);
+    *c.transaction().unwrap().body.borrow_mut() =
+        Body::from_file(std::sync::Arc::new(file), 18, len);
     assert_eq!(plugin.ask(&c, Call::Queue(())).code, Code::Ok);
     let new = files(&site.dir.join("maildir/example.com/bob/new"));
     let text = fs::read_to_string(&new[0]).unwrap();

@@ -27,6 +27,9 @@ pub struct Site {
     pub services: Rc<Fake>,
 }
 
+/// What goes to the offload pool.
+type Work = Box<dyn FnOnce() + Send>;
+
 /// The worker's services: what a plugin asks for is noted, what it gets is set before.
 pub struct Fake {
     config: ConfigDir,
@@ -36,7 +39,7 @@ pub struct Fake {
     /// The routes that forwarding was asked for.
     pub routes: RefCell<Vec<(Route, bool)>>,
     /// Keep work for the pool here instead of doing it.
-    pub busy: RefCell<Option<Vec<Box<dyn FnOnce() + Send>>>>,
+    pub busy: RefCell<Option<Vec<Work>>>,
 }
 
 impl Services for Fake {
@@ -55,7 +58,7 @@ impl Services for Fake {
     fn sleep(&self, _time: Duration) -> LocalFuture<'static, ()> {
         panic!("no plugin here sleeps")
     }
-    fn offload(&self, work: Box<dyn FnOnce() + Send>) -> LocalFuture<'static, ()> {
+    fn offload(&self, work: Work) -> LocalFuture<'static, ()> {
         if let Some(kept) = &mut *self.busy.borrow_mut() {
             kept.push(work);
             return Box::pin(std::future::pending());

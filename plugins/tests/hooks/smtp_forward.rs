@@ -128,7 +128,7 @@ fn first_recipients_section_chooses_the_server() {
         .iter()
         .map(|r| r.1)
         .collect();
-    X
+    assert_eq!(each, [false, true, true], "it goes with the server");
 }
 
 // covers PI2-05
