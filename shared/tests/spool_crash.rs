@@ -2,6 +2,13 @@
 //! is killed before each of its system calls on the queue directory.
 //!
 //! A power cut is modelled on top of the kill: every file whose data was not yet synced is emptied.
+// The crate-wide bans keep input from causing a panic; a test reports by panicking.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
 
 mod spool_rig;
 
