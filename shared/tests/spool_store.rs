@@ -373,11 +373,32 @@ fn a_failing_disk_at_any_step_of_an_update_keeps_all_recipients() {
             let found = spool.open_item(&item.name).unwrap().todo.rcpt_to.len();
             assert_eq!(found, if outcome.is_ok() { 1 } else { 2 }, "step {at}");
             let expected = found + usize::from(split_before);
+            // the body has a second name only while an item needs it
+            let bodies = usize::from(split_before || outcome.is_ok());
+            assert_eq!(dir.starting("body."), bodies, "step {at}");
+            assert_eq!(dir.starting("__tmp__."), 0, "step {at}");
             drop((spool, shaky));
             let (spool, items) = recovered(&dir);
             assert_eq!(ledger(&spool, &items)["U"].len(), expected, "step {at}");
         }
     }
+}
+
+#[test]
+fn an_old_header_that_could_not_be_removed_goes_before_its_item() {
+    let dir = QueueDir::new();
+    let name = store(&dir.open(), "U", &["a@one.example", "b@one.example"], 10).remove(0);
+    let mut item = dir.open().open_item(&name).unwrap();
+    let mut todo = item.todo.clone();
+    todo.rcpt_to.truncate(1);
+    let last = 5; // link, create, write, sync, rename, and then the removal of the old name
+    let shaky = dir.open_with(with_faults(FailAt::new(last, 2, EIO), SyncWay::Auto));
+    let now = shaky.update(&mut item, &todo, NOW + 1, 1).unwrap();
+    assert_eq!(dir.names().len(), 3, "{:?}", dir.names());
+    assert!(shaky.remove(&now).is_err());
+    assert!(shaky.open_item(&now).is_ok());
+    shaky.remove(&now).unwrap();
+    assert!(dir.names().is_empty(), "{:?}", dir.names());
 }
 
 // covers OUT-16, PB-20, H8
