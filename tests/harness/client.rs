@@ -1,7 +1,6 @@
 //! An SMTP client for dialogues written by hand: blocking, with a time limit on every read, no opinion on
 //! what may be sent when. Failed expectations panic with the conversation so far.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,6 +10,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 
+use super::unread::unread_bytes;
 use super::{DEADLINE, poll_until};
 
 /// A complete reply: its code, and the text of its lines without code and line end.
@@ -196,7 +196,7 @@ impl SmtpClient {
         let (Ok(us), Ok(server)) = (self.stream.local_addr(), self.stream.peer_addr()) else {
             return false;
         };
-        let waiting = || match bytes_waiting(server, us) {
+        let waiting = || match unread_bytes(server, us) {
             Some(0) => Some(true),
             Some(_) => None,
             None => Some(false), // the server closed its end
@@ -322,35 +322,4 @@ pub fn stuffed(message: &[u8]) -> Vec<u8> {
     }
     wire.extend_from_slice(b".\r\n");
     wire
-}
-
-/// Bytes that arrived at the socket `local` of this machine from `remote` and were not yet read, as the
-/// kernel's table tells; `None` when there is no such established connection.
-fn bytes_waiting(local: SocketAddr, remote: SocketAddr) -> Option<u64> {
-    let table = if local.is_ipv4() {
-        "/proc/net/tcp"
-    } else {
-        "/proc/net/tcp6"
-    };
-    let (local, remote) = (kernel_form(local), kernel_form(remote));
-    let text = fs::read_to_string(table).ok()?;
-    let row = text.lines().find_map(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let hit = fields.next()? == local && fields.next()? == remote;
-        hit.then(|| fields.nth(1)).flatten()
-    })?;
-    u64::from_str_radix(row.split(':').nth(1)?, 16).ok()
-}
-
-/// Address and port as /proc/net/tcp prints them: 32-bit words in the order of the machine.
-fn kernel_form(addr: SocketAddr) -> String {
-    let octets = match addr.ip() {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    };
-    let words = octets
-        .chunks(4)
-        .map(|word| u32::from_ne_bytes(word.try_into().unwrap()));
-    let hex: String = words.map(|word| format!("{word:08X}")).collect();
-    format!("{hex}:{:04X}", addr.port())
 }

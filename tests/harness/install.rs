@@ -69,12 +69,18 @@ impl Install {
         &self.dir
     }
 
-    /// Number of addresses in the `listen` setting, which is the number of ready lines to wait for.
-    pub fn listen_count(&self) -> usize {
+    /// The addresses in the `listen` setting as written: one ready line is awaited for each.
+    pub fn listen(&self) -> Vec<String> {
         let text = fs::read_to_string(self.dir.join("config/smtp.ini")).unwrap_or_default();
-        text.lines()
-            .find_map(|line| line.trim().strip_prefix("listen"))
-            .map_or(1, |value| value.split([',', ';']).count())
+        let value = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .find_map(|(key, value)| (key.trim() == "listen").then_some(value))
+            .unwrap_or("[::0]:25");
+        value
+            .split([',', ';'])
+            .map(|one| one.trim().to_owned())
+            .collect()
     }
 
     /// The messages that `queue/test` stored, oldest first.

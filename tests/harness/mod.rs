@@ -22,6 +22,7 @@ pub mod server;
 pub mod sink;
 pub mod sink_rules;
 pub mod transcript;
+pub mod unread;
 
 pub use client::{Reply, SmtpClient};
 pub use dns::{FakeDns, RecordType};

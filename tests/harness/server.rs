@@ -2,7 +2,7 @@
 //! its own and all its processes carry a mark, so none can outlive the test unseen.
 
 use std::fs::{self, OpenOptions};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -37,7 +37,8 @@ pub struct StartFailure {
 }
 
 impl Server {
-    /// Starts the program under test on `install` and waits until it listens.
+    /// Starts the program under test on `install` and waits until it listens: until it has logged a ready
+    /// line per address or, where all ports are fixed, accepts connections on them.
     #[track_caller]
     pub fn start(install: Install) -> Self {
         Self::start_command(install, &[env!("CARGO_BIN_EXE_haraka")])
@@ -231,27 +232,28 @@ impl Server {
     }
 
     fn await_ready(&mut self) -> Result<(), StartFailure> {
-        let wanted = self.install().listen_count();
-        let mut ended = None;
-        poll_until(DEADLINE, || {
-            ended = self.child.try_wait().unwrap();
+        let listen = self.install().listen();
+        let mut status = None;
+        let ready = poll_until(DEADLINE, || {
             self.addresses = ready_addresses(&self.log_text());
-            (ended.is_some() || self.addresses.len() >= wanted).then_some(())
+            if self.addresses.len() < listen.len() {
+                self.addresses = reachable(&listen).unwrap_or_default();
+            }
+            status = self.child.try_wait().unwrap();
+            // A command that daemonizes ends well; then it is the daemon that has to be there.
+            let failed = match status {
+                Some(status) if status.success() => self.all_pids().is_empty(),
+                Some(_) => true,
+                None => false,
+            };
+            let ready = self.addresses.len() >= listen.len();
+            (failed || ready).then_some(ready && !failed)
         });
-        // A command that daemonizes ends well; it is ready when the daemon's lines are there.
-        let daemonized = ended.is_some_and(|status| status.success());
-        if daemonized && self.addresses.len() < wanted {
-            poll_until(DEADLINE, || {
-                self.addresses = ready_addresses(&self.log_text());
-                let over = self.addresses.len() >= wanted || self.all_pids().is_empty();
-                over.then_some(())
-            });
-        }
-        if self.addresses.len() >= wanted && (ended.is_none() || daemonized) {
+        if ready == Some(true) {
             return Ok(());
         }
         let failure = StartFailure {
-            status: ended,
+            status,
             log: self.log_text(),
         };
         self.kill9_all();
@@ -261,7 +263,7 @@ impl Server {
     fn end_of_family(&mut self) -> Result<ExitStatus, String> {
         let status = poll_until(DEADLINE, || self.child.try_wait().unwrap());
         let gone = status.is_some()
-            && poll_until(DEADLINE, || self.all_pids().is_empty().then_some(())).is_some();
+            && poll_until(ORPHANS, || self.all_pids().is_empty().then_some(())).is_some();
         if let (Some(status), true) = (status, gone) {
             return Ok(status);
         }
@@ -346,3 +348,15 @@ fn ready_addresses(log: &str) -> Vec<SocketAddr> {
     }
     found
 }
+
+/// The configured addresses, if all of them are fixed and accept connections: the way to see a server start
+/// whose log level hides the ready line.
+fn reachable(listen: &[String]) -> Option<Vec<SocketAddr>> {
+    let addresses = listen.iter().map(|text| text.parse::<SocketAddr>().ok());
+    let addresses = addresses.collect::<Option<Vec<_>>>()?;
+    let up = |addr: &SocketAddr| addr.port() != 0 && TcpStream::connect(addr).is_ok();
+    addresses.iter().all(up).then_some(addresses)
+}
+
+/// How long processes may outlive their master.
+const ORPHANS: Duration = Duration::from_secs(5);

@@ -4,7 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{DEADLINE, Install, Server, SmtpClient, poll_until};
+use super::{Install, Server, SmtpClient};
+
+mod play;
+mod text;
+
+pub use text::{glob_fits, masked, unescape};
 
 /// Which program is on the other side; lines after `@ours` or `@peer` hold for one of them only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,83 +218,6 @@ impl Transcript {
     }
 }
 
-impl Act {
-    fn perform(
-        &self,
-        server: &Server,
-        client: &mut SmtpClient,
-        writes: Writes,
-    ) -> Result<(), String> {
-        let io = |error: std::io::Error| error.to_string();
-        match self {
-            Self::Client(_) => {}
-            Self::Send(bytes) if writes == Writes::Bytewise => {
-                // Of a long piece, the beginning and the end byte by byte: the middle shows nothing new.
-                let edge = 600.min(bytes.len());
-                let cuts: Vec<_> = (1..edge)
-                    .chain((bytes.len() - edge).max(edge)..bytes.len())
-                    .collect();
-                client.send_split(bytes, &cuts);
-            }
-            Self::Send(bytes) => client.try_send(bytes).map_err(io)?,
-            Self::Line(wanted) => {
-                let line = client
-                    .try_line()
-                    .map_err(|error| format!("{wanted:?} awaited, {error}"))?;
-                let line = line.ok_or_else(|| format!("{wanted:?} awaited, connection closed"))?;
-                if !wanted.fits(&masked(&line)) {
-                    return Err(format!("{wanted:?} awaited, got {line:?}"));
-                }
-            }
-            Self::Reply(code) => {
-                let reply = client
-                    .try_reply()
-                    .map_err(|error| format!("{code} awaited, {error}"))?;
-                let reply = reply.ok_or_else(|| format!("{code} awaited, connection closed"))?;
-                if reply.code.to_string() != *code {
-                    return Err(format!("{code} awaited, got {reply}"));
-                }
-            }
-            Self::Close => match client.try_line() {
-                Ok(None) => {}
-                other => return Err(format!("close awaited, got {other:?}")),
-            },
-            Self::HalfClose => client.half_close_quietly(),
-            Self::StoredCount(count) => {
-                let found = server.install().stored().len();
-                if found != *count {
-                    return Err(format!(
-                        "{count} stored messages awaited, there are {found}"
-                    ));
-                }
-            }
-            Self::Stored { has, part } => {
-                let message = server.install().stored().pop().ok_or("nothing is stored")?;
-                if message.windows(part.len()).any(|window| window == part) != *has {
-                    return Err(format!(
-                        "stored message: {:?}",
-                        message.escape_ascii().to_string()
-                    ));
-                }
-            }
-            Self::Log(part) => {
-                let seen = || server.log_text().contains(part.as_str()).then_some(());
-                poll_until(DEADLINE, seen).ok_or_else(|| format!("no log line with {part:?}"))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Match {
-    fn fits(&self, line: &str) -> bool {
-        match self {
-            Self::Prefix(prefix) => line.starts_with(prefix),
-            Self::Glob(glob) => glob_fits(glob.as_bytes(), line.as_bytes()),
-        }
-    }
-}
-
 fn header(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.split_once(": ")?;
     key.bytes()
@@ -335,99 +263,4 @@ fn parse_act(line: &str, gathered: &mut Vec<u8>) -> Result<Option<Act>, String> 
         },
         _ => return Err("unknown mark".to_owned()),
     }))
-}
-
-/// `\r \n \t \0 \\ \xNN`, and `\{TEXT*N}` for N times TEXT.
-pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while let Some((plain, after)) = rest.split_once('\\') {
-        out.extend_from_slice(plain.as_bytes());
-        let kind = after.chars().next().ok_or("text ends with a backslash")?;
-        rest = &after[kind.len_utf8()..];
-        match kind {
-            'r' => out.push(b'\r'),
-            'n' => out.push(b'\n'),
-            't' => out.push(b'\t'),
-            '0' => out.push(0),
-            '\\' => out.push(b'\\'),
-            'x' => {
-                let digits = rest.get(..2).ok_or("\\x needs two digits")?;
-                out.push(u8::from_str_radix(digits, 16).map_err(|_| "\\x needs two digits")?);
-                rest = &rest[2..];
-            }
-            '{' => {
-                let (inside, after) = rest.split_once('}').ok_or("\\{ without }")?;
-                let (part, count) = inside.rsplit_once('*').ok_or("\\{TEXT*N}")?;
-                let count = count.parse().map_err(|_| "\\{TEXT*N}: N is a number")?;
-                out.extend(unescape(part)?.repeat(count));
-                rest = after;
-            }
-            other => return Err(format!("unknown escape \\{other}")),
-        }
-    }
-    out.extend_from_slice(rest.as_bytes());
-    Ok(out)
-}
-
-/// `*` for any text, `?` for any octet, all else for itself; the whole line has to fit.
-pub fn glob_fits(glob: &[u8], line: &[u8]) -> bool {
-    match (glob.split_first(), line.split_first()) {
-        (None, None) => true,
-        (Some((b'*', after)), _) => {
-            (0..=line.len()).any(|skipped| glob_fits(after, &line[skipped..]))
-        }
-        (Some((b'?', glob)), Some((_, line))) => glob_fits(glob, line),
-        (Some((want, glob)), Some((is, line))) => want == is && glob_fits(glob, line),
-        (Some(_), None) | (None, Some(_)) => false,
-    }
-}
-
-/// The line with everything that differs from run to run replaced: `UUID` for a connection or transaction
-/// id, `(UUID6)` for the six characters of one in brackets.
-pub fn masked(line: &str) -> String {
-    let mut out = String::new();
-    let mut rest = line;
-    while let Some(first) = rest.chars().next() {
-        if let Some(length) = uuid_length(rest) {
-            out.push_str("UUID");
-            rest = &rest[length..];
-        } else if rest.len() >= 8
-            && first == '('
-            && rest.as_bytes()[7] == b')'
-            && rest.as_bytes()[1..7].iter().all(|b| is_upper_hex(*b))
-        {
-            out.push_str("(UUID6)");
-            rest = &rest[8..];
-        } else {
-            out.push(first);
-            rest = &rest[first.len_utf8()..];
-        }
-    }
-    out
-}
-
-fn uuid_length(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes().get(..36)?;
-    let fits = |at: usize, b: u8| {
-        if matches!(at, 8 | 13 | 18 | 23) {
-            b == b'-'
-        } else {
-            is_upper_hex(b)
-        }
-    };
-    if !bytes.iter().enumerate().all(|(at, b)| fits(at, *b)) {
-        return None;
-    }
-    let counters = text[36..]
-        .bytes()
-        .take_while(|b| *b == b'.' || b.is_ascii_digit())
-        .count();
-    // A full stop that ends the sentence is not part of the id.
-    let counters = text[36..36 + counters].trim_end_matches('.').len();
-    Some(36 + counters)
-}
-
-fn is_upper_hex(b: u8) -> bool {
-    b.is_ascii_digit() || (b'A'..=b'F').contains(&b)
 }
