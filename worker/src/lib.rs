@@ -1,7 +1,15 @@
 //! A worker process: event loop, SMTP session, hook dispatch, outbound deliveries.
+//!
+//! The master forks it, gives it its listeners and one end of a channel, and drops its privileges
+//! before it reads the first byte from the network.
 
+mod channel;
 pub mod dns;
 pub mod hooks;
+mod life;
 pub mod outbound;
 pub mod rt;
 pub mod smtp;
+mod worker;
+
+pub use life::{WorkerError, WorkerSetup, check, hook_order, run};

@@ -1,1 +1,50 @@
-//! placeholder
+//! Configuration: Haraka's files read into typed settings.
+//!
+//! `dir.rs` finds and decodes files, `ini.rs` and `flat.rs` know their syntax, one file per ini file
+//! declares its settings (`smtp_ini.rs` …), `load.rs` reads them all. A value is interpreted once,
+//! here; past this module there is no setting as text. Nothing here knows a socket, and no plugin's
+//! settings are declared here: plugins read theirs through [`ConfigDir`] and [`Ini::read`].
+
+mod connection_ini;
+mod dir;
+pub mod document;
+mod error;
+mod flat;
+mod ini;
+mod ip_range;
+pub mod kinds;
+mod listen;
+mod load;
+mod log_ini;
+mod net_utils_ini;
+mod outbound_ini;
+mod reader;
+mod retry_times;
+mod row;
+mod smtp_ini;
+#[cfg(test)]
+mod testing;
+mod typed_values;
+
+pub use connection_ini::{BareNewline, CONNECTION_INI, ConnectionIni, SpoolAfter};
+pub use dir::ConfigDir;
+pub use error::{At, ConfigError, MAX_FILE, Problems, Warning, key_name};
+pub use ini::{Entry, Held, Ini, IniValue, Section, is_true};
+pub use ip_range::IpRange;
+pub use listen::{Endpoint, ListenAddr, parse_endpoint, split_list};
+pub use load::Config;
+pub use log_ini::{LOG_INI, LogIni};
+pub use net_utils_ini::{DnsIni, NET_UTILS_INI};
+pub use outbound_ini::{InetPrefer, OUTBOUND_INI, OutboundIni};
+pub use row::{Describe, FileDecl, Kind, Row};
+pub use smtp_ini::{Nodes, SMTP_INI, SmtpIni};
+pub use typed_values::{Booleans, Typed, TypedSection, guess, number, typed};
+
+/// Every ini file with declared settings.
+pub static INI_FILES: [&FileDecl; 5] = [
+    &SMTP_INI,
+    &CONNECTION_INI,
+    &LOG_INI,
+    &OUTBOUND_INI,
+    &NET_UTILS_INI,
+];

@@ -1,1 +1,347 @@
-//! placeholder
+//! The outbound queue of a worker: accept → commit → schedule → route → client → settle.
+//!
+//! An item has one owner at any time. Those that this worker accepts are its own from the start; the
+//! backlog becomes its own when the master says so ([`Outbound::own`]).
+
+mod accept;
+pub mod attempt;
+mod bounces;
+pub mod client;
+#[cfg(test)]
+mod client_tests;
+mod committer;
+mod conversation;
+mod deliver;
+mod exchange;
+mod extensions;
+mod item;
+mod mail;
+mod mail_hosts;
+mod message;
+mod offer;
+pub mod pool;
+mod remote;
+mod retry;
+mod route;
+mod schedule;
+mod settle;
+#[cfg(test)]
+mod testing;
+mod wire_form;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::date::epoch_ms;
+use haraka_shared::flight::FlightPage;
+use haraka_shared::log::Level;
+use haraka_shared::log_server;
+use haraka_shared::spool::{
+    Claim, Incarnation, Ownership, PendingHeap, QueueName, Spool, SpoolError, SpoolOptions,
+};
+
+use self::committer::Committer;
+use self::item::Loaded;
+use self::mail::Mail;
+use self::schedule::{Job, Schedule, Stats};
+use crate::rt;
+use crate::rt::sync::{Event, Notify};
+use crate::worker::Worker;
+
+/// Why the queue cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboundError {
+    /// The directory.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The master gave no usable name for this process.
+    #[error("{0:?} cannot name a process in queue files")]
+    Incarnation(String),
+}
+
+/// Deliveries to one domain at the same time, in each worker: what a busy destination takes well,
+/// and few enough that one which does not answer leaves room for the others.
+const PER_DOMAIN: usize = 50;
+
+/// Bytes of just accepted messages that are kept in memory for their first delivery; further ones
+/// are read from disk when their turn comes.
+const FRESH_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How often a switched-off queue looks whether it is on again (OUT-17).
+const DISABLED_CHECK: Duration = Duration::from_secs(1);
+
+/// The queue of one worker.
+pub(crate) struct Outbound {
+    spool: Arc<Spool>,
+    committer: Committer,
+    schedule: RefCell<Schedule>,
+    ownership: RefCell<Ownership>,
+    /// Items that are being delivered; none of them is started twice.
+    in_flight: RefCell<HashSet<QueueName>>,
+    fresh: Rc<Cell<u64>>,
+    wake: Notify,
+    /// Something came to its end; whoever waits for the worker to become idle looks again.
+    ended: Notify,
+    stopping: Event,
+    flight: Arc<FlightPage>,
+    mail: Mail,
+}
+
+impl Outbound {
+    pub(crate) fn new(
+        config: &Config,
+        dir: ConfigDir,
+        slot: u32,
+        incarnation: &str,
+        flight: Arc<FlightPage>,
+    ) -> Result<Outbound, OutboundError> {
+        let own = Incarnation::parse(incarnation)
+            .ok_or_else(|| OutboundError::Incarnation(incarnation.to_owned()))?;
+        let options = SpoolOptions {
+            incarnation: Some(own),
+            ..SpoolOptions::default()
+        };
+        let spool = Arc::new(Spool::open(&config.queue_dir, options)?);
+        Ok(Outbound {
+            committer: Committer::new(Arc::clone(&spool)),
+            spool,
+            schedule: RefCell::new(Schedule::new(config.outbound.concurrency_max, PER_DOMAIN)),
+            ownership: RefCell::new(Ownership::new(1, slot, own).waiting()),
+            in_flight: RefCell::default(),
+            fresh: Rc::default(),
+            wake: Notify::new(),
+            ended: Notify::new(),
+            stopping: Event::new(),
+            flight,
+            mail: Mail::new(config, dir),
+        })
+    }
+
+    pub(super) fn spool(&self) -> Arc<Spool> {
+        Arc::clone(&self.spool)
+    }
+
+    /// Starts delivering what this worker accepts.
+    pub(crate) fn start(&self, worker: &Rc<Worker>) {
+        rt::spawn(run(Rc::clone(worker))).detach();
+    }
+
+    /// The backlog of this slot is ours now (`OwnQueue`): make whole what dead workers left, then
+    /// deliver it.
+    pub(crate) fn own(
+        &self,
+        worker: &Rc<Worker>,
+        nodes: u32,
+        slot: u32,
+        incarnations: Vec<(String, u32)>,
+    ) {
+        let mut ownership = Ownership::new(nodes, slot, self.spool.incarnation());
+        for (incarnation, slot) in incarnations {
+            if let Some(i) = Incarnation::parse(&incarnation) {
+                // A living worker of another slot keeps its files just as a dead one's successor does.
+                ownership.claim(i, Claim::Dead { slot });
+            }
+        }
+        *self.ownership.borrow_mut() = ownership;
+        rt::spawn(take_over(Rc::clone(worker))).detach();
+    }
+
+    /// Makes deferred items due, all or those for one domain (HUP, OUT-15).
+    pub(crate) fn flush(&self, worker: &Rc<Worker>, domain: Option<String>) {
+        match domain {
+            None => {
+                self.schedule.borrow_mut().flush(epoch_ms());
+                self.wake.notify();
+            }
+            Some(domain) => rt::spawn(flush_domain(Rc::clone(worker), domain)).detach(),
+        }
+    }
+
+    /// How many items are in which state.
+    pub(crate) fn stats(&self) -> Stats {
+        self.schedule.borrow().stats()
+    }
+
+    /// Starts no further delivery; with `stop`, gives up those that can be.
+    pub(crate) fn wind_down(&self, stop: bool) {
+        self.schedule.borrow_mut().close();
+        if stop {
+            self.stopping.set();
+        }
+        self.ended.notify();
+    }
+
+    /// Resolves when nothing is being written or delivered.
+    pub(crate) async fn idle(&self) {
+        while self.committer.is_busy() || !self.in_flight.borrow().is_empty() {
+            // Commits do not ring; a look every moment is cheap in a worker that ends.
+            let _ = rt::timeout(Duration::from_millis(20), self.ended.notified()).await;
+        }
+    }
+
+    /// Whether a just accepted message may wait for its delivery in memory.
+    fn keep_fresh(&self, loaded: Loaded) -> Option<Box<Loaded>> {
+        let octets = loaded.message.octets();
+        let held = self.fresh.get() + octets;
+        if held > FRESH_BYTES {
+            return None;
+        }
+        self.fresh.set(held);
+        let mut loaded = Box::new(loaded);
+        loaded.fresh = Some(item::Fresh::new(Rc::clone(&self.fresh), octets));
+        Some(loaded)
+    }
+
+    fn wait_for(&self, name: &QueueName) {
+        self.schedule.borrow_mut().later(name);
+        self.wake.notify();
+    }
+
+    fn wait_until(&self, name: &QueueName, due: u64) {
+        self.schedule.borrow_mut().later_at(name, due);
+        self.wake.notify();
+    }
+
+    /// An item is under way no more.
+    fn release(&self, name: &QueueName) {
+        self.in_flight.borrow_mut().remove(name);
+        self.ended.notify();
+    }
+
+    fn flight(&self) -> Arc<FlightPage> {
+        Arc::clone(&self.flight)
+    }
+
+    /// Tries again to remove an item that is done with.
+    fn remove_later(&self, worker: &Rc<Worker>, name: QueueName, after: Duration) {
+        let worker = Rc::clone(worker);
+        rt::spawn(async move {
+            rt::sleep(after).await;
+            Box::pin(settle::remove(&worker, &name)).await;
+        })
+        .detach();
+    }
+}
+
+/// Starts items as they become due, while there is room.
+async fn run(worker: Rc<Worker>) {
+    let out = &worker.outbound;
+    loop {
+        if out.mail.disabled() {
+            rt::sleep(DISABLED_CHECK).await;
+            continue;
+        }
+        let now = epoch_ms();
+        loop {
+            let job = out.schedule.borrow_mut().start(now);
+            let Some(job) = job else { break };
+            rt::spawn(deliver::lane(Rc::clone(&worker), job)).detach();
+        }
+        let rescan = out.schedule.borrow_mut().start_rescan(now);
+        if let Some(from) = rescan {
+            rt::spawn(rescan_from(Rc::clone(&worker), from)).detach();
+        }
+        let due = {
+            let schedule = out.schedule.borrow();
+            if schedule.has_room() { schedule.next_due() } else { None }
+        };
+        match due {
+            Some(due) => {
+                let wait = Duration::from_millis(due.saturating_sub(epoch_ms()).max(1));
+                let _ = rt::timeout(wait, out.wake.notified()).await;
+            }
+            None => out.wake.notified().await,
+        }
+    }
+}
+
+async fn take_over(worker: Rc<Worker>) {
+    let out = &worker.outbound;
+    let spool = out.spool();
+    let ownership = out.ownership.borrow().clone();
+    let found = rt::offload(move || {
+        let mut heap = PendingHeap::default();
+        let report = spool.recover(&ownership, |name| heap.push(name));
+        (heap, report)
+    })
+    .await;
+    match found {
+        Ok((heap, Ok(report))) => {
+            log_server!(
+                Level::Info,
+                "queue taken over: {} items, {} completed, {} removed, {} set aside now, {} before",
+                report.items,
+                report.completed,
+                report.removed,
+                report.broken,
+                report.aside
+            );
+            out.schedule.borrow_mut().absorb(heap);
+            out.wake.notify();
+        }
+        Ok((_, Err(e))) => log_server!(Level::Crit, "queue not taken over: {e}"),
+        Err(e) => log_server!(Level::Crit, "queue not taken over: {e}"),
+    }
+}
+
+/// Another look at the items that did not fit into memory.
+async fn rescan_from(worker: Rc<Worker>, from: u64) {
+    let out = &worker.outbound;
+    let spool = out.spool();
+    let ownership = out.ownership.borrow().clone();
+    let found = rt::offload(move || {
+        let mut heap = PendingHeap::default();
+        let report = spool.scan(&ownership, |name| {
+            if name.next_attempt >= from {
+                heap.push(name);
+            }
+        });
+        report.map(|_| heap)
+    })
+    .await;
+    match found {
+        Ok(Ok(heap)) => {
+            out.schedule.borrow_mut().absorb(heap);
+            out.wake.notify();
+        }
+        Ok(Err(e)) => log_server!(Level::Error, "queue not read again: {e}"),
+        Err(e) => log_server!(Level::Error, "queue not read again: {e}"),
+    }
+}
+
+/// The domain is in the file, so each of our items is opened once.
+async fn flush_domain(worker: Rc<Worker>, domain: String) {
+    let out = &worker.outbound;
+    let spool = out.spool();
+    let ownership = out.ownership.borrow().clone();
+    let found = rt::offload(move || {
+        let mut names = Vec::new();
+        let report = spool.scan(&ownership, |name| {
+            let name = name.to_owned();
+            let same = spool
+                .open_item(&name)
+                .is_ok_and(|item| item.todo.domain.eq_ignore_ascii_case(&domain));
+            if same {
+                names.push(name);
+            }
+        });
+        report.map(|_| names)
+    })
+    .await;
+    match found {
+        Ok(Ok(names)) => {
+            let mut schedule = out.schedule.borrow_mut();
+            for name in names {
+                schedule.due_now(Job::named(name));
+            }
+            drop(schedule);
+            out.wake.notify();
+        }
+        Ok(Err(e)) => log_server!(Level::Error, "queue not flushed: {e}"),
+        Err(e) => log_server!(Level::Error, "queue not flushed: {e}"),
+    }
+}

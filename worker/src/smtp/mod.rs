@@ -1,1 +1,8 @@
-//! placeholder
+//! Receiving mail: listener → session → commands → transaction.
+
+mod commands;
+pub(crate) mod listener;
+pub mod proto;
+mod session;
+pub(crate) mod sessions;
+mod wire;

@@ -1,0 +1,16 @@
+//! The handlers of the native plugins, called as dispatch calls them, over services that are faked.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, also in the functions around the tests"
+)]
+
+mod in_host_list;
+mod maildir;
+mod queue;
+mod relay;
+mod site;
+mod smtp_forward;

@@ -1,0 +1,553 @@
+//! Haraka's ini dialect (CFS-17 to CFS-26) over rust-ini, with the line of every value.
+//!
+//! rust-ini splits sections, keys and values. Before it, physical lines become logical ones
+//! (comments out, continuations joined) whose names start with their line number; after it, names
+//! are checked against the dialect. It knows no setting: values stay text here.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::error::{At, ConfigError, Warning, key_name};
+use super::flat::{decode, is_idle, lines};
+use super::row::Kind;
+
+/// A parsed ini file. Sections and keys keep the order of their first appearance.
+#[derive(Clone, Debug, Default)]
+pub struct Ini {
+    file: String,
+    sections: Vec<Section>,
+    by_name: HashMap<String, usize>,
+    warnings: Vec<Warning>,
+}
+
+/// One section; what stands in several places under the same name is one section.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Name without blanks around it; `main` for what stands before the first header.
+    pub name: String,
+    /// Line of its first header, 0 for a `main` without header.
+    pub line: u32,
+    entries: Vec<Entry>,
+    by_key: HashMap<String, usize>,
+}
+
+/// A key with what it holds.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The key, without `[]`.
+    pub key: String,
+    /// Its value or values.
+    pub held: Held,
+}
+
+/// What a key holds: `key = x` the last one given, `key[] = x` all of them (CFS-21).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A single value.
+    One(IniValue),
+    /// The values of `key[]` lines, in order.
+    Many(Vec<IniValue>),
+}
+
+/// The text of a value and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IniValue {
+    /// Text after `=` without blanks around it; empty for a bare key.
+    pub text: String,
+    /// Line from 1; the first of a continued one.
+    pub line: u32,
+    /// The key stands alone, without `=` (CFS-18): Haraka's `undefined`.
+    pub bare: bool,
+}
+
+impl Ini {
+    /// A file without content.
+    pub fn empty(file: &str) -> Ini {
+        Ini {
+            file: file.to_owned(),
+            ..Ini::default()
+        }
+    }
+
+    /// Reads any bytes. Lines that the dialect does not know are left out with a warning; `file`
+    /// is the name for messages.
+    pub fn parse(file: &str, bytes: &[u8]) -> Ini {
+        let mut ini = Ini::empty(file);
+        let text = decode(bytes);
+        if text.contains('\u{fffd}') && std::str::from_utf8(bytes).is_err() {
+            ini.warn_of_bad_utf8(&text);
+        }
+        let logical = ini.logical_lines(&text);
+        match ini::Ini::load_from_str_opt(&logical, plain_options()) {
+            Ok(split) => ini.take(split),
+            // Cannot happen for the text made above; if it does, the operator must know.
+            Err(e) => ini.warn(e.line as u32, format!("is beyond the reader: {}", e.msg)),
+        }
+        ini.warnings.sort_by_key(|w| w.at.line);
+        ini
+    }
+
+    /// The name that messages use.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// All sections in order.
+    pub fn sections(&self) -> impl Iterator<Item = &Section> {
+        self.sections.iter()
+    }
+
+    /// The section of that name.
+    pub fn section(&self, name: &str) -> Option<&Section> {
+        self.by_name.get(name).and_then(|i| self.sections.get(*i))
+    }
+
+    /// The value of a key; for `key[]` lines the last of them.
+    pub fn get(&self, section: &str, key: &str) -> Option<&IniValue> {
+        match self.section(section)?.get(key)? {
+            Held::One(value) => Some(value),
+            Held::Many(values) => values.last(),
+        }
+    }
+
+    /// The text of a key that has one; bare keys and empty values count as absent.
+    pub fn text(&self, section: &str, key: &str) -> Option<&str> {
+        let value = self.get(section, key)?;
+        (!value.text.is_empty()).then_some(&*value.text)
+    }
+
+    /// The values of `key[]` lines; a single `key = x` counts as one. Empty if there is none.
+    pub fn array(&self, section: &str, key: &str) -> &[IniValue] {
+        match self.section(section).and_then(|s| s.get(key)) {
+            Some(Held::Many(values)) => values,
+            Some(Held::One(value)) => std::slice::from_ref(value),
+            None => &[],
+        }
+    }
+
+    /// A declared boolean (CFS-23): `default` if the key is absent, else whether it says yes.
+    pub fn bool(&self, section: &str, key: &str, default: bool) -> bool {
+        self.get(section, key)
+            .map_or(default, |value| is_true(&value.text))
+    }
+
+    /// A value of a given form, for callers without declared rows, such as plugins: `None` if the
+    /// key is absent, bare or empty. The error names file, line and key.
+    pub fn read<K: Kind>(
+        &self,
+        section: &str,
+        key: &str,
+        kind: &K,
+    ) -> Result<Option<K::Out>, ConfigError> {
+        match self.text(section, key).map(|text| kind.parse(text)) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(why)) => Err(self.error(section, key, why)),
+        }
+    }
+
+    /// An error about a key, at its line.
+    pub fn error(&self, section: &str, key: &str, why: impl Into<String>) -> ConfigError {
+        let line = self.get(section, key).map_or(0, |v| v.line);
+        ConfigError::Value {
+            at: At::line(&self.file, line),
+            key: key_name(section, key),
+            why: why.into(),
+        }
+    }
+
+    /// What the reader found odd, by line.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    fn warn(&mut self, line: u32, text: impl Into<String>) {
+        self.warnings.push(At::line(&self.file, line).warn(text));
+    }
+
+    fn warn_of_bad_utf8(&mut self, text: &str) {
+        let first = (1..).zip(lines(text)).find(|(_, l)| l.contains('\u{fffd}'));
+        let line = first.map_or(0, |(number, _)| number);
+        self.warn(line, "is not UTF-8; what cannot be read is replaced");
+    }
+
+    /// One line per section header or setting for rust-ini: its name starts with the line number.
+    fn logical_lines(&mut self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len() + 64);
+        let mut pending: Option<(u32, String)> = None;
+        for (number, raw) in (1..).zip(lines(text)) {
+            // Comments and blanks do not end a continuation, as for Haraka.
+            if is_idle(raw.trim()) {
+                continue;
+            }
+            if let Some(name) = section_name(raw) {
+                if let Some((from, held)) = pending.take() {
+                    self.unfinished(&mut out, from, &held);
+                }
+                emit(&mut out, &format_args!("[{number} {}]", shield(name)));
+                continue;
+            }
+            let (from, held) = pending.take().unwrap_or((number, String::new()));
+            match raw.trim_end_matches([' ', '\t']).strip_suffix('\\') {
+                Some(part) => pending = Some((from, held + part)),
+                None => self.emit_setting(&mut out, from, &(held + raw)),
+            }
+        }
+        if let Some((from, held)) = pending {
+            self.unfinished(&mut out, from, &held);
+        }
+        out
+    }
+
+    fn unfinished(&mut self, out: &mut String, line: u32, held: &str) {
+        self.warn(line, "ends in a backslash with no line to go on with");
+        if !held.trim().is_empty() {
+            self.emit_setting(out, line, held);
+        }
+    }
+
+    fn emit_setting(&mut self, out: &mut String, line: u32, text: &str) {
+        if text.contains([COLON, BACKSLASH]) {
+            self.warn(line, "is not a setting; it is left out");
+            return;
+        }
+        let text = shield(text.trim());
+        if text.contains('=') {
+            emit(out, &format_args!("{line} {text}"));
+        } else {
+            emit(out, &format_args!("{line}{BARE} {text}="));
+        }
+    }
+
+    fn take(&mut self, split: ini::Ini) {
+        for (header, settings) in &split {
+            let (line, _, name) = split_name(header.unwrap_or("0 main"));
+            if is_unsafe(&name) {
+                self.warn(
+                    line,
+                    format!("section [{name}] is not allowed; it is left out"),
+                );
+                continue;
+            }
+            // rust-ini always has a part before the first header; without content it is none.
+            if header.is_none() && settings.is_empty() {
+                continue;
+            }
+            let at = self.section_index(&name, line);
+            for (key, text) in settings {
+                let (line, bare, key) = split_name(key);
+                let value = IniValue {
+                    text: unshield(text),
+                    line,
+                    bare,
+                };
+                self.put(at, &key, value);
+            }
+        }
+    }
+
+    fn section_index(&mut self, name: &str, line: u32) -> usize {
+        *self.by_name.entry(name.to_owned()).or_insert_with(|| {
+            self.sections.push(Section {
+                name: name.to_owned(),
+                line,
+                entries: Vec::new(),
+                by_key: HashMap::new(),
+            });
+            self.sections.len() - 1
+        })
+    }
+
+    fn put(&mut self, section: usize, key: &str, value: IniValue) {
+        let (base, many) = match key.strip_suffix("[]") {
+            Some(base) if !base.is_empty() => (base, true),
+            _ => (key, false),
+        };
+        if !is_key(key) {
+            self.warn(value.line, "is not a setting; it is left out");
+        } else if is_unsafe(base) {
+            self.warn(value.line, format!("{key} is not allowed; it is left out"));
+        } else if let Some(section) = self.sections.get_mut(section) {
+            section.put(base, many, value);
+        }
+    }
+}
+
+impl Section {
+    /// What a key holds.
+    pub fn get(&self, key: &str) -> Option<&Held> {
+        self.by_key
+            .get(key)
+            .and_then(|i| self.entries.get(*i))
+            .map(|e| &e.held)
+    }
+
+    /// All keys in order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    fn put(&mut self, key: &str, many: bool, value: IniValue) {
+        let known = self.by_key.get(key).copied();
+        let held = known
+            .and_then(|i| self.entries.get_mut(i))
+            .map(|e| &mut e.held);
+        match (held, many) {
+            (Some(Held::Many(values)), true) => values.push(value),
+            // As for Haraka, `key` after `key[]` replaces the list, and the other way round.
+            (Some(held), true) => *held = Held::Many(vec![value]),
+            (Some(held), false) => *held = Held::One(value),
+            (None, many) => {
+                self.by_key.insert(key.to_owned(), self.entries.len());
+                self.entries.push(Entry {
+                    key: key.to_owned(),
+                    held: if many {
+                        Held::Many(vec![value])
+                    } else {
+                        Held::One(value)
+                    },
+                });
+            }
+        }
+    }
+}
+
+impl Held {
+    /// Line of the first value.
+    pub fn line(&self) -> u32 {
+        match self {
+            Held::One(value) => value.line,
+            Held::Many(values) => values.first().map_or(0, |v| v.line),
+        }
+    }
+}
+
+/// The words that mean yes (CFS-23), in any case; everything else means no.
+pub fn is_true(text: &str) -> bool {
+    ["true", "yes", "ok", "enabled", "on", "1"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// The name of `[ name ]`; `None` for any other line.
+fn section_name(line: &str) -> Option<&str> {
+    let name = line.trim().strip_prefix('[')?.strip_suffix(']')?.trim();
+    (!name.contains(']')).then_some(name)
+}
+
+fn is_key(key: &str) -> bool {
+    !key.is_empty()
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_@:.+-/[]".contains(&b))
+}
+
+/// Names that mean something else to a script that looks them up (CFS-25).
+fn is_unsafe(name: &str) -> bool {
+    ["__proto__", "constructor", "prototype"].contains(&name)
+}
+
+/// Nothing that rust-ini would interpret beyond `[name]` and `key = value`.
+fn plain_options() -> ini::ParseOption {
+    ini::ParseOption {
+        enabled_quote: false,
+        enabled_escape: false,
+        enabled_indented_mutiline_value: false,
+        enabled_preserve_key_leading_whitespace: false,
+    }
+}
+
+/// Hides what rust-ini takes for syntax but the dialect does not: a colon splits no key, and a
+/// backslash was dealt with before.
+fn shield(text: &str) -> String {
+    text.replace(':', COLON_TEXT).replace('\\', BACKSLASH_TEXT)
+}
+
+fn unshield(text: &str) -> String {
+    text.replace(COLON, ":").replace(BACKSLASH, "\\")
+}
+
+/// Takes `12! name` apart: line, whether there was no `=`, name.
+fn split_name(numbered: &str) -> (u32, bool, String) {
+    let (number, name) = numbered.split_once(' ').unwrap_or((numbered, ""));
+    let bare = number.ends_with(BARE);
+    let line = number.trim_end_matches(BARE).parse().unwrap_or(0);
+    (line, bare, unshield(name.trim()))
+}
+
+fn emit(out: &mut String, line: &std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{line}");
+}
+
+/// Marks the number of a line without `=`.
+const BARE: char = '!';
+/// Noncharacters stand in for hidden syntax; a file that contains them is not text.
+const COLON: char = '\u{fdd0}';
+const COLON_TEXT: &str = "\u{fdd0}";
+const BACKSLASH: char = '\u{fdd1}';
+const BACKSLASH_TEXT: &str = "\u{fdd1}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Ini {
+        Ini::parse("x.ini", text.as_bytes())
+    }
+
+    fn warnings(ini: &Ini) -> Vec<String> {
+        ini.warnings().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn keys_before_a_header_belong_to_main_and_names_are_trimmed() {
+        // covers CFS-17
+        let ini = parse("a = 1\n[ sec ]\nb=2\n[main]\nc=3\n[sec]\nd=4\n");
+        assert_eq!(ini.text("main", "a"), Some("1"));
+        assert_eq!(ini.text("main", "c"), Some("3"));
+        assert_eq!(ini.text("sec", "b"), Some("2"));
+        assert_eq!(ini.text("sec", "d"), Some("4"));
+        assert_eq!(ini.text("sec", "a"), None);
+        let names: Vec<_> = ini.sections().map(|s| (&*s.name, s.line)).collect();
+        assert_eq!(names, [("main", 0), ("sec", 2)]);
+        assert_eq!(ini.get("sec", "d").unwrap().line, 7);
+    }
+
+    #[test]
+    fn odd_keys_are_taken_and_odd_lines_left_out_with_their_line() {
+        // covers CFS-18
+        let ini =
+            parse("a:b = 1\nuser@x.org\n10.0.0.0/8\n[::1]:25 = v\n!bad = 1\n two words\n= x\n");
+        assert_eq!(ini.text("main", "a:b"), Some("1"));
+        assert!(ini.get("main", "user@x.org").unwrap().bare);
+        assert!(ini.get("main", "10.0.0.0/8").unwrap().bare);
+        assert_eq!(ini.text("main", "[::1]:25"), Some("v"));
+        assert_eq!(
+            warnings(&ini),
+            [
+                "x.ini:5: is not a setting; it is left out",
+                "x.ini:6: is not a setting; it is left out",
+                "x.ini:7: is not a setting; it is left out",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_whole_lines_are_comments_and_quotes_are_text() {
+        // covers CFS-19
+        let ini = parse("; c\n  # c\na = x ; y # z\nb = \"q\"\nc = a=b:c\\n\n");
+        assert_eq!(ini.text("main", "a"), Some("x ; y # z"));
+        assert_eq!(ini.text("main", "b"), Some("\"q\""));
+        assert_eq!(ini.text("main", "c"), Some("a=b:c\\n"));
+        assert!(ini.warnings().is_empty());
+    }
+
+    #[test]
+    fn backslash_joins_the_next_line() {
+        // covers CFS-20
+        let ini = parse("a = 1,\\\n# between\n\n  2,\\ \n3\nb = x\\\\\ny\nc = C:\\dir\n");
+        let a = ini.get("main", "a").unwrap();
+        assert_eq!((&*a.text, a.line), ("1,  2,3", 1));
+        assert_eq!(ini.text("main", "b"), Some("x\\y"));
+        assert_eq!(ini.text("main", "c"), Some("C:\\dir"));
+    }
+
+    #[test]
+    fn continuation_ends_at_a_header_and_at_the_end_of_the_file() {
+        let ini = parse("a = 1\\\n[s]\nb = 2\\\\");
+        assert_eq!(ini.text("main", "a"), Some("1"));
+        assert_eq!(ini.text("s", "b"), Some("2\\"));
+        assert_eq!(ini.warnings().len(), 2);
+    }
+
+    #[test]
+    fn array_lines_gather_and_the_last_plain_line_wins() {
+        // covers CFS-21
+        let ini = parse("l[] = a\nl[] =\nl[]=b\nk=1\nk=2\nm=x\nm[]=y\nn[]=x\nn=z\n");
+        let l: Vec<_> = ini.array("main", "l").iter().map(|v| &*v.text).collect();
+        assert_eq!(l, ["a", "", "b"]);
+        assert_eq!(ini.text("main", "k"), Some("2"));
+        assert_eq!(ini.array("main", "m").len(), 1);
+        assert_eq!(ini.text("main", "n"), Some("z"));
+    }
+
+    #[test]
+    fn booleans_have_six_words_for_yes() {
+        // covers CFS-23
+        let ini = parse("a=True\nb=yes\nc=OK\nd=enabled\ne=On\nf=1\ng=y\nh=2\ni\nj=");
+        for key in ["a", "b", "c", "d", "e", "f"] {
+            assert!(ini.bool("main", key, false), "{key}");
+        }
+        for key in ["g", "h", "i", "j"] {
+            assert!(!ini.bool("main", key, true), "{key}");
+        }
+        assert!(ini.bool("main", "absent", true));
+        assert!(!ini.bool("other", "absent", false));
+    }
+
+    #[test]
+    fn unsafe_names_are_left_out() {
+        // covers CFS-25
+        let ini = parse("__proto__ = 1\nconstructor[] = 1\n[prototype]\na=1\n[s]\nb=1\n");
+        assert_eq!(ini.sections().count(), 2);
+        assert_eq!(ini.section("main").unwrap().entries().count(), 0);
+        assert_eq!(ini.warnings().len(), 3);
+        assert_eq!(ini.text("s", "b"), Some("1"));
+    }
+
+    #[test]
+    fn values_of_a_form_are_read_or_refused_with_their_place() {
+        let port = crate::config::kinds::Count::<u16>::new(1, 65535);
+        let ini = parse("[a.example]\nport = 2525\nother = 25a\nnone =\n");
+        assert_eq!(ini.read("a.example", "port", &port).unwrap(), Some(2525));
+        assert_eq!(ini.read("a.example", "none", &port).unwrap(), None);
+        assert_eq!(ini.read("main", "port", &port).unwrap(), None);
+        let e = ini.read("a.example", "other", &port).unwrap_err();
+        let told = "x.ini:3: [a.example] other: \"25a\" is not a whole number";
+        assert_eq!(e.to_string(), told);
+    }
+
+    #[test]
+    fn every_line_end_counts_and_a_byte_order_mark_does_not() {
+        let ini = parse("\u{feff}a=1\r\nb=2\rc=3\n");
+        assert_eq!(ini.get("main", "a").unwrap().line, 1);
+        assert_eq!(ini.get("main", "b").unwrap().line, 2);
+        assert_eq!(ini.get("main", "c").unwrap().line, 3);
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic() {
+        let ini = Ini::parse(
+            "x.ini",
+            b"a=gr\xfc\xdfe\n\xff\xfe\n[\n]\n=\n\\\n\0=\0\nok=1\\",
+        );
+        assert_eq!(ini.text("main", "ok"), Some("1"));
+        assert_eq!(ini.text("main", "a"), Some("gr\u{fffd}\u{fffd}e"));
+        let mut state = 7_u64;
+        let alphabet = b"a[]=:;#\\ \r\n\t!1\xef\xb7\x90\x85\"'";
+        for _ in 0..3000 {
+            let bytes: Vec<u8> = (0..24)
+                .map(|_| {
+                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+                    alphabet[(state >> 33) as usize % alphabet.len()]
+                })
+                .collect();
+            let ini = Ini::parse("x.ini", &bytes);
+            let broken = ini
+                .warnings()
+                .iter()
+                .any(|w| w.text.contains("beyond the reader"));
+            assert!(!broken, "{bytes:?}: {:?}", ini.warnings());
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_bare_keys_are_kept_in_order() {
+        let text: String = (0..100_000).map(|i| format!("10.{i}\n")).collect();
+        let ini = parse(&text);
+        let section = ini.section("main").unwrap();
+        assert_eq!(section.entries().count(), 100_000);
+        assert_eq!(section.entries().nth(99_999).unwrap().key, "10.99999");
+    }
+}

@@ -1,0 +1,168 @@
+//! All settings of the core, read together so that everything wrong is told at once.
+
+use std::path::{Path, PathBuf};
+
+use super::connection_ini::ConnectionIni;
+use super::dir::{ConfigDir, seconds};
+use super::error::{At, ConfigError, Problems, Warning};
+use super::log_ini::LogIni;
+use super::net_utils_ini::DnsIni;
+use super::outbound_ini::OutboundIni;
+use super::smtp_ini::SmtpIni;
+
+/// The settings of the core.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `smtp.ini`.
+    pub smtp: SmtpIni,
+    /// `connection.ini`.
+    pub connection: ConnectionIni,
+    /// `log.ini`, `loglevel`, `log_timestamps`.
+    pub log: LogIni,
+    /// `outbound.ini` and the older `outbound.*` files.
+    pub outbound: OutboundIni,
+    /// `net-utils.ini`, section `[dns]`.
+    pub dns: DnsIni,
+    /// The server's name: `me`, else the host's name (CFS-34).
+    pub me: String,
+    /// Where the outbound queue is: `queue_dir`, else `queue` in the install directory (CFS-37).
+    pub queue_dir: PathBuf,
+    /// What a local client must show for the internal commands; `None` turns them off (CFS-35).
+    pub internalcmd_key: Option<String>,
+    /// `plugins`: names in the order of the file (KEY-56).
+    pub plugins: Vec<String>,
+}
+
+impl Config {
+    /// Reads everything. Gives the settings and what an operator should look at, or all errors.
+    pub fn load(dir: &ConfigDir) -> Result<(Config, Vec<Warning>), Vec<ConfigError>> {
+        let mut problems = Problems::default();
+        let config = read(dir, &mut problems);
+        match config {
+            Some(config) if problems.errors.is_empty() => Ok((config, problems.warnings)),
+            _ => Err(problems.errors),
+        }
+    }
+}
+
+fn read(dir: &ConfigDir, problems: &mut Problems) -> Option<Config> {
+    // All are read before the first failure counts.
+    let smtp = SmtpIni::load(dir, problems);
+    let connection = ConnectionIni::load(dir, problems);
+    let log = LogIni::load(dir, problems);
+    let outbound = OutboundIni::load(dir, problems);
+    let dns = DnsIni::load(dir, problems);
+    let me = me(dir, problems);
+    let queue_dir = queue_dir(dir, problems);
+    let internalcmd_key = problems.note(dir.value("internalcmd_key"));
+    let plugins = problems.note(dir.list("plugins"));
+    check_timeouts(dir, plugins.as_deref().unwrap_or_default(), problems);
+    Some(Config {
+        smtp: smtp?,
+        connection: connection?,
+        log: log?,
+        outbound: outbound?,
+        dns: dns?,
+        me: me?,
+        queue_dir: queue_dir?,
+        internalcmd_key: internalcmd_key?,
+        plugins: plugins?,
+    })
+}
+
+fn me(dir: &ConfigDir, problems: &mut Problems) -> Option<String> {
+    let Some((line, name)) = problems.note(dir.first_item("me"))? else {
+        return Some(host_name());
+    };
+    // The name becomes part of replies and header fields.
+    if name.len() > 255 || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        problems.errors.push(ConfigError::Value {
+            at: At::line("me", line),
+            key: "me".to_owned(),
+            why: format!("\"{name}\" is not a host name"),
+        });
+        return None;
+    }
+    Some(name)
+}
+
+/// The host's own name, or `localhost` on a host without one.
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+fn queue_dir(dir: &ConfigDir, problems: &mut Problems) -> Option<PathBuf> {
+    let Some((line, text)) = problems.note(dir.first_item("queue_dir"))? else {
+        return Some(dir.install_dir().join("queue"));
+    };
+    let path = Path::new(&text);
+    if path.is_relative() {
+        let at = At::line("queue_dir", line);
+        let text = "is relative; it counts from the install directory, whatever the directory in \
+                    which the server is started";
+        problems.warnings.push(at.warn(text));
+    }
+    Some(dir.install_dir().join(path))
+}
+
+fn check_timeouts(dir: &ConfigDir, plugins: &[String], problems: &mut Problems) {
+    let own = plugins.iter().map(|plugin| {
+        let name = plugin.strip_prefix("haraka-plugin-").unwrap_or(plugin);
+        format!("{name}.timeout")
+    });
+    for file in own.chain(["plugin_timeout".to_owned()]) {
+        // A plugin's name that is no file name is the plugin loader's to report.
+        if dir.path(&file).is_err() {
+            continue;
+        }
+        let Some(Some((line, text))) = problems.note(dir.first_item(&file)) else {
+            continue;
+        };
+        if seconds(&text).is_none() {
+            let text = format!("\"{text}\" is not a number of seconds; it does not count");
+            problems.warnings.push(At::line(&file, line).warn(text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::TestDir;
+
+    #[test]
+    fn empty_directory_gives_a_whole_configuration_without_warnings() {
+        // covers CFS-34 CFS-37 PB-43
+        let t = TestDir::new();
+        let (config, warnings) = Config::load(t.dir()).unwrap();
+        assert_eq!(warnings, []);
+        assert_eq!(config.me, host_name());
+        assert_eq!(config.queue_dir, t.dir().install_dir().join("queue"));
+        assert_eq!(config.internalcmd_key, None);
+        assert!(config.plugins.is_empty());
+    }
+
+    #[test]
+    fn value_files_are_taken() {
+        // covers CFS-34 CFS-35 CFS-37 KEY-56
+        let t = TestDir::new();
+        t.write("me", "mail.example.org\n");
+        t.write("queue_dir", "/var/spool/q\n");
+        t.write("internalcmd_key", "secret");
+        t.write("plugins", "# first\ntls\n\nrcpt_to.in_host_list\n");
+        let (config, warnings) = Config::load(t.dir()).unwrap();
+        assert_eq!(warnings, []);
+        assert_eq!(config.me, "mail.example.org");
+        assert_eq!(config.queue_dir, Path::new("/var/spool/q"));
+        assert_eq!(config.internalcmd_key.as_deref(), Some("secret"));
+        assert_eq!(config.plugins, ["tls", "rcpt_to.in_host_list"]);
+        t.write("queue_dir", "spool/q");
+        let (config, warnings) = Config::load(t.dir()).unwrap();
+        assert_eq!(config.queue_dir, t.dir().install_dir().join("spool/q"));
+        assert_eq!(warnings.len(), 1);
+    }
+}

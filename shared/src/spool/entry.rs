@@ -1,0 +1,120 @@
+//! Which kind of file an entry of the queue directory is, told by its name alone.
+//!
+//! Start-up decides a million files by this, so it allocates nothing and opens nothing.
+
+use super::name::{
+    ASIDE_PREFIX, BODY_PREFIX, Fields, Fnv, Incarnation, NameRef, OwnerKey, TEMP_PREFIX,
+};
+
+/// A directory entry, by its name alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// An item waiting for delivery.
+    Item(NameRef<'a>),
+    /// An item that is being, or was being, written.
+    Temp(NameRef<'a>),
+    /// A rewritten header that is being, or was being, written by this worker.
+    Scratch(OwnerKey),
+    /// The body of the item with this identity.
+    Body {
+        /// Hash of the identity.
+        identity: u64,
+        /// Whom it belongs to.
+        owner: OwnerKey,
+    },
+    /// Set aside earlier.
+    Aside,
+    /// `.` and `..`.
+    Dots,
+    /// Anything else: left alone.
+    Unrecognised,
+}
+
+impl<'a> Entry<'a> {
+    /// Tells what a name stands for.
+    #[must_use]
+    pub fn classify(name: &'a str) -> Self {
+        if let Some(rest) = name.strip_prefix(TEMP_PREFIX) {
+            if let Some(item) = NameRef::parse(rest) {
+                return Self::Temp(item);
+            }
+            return scratch_owner(rest).map_or(Self::Unrecognised, Self::Scratch);
+        }
+        if name.starts_with(ASIDE_PREFIX) {
+            return Self::Aside;
+        }
+        if let Some(identity) = name.strip_prefix(BODY_PREFIX) {
+            return match Fields::of(identity) {
+                Some(fields) if fields.count == 5 => {
+                    let mut hash = Fnv::default();
+                    hash.add(identity);
+                    Self::Body {
+                        identity: hash.finish(),
+                        owner: OwnerKey::new(fields.get(0), fields.get(2)),
+                    }
+                }
+                _ => Self::Unrecognised,
+            };
+        }
+        match name {
+            "." | ".." => Self::Dots,
+            name => NameRef::parse(name).map_or(Self::Unrecognised, Self::Item),
+        }
+    }
+}
+
+/// Name of a header that is being rewritten by the given worker.
+pub(super) fn scratch_file(incarnation: Incarnation, serial: u32) -> String {
+    format!("{TEMP_PREFIX}{incarnation}.{serial}")
+}
+
+fn scratch_owner(rest: &str) -> Option<OwnerKey> {
+    let (incarnation, serial) = rest.split_once('.')?;
+    Incarnation::parse(incarnation)?;
+    serial.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
+    Some(OwnerKey::new("", incarnation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::QueueName;
+
+    const PLAIN: &str = "1507509981169_1507509981200_3_61403_e0Y0Ym_12_mx.example.com";
+
+    // covers OUT-10
+    #[test]
+    fn entries_are_told_apart() {
+        let temp = format!("__tmp__.{PLAIN}");
+        let body = QueueName::parse(PLAIN).unwrap().body_file();
+        let scratch = scratch_file(Incarnation::parse("AbC123").unwrap(), 7);
+        assert!(matches!(Entry::classify(PLAIN), Entry::Item(_)));
+        assert!(matches!(Entry::classify(&temp), Entry::Temp(_)));
+        assert!(matches!(Entry::classify(&scratch), Entry::Scratch(_)));
+        assert!(matches!(Entry::classify(&body), Entry::Body { .. }));
+        assert_eq!(Entry::classify("error.1_2_3"), Entry::Aside);
+        for other in [
+            "zero-length",
+            "1_2_3_4_5",
+            "_______",
+            "a_b_c_d_e_f_g",
+            "__tmp__.",
+            "body.x",
+            "1_2_3_4_5_6_7_c",
+            "",
+        ] {
+            assert_eq!(Entry::classify(other), Entry::Unrecognised, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_body_belongs_to_the_item_it_is_named_after() {
+        let name = QueueName::parse(PLAIN).unwrap();
+        let body = name.body_file();
+        let Entry::Body { identity, owner } = Entry::classify(&body) else {
+            panic!("{body}");
+        };
+        assert_eq!(identity, name.identity_hash());
+        assert_eq!(owner, name.owner_key());
+    }
+}

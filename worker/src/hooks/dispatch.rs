@@ -1,0 +1,192 @@
+//! Running the chain of one hook, with Haraka's rules (PA-01, PA-02, HOK-31 to HOK-38).
+//!
+//! Ask each plugin in turn; stop at the first answer other than CONT unless the hook's policy says
+//! that all run; put a denial to the `deny` hook first. A plugin that takes too long is a soft denial,
+//! one that panics is logged and skipped.
+
+use std::rc::Rc;
+
+use haraka_shared::connection::Connection;
+use haraka_shared::delivery::Delivery;
+use haraka_shared::hook::{Call, Code, Denial, HookName, Verdict};
+use haraka_shared::log::{self, Level};
+use haraka_shared::plugin::HookCx;
+use haraka_shared::services::Services;
+
+use super::registry::{Entry, Registry};
+use crate::rt;
+
+/// Whom a hook is about, and what its plugins may use.
+pub struct Subject<'a> {
+    /// The client's connection.
+    pub connection: Option<&'a Connection>,
+    /// The queue item.
+    pub delivery: Option<&'a Delivery>,
+    /// The worker's services.
+    pub services: &'a Rc<dyn Services>,
+}
+
+impl Subject<'_> {
+    fn gone(&self) -> bool {
+        self.connection.is_some_and(|c| c.remote.borrow().closed)
+    }
+
+    fn skips(&self, plugin: &str) -> bool {
+        self.connection
+            .and_then(Connection::transaction)
+            .is_some_and(|t| t.skips(plugin))
+    }
+
+    fn log(&self, level: Level, fields: &[(&str, log::Value<'_>)], message: std::fmt::Arguments<'_>) {
+        if !log::enabled(level) {
+            return;
+        }
+        match (self.connection, self.delivery) {
+            (Some(c), _) => log::emit(level, &c.log_id(), "core", fields, message),
+            (None, Some(d)) => log::emit(level, &d.uuid, "outbound", fields, message),
+            (None, None) => log::emit(level, &"-", "plugins", fields, message),
+        }
+    }
+}
+
+impl Registry {
+    /// Runs a hook and gives the chain's verdict. Costs nothing when no plugin wants the hook.
+    pub async fn run(&self, call: Call<'_>, subject: &Subject<'_>) -> Verdict {
+        let chain = self.chain(call.hook());
+        if chain.is_empty() {
+            return Verdict::CONT;
+        }
+        Box::pin(self.run_chain(chain, call, subject)).await
+    }
+
+    async fn run_chain(&self, chain: &[Entry], call: Call<'_>, subject: &Subject<'_>) -> Verdict {
+        let hook = call.hook();
+        let policy = hook.policy();
+        let mut last = Verdict::CONT;
+        for (at, entry) in chain.iter().enumerate() {
+            if subject.gone() && !policy.required {
+                subject.log(Level::Debug, &[], format_args!("aborting {} hook", policy.name));
+                return Verdict::CONT;
+            }
+            if subject.skips(&entry.plugin) {
+                subject.log(
+                    Level::Debug,
+                    &[],
+                    format_args!("skipping {}_{} by request in notes", entry.plugin, policy.name),
+                );
+                continue;
+            }
+            let verdict = ask(entry, call, subject).await;
+            if policy.runs_all {
+                continue;
+            }
+            if verdict.code == Code::Cont {
+                // The text given with CONT is dropped, but for the last plugin's (PA-01).
+                if at + 1 == chain.len() {
+                    last = verdict;
+                }
+                continue;
+            }
+            if verdict.code.denies() && policy.deniable {
+                let denial = Denial {
+                    verdict: verdict.clone(),
+                    plugin: Rc::clone(&entry.plugin),
+                    method: Rc::clone(&entry.method),
+                    hook,
+                };
+                if self.overturned(&denial, subject).await {
+                    continue;
+                }
+            }
+            return verdict;
+        }
+        last
+    }
+
+    /// Asks the `deny` hook; OK cancels the denial and the other plugins of the hook go on (PA-02).
+    async fn overturned(&self, denial: &Denial, subject: &Subject<'_>) -> bool {
+        for entry in self.chain(HookName::Deny) {
+            if subject.skips(&entry.plugin) {
+                continue;
+            }
+            let verdict = ask(entry, Call::Deny(denial), subject).await;
+            if verdict.code == Code::Ok {
+                subject.log(Level::Info, &[], format_args!("deny(soft?) overridden by deny hook"));
+                return true;
+            }
+            if verdict.code != Code::Cont {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+async fn ask(entry: &Entry, call: Call<'_>, subject: &Subject<'_>) -> Verdict {
+    let hook = call.hook().name();
+    subject.log(
+        Level::Debug,
+        &[],
+        format_args!("running {hook} hook in {} plugin", entry.plugin),
+    );
+    let cx = HookCx {
+        plugin: Rc::clone(&entry.plugin),
+        connection: subject.connection.cloned(),
+        delivery: subject.delivery.cloned(),
+        services: Rc::clone(subject.services),
+    };
+    let answer = rt::catch(entry.handler.call(call, &cx));
+    let answer = match entry.time_limit {
+        Some(limit) => rt::timeout(limit, answer).await,
+        None => Ok(answer.await),
+    };
+    let verdict = match answer {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(panic)) => {
+            subject.log(
+                Level::Crit,
+                &[],
+                format_args!("Plugin {} failed on hook {hook}: {panic}", entry.plugin),
+            );
+            Verdict::CONT
+        }
+        Err(rt::Elapsed) => {
+            subject.log(
+                Level::Crit,
+                &[],
+                format_args!(
+                    "Plugin {} timed out on hook {hook} - make sure it calls the callback",
+                    entry.plugin
+                ),
+            );
+            Verdict::deny_soft("plugin timeout")
+        }
+    };
+    report(entry, call, &verdict, subject);
+    verdict
+}
+
+/// Each answer at DEBUG, each one other than CONT at INFO (HOK-38).
+fn report(entry: &Entry, call: Call<'_>, verdict: &Verdict, subject: &Subject<'_>) {
+    let level = if verdict.code == Code::Cont {
+        Level::Debug
+    } else {
+        Level::Info
+    };
+    if !log::enabled(level) {
+        return;
+    }
+    let text = verdict.message.text().unwrap_or_default();
+    subject.log(
+        level,
+        &[
+            ("hook", call.hook().name().into()),
+            ("plugin", log::Value::Text(&entry.plugin)),
+            ("function", log::Value::Text(&entry.method)),
+            ("params", log::Value::Text(&call.shown())),
+            ("retval", verdict.code.name().into()),
+            ("msg", log::Value::Text(&text)),
+        ],
+        format_args!(""),
+    );
+}

@@ -1,0 +1,148 @@
+//! Which plugin methods run at each hook. Built once from `config/plugins`, then frozen.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use haraka_shared::config::{Config, ConfigDir, ConfigError};
+use haraka_shared::hook::{Handler, HookName};
+use haraka_shared::log::Level;
+use haraka_shared::log_server;
+use haraka_shared::plugin::{PluginEnv, PluginError, Registration};
+
+/// Why the plugins cannot be loaded; each names the plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// `config/plugins` or a time-out file cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No plugin has this name (PLG-04).
+    #[error("Loading plugin {0} failed: No plugin with this name found")]
+    Unknown(String),
+    /// The plugin cannot be used.
+    #[error("Loading plugin {name} failed: {cause}")]
+    Plugin {
+        /// As it stands in `config/plugins`.
+        name: String,
+        /// What is wrong.
+        cause: PluginError,
+    },
+}
+
+/// One plugin method in a chain.
+pub(super) struct Entry {
+    pub(super) plugin: Rc<str>,
+    pub(super) method: Rc<str>,
+    pub(super) priority: i8,
+    /// `None` lets it run for ever (time-out 0).
+    pub(super) time_limit: Option<Duration>,
+    pub(super) handler: Rc<dyn Handler>,
+}
+
+/// The chains of all hooks.
+pub struct Registry {
+    chains: Vec<Box<[Entry]>>,
+}
+
+impl Registry {
+    /// Loads what `config/plugins` names (PLG-01, PLG-02). With `ignore_bad_plugins` a plugin that
+    /// cannot be loaded is left out with a CRIT line; else the first such ends the start.
+    pub fn load(config: &Config, dir: &ConfigDir, install_dir: &Path) -> Result<Registry, LoadError> {
+        let mut registrations = Vec::new();
+        for listed in dir.list("plugins")? {
+            match load_one(&listed, dir, install_dir) {
+                Ok((registration, limit)) => registrations.push((registration, limit)),
+                Err(e) if config.smtp.ignore_bad_plugins => {
+                    log_server!(Level::Crit, "{e}");
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Registry::build(registrations))
+    }
+
+    /// Orders registrations: by hook, then priority, then as registered (HOK-31).
+    pub fn build(registrations: Vec<(Registration, Option<Duration>)>) -> Registry {
+        let mut chains: Vec<Vec<Entry>> = HookName::ALL.iter().map(|_| Vec::new()).collect();
+        for (registration, time_limit) in registrations {
+            for (wants, method) in registration.wants {
+                if let Some(chain) = chains.get_mut(wants.hook as usize) {
+                    chain.push(Entry {
+                        plugin: Rc::clone(&registration.name),
+                        method,
+                        priority: wants.priority,
+                        time_limit,
+                        handler: Rc::clone(&registration.handler),
+                    });
+                }
+            }
+        }
+        for chain in &mut chains {
+            chain.sort_by_key(|e| e.priority);
+        }
+        Registry {
+            chains: chains.into_iter().map(Vec::into_boxed_slice).collect(),
+        }
+    }
+
+    pub(super) fn chain(&self, hook: HookName) -> &[Entry] {
+        self.chains.get(hook as usize).map_or(&[], |c| c)
+    }
+
+    /// Whether any plugin wants this hook.
+    pub fn wants(&self, hook: HookName) -> bool {
+        !self.chain(hook).is_empty()
+    }
+
+    /// The run order as `haraka -o` prints it (CLI-11).
+    pub fn order(&self) -> String {
+        let mut out = String::new();
+        for &hook in HookName::ALL {
+            let chain = self.chain(hook);
+            if chain.is_empty() {
+                continue;
+            }
+            let title = format!("Hook: {} ", hook.name());
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{title:-<80}").and_then(|()| {
+                writeln!(out, "{:<35} {:<35} {:<4} T/O", "Plugin", "Method", "Prio")?;
+                for e in chain {
+                    let limit = e.time_limit.map_or(0.0, |t| t.as_secs_f64());
+                    writeln!(out, "{:<35} {:<35} {:<4} {limit}", e.plugin, e.method, e.priority)?;
+                }
+                writeln!(out)
+            });
+        }
+        out
+    }
+}
+
+fn load_one(
+    listed: &str,
+    dir: &ConfigDir,
+    install_dir: &Path,
+) -> Result<(Registration, Option<Duration>), LoadError> {
+    let env = PluginEnv {
+        config: dir,
+        install_dir,
+    };
+    let wanted = listed.strip_prefix("haraka-plugin-").unwrap_or(listed);
+    let name = match haraka_plugins::renamed(wanted) {
+        Some(now) => {
+            log_server!(
+                Level::Notice,
+                "the plugin {wanted} is now called {now}; please change config/plugins"
+            );
+            now
+        }
+        None => wanted,
+    };
+    let registration = haraka_plugins::load(name, &env)
+        .ok_or_else(|| LoadError::Unknown(listed.to_owned()))?
+        .map_err(|cause| LoadError::Plugin {
+            name: listed.to_owned(),
+            cause,
+        })?;
+    Ok((registration, dir.plugin_timeout(name)?))
+}

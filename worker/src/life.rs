@@ -1,0 +1,315 @@
+//! A worker's life: set up, say Ready, serve, obey the master, drain or stop, end.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use haraka_shared::config::{Config, ConfigDir, ConfigError, ListenAddr};
+use haraka_shared::flight::FlightPage;
+use haraka_shared::hook::{Call, Code};
+use haraka_shared::ipc::{ToMaster, ToWorker};
+use haraka_shared::log::Level;
+use haraka_shared::log_server;
+
+use crate::channel::{Channel, ChannelError, Received};
+use crate::dns::{Names, Resolver};
+use crate::hooks::{LoadError, Registry, Subject};
+use crate::outbound::{Outbound, OutboundError};
+use crate::rt::{self, Runtime, TcpListener, UnixListener};
+use crate::smtp::listener;
+use crate::smtp::sessions::{Phase, Sessions};
+use crate::worker::Worker;
+
+/// Everything that the master gives a worker.
+pub struct WorkerSetup {
+    /// The install directory.
+    pub install_dir: PathBuf,
+    /// The settings, read before the fork.
+    pub config: Config,
+    /// Bound sockets with their addresses.
+    pub listeners: Vec<(ListenAddr, OwnedFd)>,
+    /// Frames to and from the master.
+    pub channel: StdUnixStream,
+    /// Which of the workers this is, from 0.
+    pub slot: u32,
+    /// Six characters that name this process in its queue files.
+    pub incarnation: String,
+    /// Where the worker notes which queue file it is reading.
+    pub flight: Arc<FlightPage>,
+}
+
+/// Why a worker cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The event loop or a socket cannot be made.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The configuration directory cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A plugin cannot be loaded.
+    #[error(transparent)]
+    Plugins(#[from] LoadError),
+    /// The queue cannot be used.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+    /// A plugin's init_child said no (HOK-02).
+    #[error("init_child returned {0}")]
+    InitChild(&'static str),
+    /// The master's frames make no sense.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+}
+
+/// How a worker was told to end.
+enum End {
+    /// Finish what was begun, until this moment.
+    Drain(Instant),
+    /// At once, but cleanly.
+    Stop,
+}
+
+/// Time that sessions and deliveries have to notice a stop before they are cut off.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs a worker to its end.
+pub fn run(setup: WorkerSetup) -> Result<(), WorkerError> {
+    let runtime = Runtime::new().map_err(system("event loop"))?;
+    runtime.block_on(async move {
+        let socket = setup.channel.try_clone().map_err(system("channel"))?;
+        let mut channel = Channel::new(socket).map_err(system("channel"))?;
+        channel.send(&ToMaster::hello()).await?;
+        let (tell, told) = rt::sync::mpsc::unbounded();
+        let writer = rt::spawn(channel.writer(told));
+        let worker = match prepare(&setup, tell).await {
+            Ok(worker) => worker,
+            Err(e) => {
+                channel.send(&ToMaster::Failed { reason: e.to_string() }).await?;
+                return Err(e);
+            }
+        };
+        let accepting = listen(&worker, setup.listeners)?;
+        worker.tell_master(ToMaster::Ready { pid: std::process::id() });
+        let end = obey(&worker, &mut channel).await;
+        drop(accepting);
+        finish(&worker, &mut channel, end).await;
+        drop(writer);
+        Ok(())
+    })
+}
+
+fn system(what: &'static str) -> impl Fn(std::io::Error) -> WorkerError {
+    move |error| WorkerError::System { what, error }
+}
+
+async fn prepare(
+    setup: &WorkerSetup,
+    master: rt::sync::mpsc::UnboundedSender<ToMaster>,
+) -> Result<Rc<Worker>, WorkerError> {
+    let config = setup.config.clone();
+    let dir = ConfigDir::open(&setup.install_dir)?;
+    let hooks = Registry::load(&config, &dir, &setup.install_dir)?;
+    let resolver = Resolver::new(&config.dns);
+    let host_name = nix::unistd::gethostname()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_else(|_| "localhost".to_owned());
+    let info = if config.connection.show_version {
+        concat!("Haraka/", env!("CARGO_PKG_VERSION")).to_owned()
+    } else {
+        "Haraka".to_owned()
+    };
+    let limits = &config.connection;
+    let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
+    let outbound = Outbound::new(
+        &config,
+        dir.clone(),
+        setup.slot,
+        &setup.incarnation,
+        Arc::clone(&setup.flight),
+    )?;
+    let worker = Rc::new_cyclic(|this| Worker {
+        names: Names::new(&resolver),
+        resolver,
+        hooks,
+        sessions,
+        outbound,
+        dir,
+        install_dir: setup.install_dir.clone(),
+        host_name,
+        info,
+        master,
+        config,
+        this: this.clone(),
+    });
+    worker.outbound.start(&worker);
+    let subject = Subject {
+        connection: None,
+        delivery: None,
+        services: &worker.services(),
+    };
+    let verdict = worker.hooks.run(Call::InitChild(()), &subject).await;
+    match verdict.code {
+        Code::Ok | Code::Cont => Ok(worker),
+        other => Err(WorkerError::InitChild(other.name())),
+    }
+}
+
+/// One task for each socket; dropping them stops accepting.
+fn listen(
+    worker: &Rc<Worker>,
+    listeners: Vec<(ListenAddr, OwnedFd)>,
+) -> Result<Vec<rt::Task<()>>, WorkerError> {
+    let failed = system("listener");
+    listeners
+        .into_iter()
+        .map(|(addr, fd)| match addr {
+            ListenAddr::Tcp(_) => {
+                let listener = TcpListener::from_std(fd.into()).map_err(&failed)?;
+                Ok(rt::spawn(listener::serve_tcp(Rc::clone(worker), listener)))
+            }
+            ListenAddr::Unix { .. } => {
+                let listener = UnixListener::from_std(fd.into()).map_err(&failed)?;
+                Ok(rt::spawn(listener::serve_unix(Rc::clone(worker), listener)))
+            }
+        })
+        .collect()
+}
+
+/// Follows the master until it tells the worker to end, or is gone.
+async fn obey(worker: &Rc<Worker>, channel: &mut Channel) -> End {
+    loop {
+        match channel.receive().await {
+            Ok(Received::Frame(ToWorker::Drain { deadline_ms })) => {
+                return End::Drain(rt::now() + Duration::from_millis(deadline_ms));
+            }
+            Ok(Received::Frame(ToWorker::Stop)) => return End::Stop,
+            Ok(Received::Frame(frame)) => carry_out(worker, frame),
+            Ok(Received::NewLog(fd)) => reopen_log(&fd),
+            Ok(Received::MasterGone) => {
+                log_server!(Level::Crit, "the master is gone, finishing and ending");
+                return End::Drain(rt::now() + worker.config.smtp.force_shutdown_timeout);
+            }
+            Err(e) => {
+                log_server!(Level::Crit, "channel to the master: {e}");
+                return End::Drain(rt::now() + worker.config.smtp.force_shutdown_timeout);
+            }
+        }
+    }
+}
+
+fn carry_out(worker: &Rc<Worker>, frame: ToWorker) {
+    match frame {
+        ToWorker::OwnQueue { nodes, slot, incarnations } => {
+            worker.outbound.own(worker, nodes, slot, incarnations);
+        }
+        ToWorker::Flush { domain } => worker.outbound.flush(worker, domain),
+        ToWorker::QueueStats { request } => {
+            let stats = worker.outbound.stats();
+            worker.tell_master(ToMaster::Stats {
+                request,
+                in_progress: stats.in_progress,
+                pending_delivery: stats.pending,
+                deferred: stats.deferred,
+            });
+        }
+        // Handled where frames are read.
+        ToWorker::Hello { .. } | ToWorker::Drain { .. } | ToWorker::Stop | ToWorker::ReopenLog => {}
+    }
+}
+
+/// Standard output and error go to the new log file (USR1).
+fn reopen_log(fd: &OwnedFd) {
+    let moved = nix::unistd::dup2_stdout(fd.as_fd())
+        .and_then(|()| nix::unistd::dup2_stderr(fd.as_fd()));
+    match moved {
+        Ok(()) => log_server!(Level::Notice, "log reopened"),
+        Err(e) => log_server!(Level::Error, "log not reopened: {e}"),
+    }
+}
+
+async fn finish(worker: &Rc<Worker>, channel: &mut Channel, end: End) {
+    let (phase, until) = match end {
+        End::Drain(until) => (Phase::Draining, until),
+        End::Stop => (Phase::Stopping, rt::now() + STOP_GRACE),
+    };
+    wind_down(worker, phase);
+    let done = async {
+        worker.sessions.empty().await;
+        worker.outbound.idle().await;
+    };
+    let hurried = async {
+        // A drain that the master cuts short.
+        loop {
+            match channel.receive().await {
+                Ok(Received::Frame(ToWorker::Stop)) => return,
+                Ok(Received::NewLog(fd)) => reopen_log(&fd),
+                Ok(Received::Frame(frame)) => carry_out(worker, frame),
+                Ok(Received::MasterGone) | Err(_) => std::future::pending().await,
+            }
+        }
+    };
+    let in_time = rt::timeout_at(until, either(done, hurried)).await;
+    if in_time != Ok(First::Left) {
+        if phase == Phase::Draining {
+            wind_down(worker, Phase::Stopping);
+        }
+        let rest = async {
+            worker.sessions.empty().await;
+            worker.outbound.idle().await;
+        };
+        if rt::timeout(STOP_GRACE, rest).await.is_err() {
+            let left = worker.sessions.count();
+            log_server!(Level::Warn, "ending with {left} sessions still open");
+        }
+    }
+    // The master may be gone; then nobody wants to know.
+    drop(channel.send(&ToMaster::Drained).await);
+}
+
+fn wind_down(worker: &Rc<Worker>, phase: Phase) {
+    worker.sessions.enter(phase);
+    worker.outbound.wind_down(phase == Phase::Stopping);
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum First {
+    Left,
+    Right,
+}
+
+async fn either(a: impl Future<Output = ()>, b: impl Future<Output = ()>) -> First {
+    let mut a = std::pin::pin!(a);
+    let mut b = std::pin::pin!(b);
+    std::future::poll_fn(move |cx| {
+        use std::task::Poll;
+        if a.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(First::Left);
+        }
+        if b.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(First::Right);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Whether all plugins can be loaded; for the master before it starts anything, so nothing stays.
+pub fn check(config: &Config, install_dir: &Path) -> Result<(), WorkerError> {
+    let dir = ConfigDir::open(install_dir)?;
+    Registry::load(config, &dir, install_dir)?;
+    Ok(())
+}
+
+/// The run order of all hooks (CLI-11).
+pub fn hook_order(config: &Config, install_dir: &Path) -> Result<String, WorkerError> {
+    let dir = ConfigDir::open(install_dir)?;
+    Ok(Registry::load(config, &dir, install_dir)?.order())
+}

@@ -1,0 +1,215 @@
+//! Taking a message into the queue: the headers that outbound mail gets, one item for each
+//! destination, and a commit before anybody is told 250.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use haraka_shared::address::Address;
+use haraka_shared::body::Body;
+use haraka_shared::config::Config;
+use haraka_shared::connection::Connection;
+use haraka_shared::date;
+use haraka_shared::header::Header;
+use haraka_shared::hook::{Call, HookName};
+use haraka_shared::log::Level;
+use haraka_shared::log_at;
+use haraka_shared::route::Route;
+use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError};
+use haraka_shared::spool::{Body as StoredBody, BodyPiece, NewItem, NewMessage, Recipient, Todo};
+use haraka_shared::transaction::Transaction;
+use serde_json::{Map, Value};
+
+use super::committer::CommitError;
+use super::item::{Loaded, Stored};
+use super::message::{Envelope, Outgoing};
+use super::schedule::Job;
+use super::Outbound;
+use crate::hooks::Subject;
+use crate::worker::Worker;
+
+/// A message to be queued.
+pub(super) struct Submission {
+    /// Transaction id.
+    pub(super) uuid: String,
+    pub(super) mail_from: Address,
+    pub(super) rcpt_to: Vec<Address>,
+    pub(super) notes: Value,
+    pub(super) message: Stored,
+}
+
+impl Outbound {
+    /// Queues a relayed transaction (OUT-01); on disk when it resolves.
+    pub(crate) async fn enqueue(&self, worker: &Rc<Worker>, txn: &Transaction) -> Result<(), QueueError> {
+        complete_header(&mut txn.header.borrow_mut(), &txn.uuid, &worker.config);
+        if worker.hooks.wants(HookName::PreSendTransEmail) {
+            let services = worker.services();
+            let connection = Connection::carrying(txn);
+            let subject = Subject {
+                connection: Some(&connection),
+                delivery: None,
+                services: &services,
+            };
+            worker.hooks.run(Call::PreSendTransEmail(()), &subject).await;
+        }
+        let mut notes = txn.notes.to_json();
+        if let Value::Object(map) = &mut notes {
+            // Plugins of both programs expect the list to be there (PB-67).
+            map.entry("skip_plugins").or_insert_with(|| Value::Array(Vec::new()));
+        }
+        let submission = Submission {
+            uuid: txn.uuid.clone(),
+            mail_from: txn.sender().clone(),
+            rcpt_to: txn.recipients(),
+            notes,
+            message: message(&txn.header.borrow(), txn.body.borrow().clone()),
+        };
+        match self.submit(worker, submission).await {
+            Ok(()) => {
+                txn.results.add("outbound", "pass", "queued");
+                Ok(())
+            }
+            Err(e) => {
+                txn.results.add("outbound", "err", e.to_string());
+                Err(e)
+            }
+        }
+    }
+
+    /// Hands a transaction's message to another host at once (queue/smtp_forward).
+    pub(crate) async fn forward(
+        &self,
+        dns: &dyn Dns,
+        route: Route,
+        txn: &Transaction,
+        one_per_recipient: bool,
+    ) -> Result<Forwarded, ForwardError> {
+        let recipients = txn.recipients();
+        let envelope = Envelope {
+            uuid: txn.uuid.as_str().into(),
+            sender: txn.sender(),
+            recipients: &recipients,
+            eight_bit: false,
+            all_or_none: true,
+        };
+        let Stored { header, body } = message(&txn.header.borrow(), txn.body.borrow().clone());
+        let outgoing = Outgoing::received(header, body);
+        let mail = &self.mail;
+        mail.courier
+            .forward(dns, &mail.routing, route, &envelope, &outgoing, one_per_recipient)
+            .await
+    }
+
+    /// Stores a message and hands its items to the scheduler.
+    pub(super) async fn submit(&self, worker: &Rc<Worker>, new: Submission) -> Result<(), QueueError> {
+        let now = date::epoch_ms();
+        let items = split(&new.rcpt_to, worker.config.outbound.always_split);
+        for item in &items {
+            log_at!(
+                Level::Info,
+                &new.uuid,
+                "outbound",
+                [],
+                "Transaction delivery for domain: {}",
+                item.domain
+            );
+        }
+        let stored = NewMessage {
+            uuid: new.uuid.clone(),
+            queue_time: now,
+            next_attempt: now,
+            mail_from: new.mail_from.clone(),
+            items: items.clone(),
+            notes: new.notes.clone(),
+            extra: Map::new(),
+            body: StoredBody {
+                pieces: vec![
+                    BodyPiece::Shared(Arc::clone(&new.message.header)),
+                    BodyPiece::Whole(new.message.body.clone()),
+                ],
+            },
+        };
+        let committed = self.committer.commit(stored).await.map_err(|e| match e {
+            CommitError::Spool(e) if e.is_full() => QueueError::Full(e.to_string()),
+            e => QueueError::Local(e.to_string()),
+        })?;
+        for (index, (name, item)) in committed.items.into_iter().zip(items).enumerate() {
+            let mut todo = Todo::default();
+            todo.queue_time = now;
+            todo.domain = item.domain;
+            todo.rcpt_to = item.rcpt_to;
+            todo.mail_from = new.mail_from.clone();
+            todo.notes = new.notes.clone();
+            todo.uuid = format!("{}.{}", new.uuid, index + 1);
+            let Stored { header, body } = new.message.clone();
+            let loaded = self.keep_fresh(Loaded::accepted(todo, Outgoing::received(header, body)));
+            self.schedule.borrow_mut().due_now(Job { name, loaded });
+        }
+        self.wake.notify();
+        Ok(())
+    }
+}
+
+/// The stored form: header, empty line, body.
+pub(super) fn message(header: &Header, body: Body) -> Stored {
+    let mut block = Vec::with_capacity(header.as_bytes().len() + 2);
+    block.extend_from_slice(header.as_bytes());
+    block.extend_from_slice(b"\r\n");
+    Stored {
+        header: block.into(),
+        body,
+    }
+}
+
+/// What outbound mail must have (OUT-03, PA-49).
+pub(super) fn complete_header(header: &mut Header, uuid: &str, config: &Config) {
+    let id = header.get("message-id").map(<[u8]>::to_vec);
+    if id.as_deref().is_none_or(|id| id == b"<>") {
+        header.remove("Message-Id");
+        header.add_end("Message-Id", &format!("<{uuid}@{}>", config.me));
+    }
+    if header.get("date").is_none() {
+        header.add_end("Date", &date::rfc2822_now());
+    }
+    if let Some(text) = &config.outbound.received_header {
+        header.add("Received", &format!("({text}); {}", date::rfc2822_now()));
+    }
+}
+
+/// One item for each domain, or for each recipient (OUT-04), in the order in which they came.
+fn split(recipients: &[Address], always: bool) -> Vec<NewItem> {
+    let mut items: Vec<NewItem> = Vec::new();
+    let mut by_domain = std::collections::HashMap::new();
+    for address in recipients {
+        let recipient = Recipient::from(address.clone());
+        let at = *by_domain.entry(address.host()).or_insert(items.len());
+        match items.get_mut(at) {
+            Some(item) if !always => item.rcpt_to.push(recipient),
+            _ => items.push(NewItem {
+                domain: address.host().to_owned(),
+                rcpt_to: vec![recipient],
+            }),
+        }
+    }
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use haraka_shared::address::Limits;
+
+    fn addresses(list: &[&str]) -> Vec<Address> {
+        list.iter().map(|a| Address::parse(a, Limits { postel: false }).unwrap()).collect()
+    }
+
+    // covers OUT-04
+    #[test]
+    fn recipients_of_one_domain_share_an_item_unless_always_split() {
+        let rcpts = addresses(&["<a@x.org>", "<b@y.org>", "<c@X.org>"]);
+        let shape = |items: Vec<NewItem>| -> Vec<(String, usize)> {
+            items.into_iter().map(|i| (i.domain, i.rcpt_to.len())).collect()
+        };
+        assert_eq!(shape(split(&rcpts, false)), [("x.org".into(), 2), ("y.org".into(), 1)]);
+        assert_eq!(split(&rcpts, true).len(), 3);
+    }
+}

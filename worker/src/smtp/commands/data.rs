@@ -1,0 +1,151 @@
+//! DATA (CON-31 to CON-38, RFC 5321 §4.1.1.4).
+
+use std::time::Instant;
+
+use haraka_shared::connection::HelloVerb;
+use haraka_shared::date;
+use haraka_shared::hook::{Call, Code};
+use haraka_shared::log::Level;
+use haraka_shared::log_conn;
+use haraka_shared::reply::Reply;
+use haraka_shared::transaction::{Outcome as Counted, Transaction};
+
+use super::{message, queue};
+use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
+use crate::smtp::session::{Denied, Outcome, Session, spoken};
+
+pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
+    if bare == Bare::No {
+        s.conn.count_error();
+        return Outcome::Say(ARGUMENT_NOT_ALLOWED);
+    }
+    let Some(txn) = s.conn.transaction() else {
+        s.conn.count_error();
+        return Outcome::Say(Reply::new(503, "MAIL required first"));
+    };
+    if txn.recipient_count() == 0 {
+        if s.conn.pipelining.get() {
+            return Outcome::Say(Reply::new(554, "No valid recipients"));
+        }
+        s.conn.count_error();
+        return Outcome::Say(Reply::new(503, "RCPT required first"));
+    }
+    let verdict = s.hook(Call::Data(())).await;
+    let refused = "Message denied";
+    if let Some(denied) = Denied::from(&verdict, (554, refused), (451, refused)) {
+        return denied.and_reset();
+    }
+    let received = s
+        .worker
+        .config
+        .connection
+        .add_received
+        .then(|| received(s, &txn));
+    s.say(&Reply::new(354, "go ahead, make my day"));
+    match message::receive(s, &txn).await {
+        Ok(message::Received::Whole) => {}
+        Ok(message::Received::TooBig) => return too_big(s).await,
+        Ok(message::Received::Unusable(reply)) => {
+            count(s, &txn, &reply);
+            return Outcome::SayReset(reply);
+        }
+        Err(lost) => return Outcome::Lost(lost),
+    }
+    if let Some(value) = received {
+        txn.header.borrow_mut().add("Received", &value);
+    }
+    complete(s, &txn).await
+}
+
+/// What happens when the whole message is here (CON-36 to CON-38).
+async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
+    let config = &s.worker.config.connection;
+    if txn.header.borrow().count("received") > config.max_received {
+        log_conn!(Level::Error, s.conn, [], "Incoming message had too many Received headers");
+        let reply = Reply::new(550, "Too many received headers - possible mail loop");
+        count(s, txn, &reply);
+        return Outcome::SayReset(reply);
+    }
+    let started = Instant::now();
+    let verdict = s.hook(Call::DataPost(())).await;
+    log_message(s, txn, started, &verdict);
+    let denied = Denied::from(
+        &verdict,
+        (550, "Message denied"),
+        (450, "Message denied temporarily"),
+    );
+    if let Some(denied) = denied {
+        s.conn.msg_count.count(denied.counted);
+        txn.status.set(Some(denied.counted));
+        return denied.and_reset();
+    }
+    queue::queue(s, txn).await
+}
+
+fn log_message(
+    s: &Session,
+    txn: &Transaction,
+    started: Instant,
+    verdict: &haraka_shared::hook::Verdict,
+) {
+    if !haraka_shared::log::enabled(Level::Notice) {
+        return;
+    }
+    let header = txn.header.borrow();
+    let mid = String::from_utf8_lossy(header.get("message-id").unwrap_or_default());
+    log_conn!(
+        Level::Notice,
+        s.conn,
+        [
+            ("mid", mid.trim().into()),
+            ("size", txn.data_bytes.get().into()),
+            ("rcpts", (&txn.rcpt_count.to_string()).into()),
+            ("delay", started.elapsed().as_secs_f64().into()),
+            ("code", verdict.code.name().into()),
+            ("msg", (&spoken(verdict)).into()),
+        ],
+        "message"
+    );
+}
+
+/// The message was read to its end, so that its rest is never taken for commands (PA-20).
+async fn too_big(s: &mut Session) -> Outcome {
+    let most = s.worker.config.connection.max_bytes.unwrap_or(0);
+    log_conn!(Level::Notice, s.conn, [], "Incoming message exceeded max size of {most}");
+    let verdict = s.hook(Call::MaxDataExceeded(())).await;
+    let code = if verdict.code == Code::DenySoft { 450 } else { 550 };
+    Outcome::SayReset(Reply::new(code, "Message too big!"))
+}
+
+fn count(s: &Session, txn: &Transaction, reply: &Reply) {
+    let outcome = if reply.code() >= 500 {
+        Counted::Reject
+    } else {
+        Counted::Tempfail
+    };
+    s.conn.msg_count.count(outcome);
+    txn.status.set(Some(outcome));
+}
+
+/// The value of our Received field (TXN-02, RFC 5321 §4.4).
+fn received(s: &Session, txn: &Transaction) -> String {
+    let hello = s.conn.hello.borrow();
+    let (verb, host) = match &*hello {
+        Some((verb, host)) => (*verb, &**host),
+        None => (HelloVerb::Helo, ""),
+    };
+    let protocol = match verb {
+        HelloVerb::Ehlo => "ESMTP",
+        HelloVerb::Helo => "SMTP",
+    };
+    let info = s.conn.remote.borrow().info.clone();
+    format!(
+        "from {host} ({})\r\n\tby {} ({}) with {protocol} id {}\r\n\tenvelope-from {};\r\n\t{}",
+        s.conn.shown(info.as_ref()),
+        s.worker.config.me,
+        s.worker.info,
+        txn.uuid,
+        txn.sender(),
+        date::rfc2822_now(),
+    )
+}

@@ -1,0 +1,39 @@
+//! One file per verb: its rules, its hook, its replies. This file only chooses.
+
+mod data;
+mod helo;
+mod internalcmd;
+mod mail;
+mod message;
+mod noop;
+mod queue;
+mod quit;
+mod rcpt;
+mod rset;
+mod unrecognized;
+mod vrfy;
+
+use haraka_shared::reply::Reply;
+
+use super::proto::command::Command;
+use super::session::{Outcome, Session};
+
+/// Runs one command.
+pub(crate) async fn run(s: &mut Session, command: Command<'_>) -> Outcome {
+    match command {
+        Command::Helo(hello) => helo::helo(s, hello).await,
+        Command::Ehlo(hello) => helo::ehlo(s, hello).await,
+        Command::Mail(args) => mail::mail(s, args).await,
+        Command::Rcpt(args) => rcpt::rcpt(s, args).await,
+        Command::Data(args) => data::data(s, args).await,
+        Command::Rset(args) => rset::rset(s, args).await,
+        Command::Noop => noop::noop(s).await,
+        Command::Vrfy(_) => vrfy::vrfy(s).await,
+        Command::Help => Outcome::Say(Reply::new(250, "Not implemented")),
+        Command::Quit(args) => quit::quit(s, args).await,
+        Command::InternalCmd(args) => internalcmd::internalcmd(s, args),
+        // The PROXY line is read before the session starts, where a proxy is trusted.
+        Command::Proxy(rest) => unrecognized::unrecognized(s, "PROXY", rest).await,
+        Command::Unrecognized { verb, rest } => unrecognized::unrecognized(s, verb, rest).await,
+    }
+}

@@ -1,0 +1,118 @@
+//! Handing a complete message on: queue or queue_outbound, then queue_ok (CON-39, CON-40).
+
+use haraka_shared::hook::{Call, Code, Message, Verdict};
+use haraka_shared::log::Level;
+use haraka_shared::log_conn;
+use haraka_shared::reply::Reply;
+use haraka_shared::services::QueueError;
+use haraka_shared::transaction::{Outcome as Counted, Transaction};
+
+use crate::smtp::session::{Denied, Outcome, Session, reply};
+
+/// Gives the message to the plugins, and a relayed one that none took to the built-in queue.
+pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {
+    let relaying = s.conn.relaying();
+    let mut verdict = if relaying {
+        s.hook(Call::QueueOutbound(())).await
+    } else {
+        s.hook(Call::Queue(())).await
+    };
+    if relaying && !verdict.code.denies() && verdict.code != Code::Ok {
+        verdict = built_in(s, txn).await;
+    }
+    let said = text(&verdict);
+    store_result(txn, &verdict, &said);
+    let said = format!("{said} ({})", txn.uuid);
+    if verdict.code == Code::Ok {
+        return queued(s, txn, verdict, said).await;
+    }
+    log_conn!(
+        Level::Notice,
+        s.conn,
+        [("code", verdict.code.name().into()), ("msg", (&said).into())],
+        "queue"
+    );
+    let verdict = with_text(verdict, said.clone());
+    if let Some(denied) = Denied::from(&verdict, (550, ""), (450, "")) {
+        count(s, txn, denied.counted);
+        return denied.and_reset();
+    }
+    count(s, txn, Counted::Tempfail);
+    Outcome::SayReset(Reply::new(451, said))
+}
+
+/// The outbound queue. Local trouble is never the client's fault (PB-19): 452 when the disk is full,
+/// 451 otherwise, and the client tries again.
+async fn built_in(s: &Session, txn: &Transaction) -> Verdict {
+    match s.worker.services().enqueue(txn).await {
+        Ok(()) => Verdict::OK,
+        Err(e) => {
+            log_conn!(Level::Error, s.conn, [], "message not queued: {e}");
+            let (code, text) = match e {
+                QueueError::Full(_) => (452, "4.3.1 Insufficient system storage"),
+                QueueError::Local(_) => (451, "4.3.0 Queueing failed, try again later"),
+            };
+            Verdict {
+                code: Code::DenySoft,
+                message: Message::Reply(Reply::new(code, text)),
+            }
+        }
+    }
+}
+
+async fn queued(s: &mut Session, txn: &Transaction, verdict: Verdict, said: String) -> Outcome {
+    s.hook(Call::QueueOk(&said)).await;
+    log_conn!(
+        Level::Notice,
+        s.conn,
+        [("code", "OK".into()), ("msg", (&said).into())],
+        "queue"
+    );
+    count(s, txn, Counted::Accept);
+    Outcome::SayReset(reply(250, with_text(verdict, said).message, ""))
+}
+
+/// The plugin's text or the code's own (CON-39).
+fn text(verdict: &Verdict) -> String {
+    if let Some(text) = verdict.message.text() {
+        return text.into_owned();
+    }
+    match verdict.code {
+        Code::Ok => "Message Queued",
+        Code::Deny | Code::DenyDisconnect => "Message denied",
+        Code::DenySoft | Code::DenySoftDisconnect => "Message denied temporarily",
+        // Haraka's reply has no text here (PB-69).
+        _ => "Queuing declined or disabled, try later",
+    }
+    .to_owned()
+}
+
+/// The same verdict with this text in place of its own; a reply keeps its code.
+fn with_text(verdict: Verdict, text: String) -> Verdict {
+    let message = match verdict.message {
+        Message::Reply(r) => Message::Reply(Reply::new(r.code(), text)),
+        _ => Message::Text(text.into()),
+    };
+    Verdict {
+        code: verdict.code,
+        message,
+    }
+}
+
+fn store_result(txn: &Transaction, verdict: &Verdict, said: &str) {
+    match verdict.code {
+        Code::Cont => {}
+        Code::Ok => txn.results.add("queue", "pass", said),
+        Code::Deny | Code::DenyDisconnect => txn.results.add("queue", "fail", said),
+        Code::DenySoft | Code::DenySoftDisconnect => {
+            txn.results.add("queue", "fail", said);
+            txn.results.add("queue", "soft", true);
+        }
+        _ => txn.results.add("queue", "msg", said),
+    }
+}
+
+fn count(s: &Session, txn: &Transaction, outcome: Counted) {
+    s.conn.msg_count.count(outcome);
+    txn.status.set(Some(outcome));
+}

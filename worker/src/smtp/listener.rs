@@ -1,0 +1,107 @@
+//! Taking clients from an inherited socket and giving each a session of its own.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use haraka_shared::connection::{Connection, Local};
+use haraka_shared::log::Level;
+use haraka_shared::reply::Reply;
+use haraka_shared::{log_conn, log_server};
+
+use super::session::converse;
+use super::sessions::Full;
+use super::wire::Wire;
+use crate::rt::{self, Stream, TcpListener, UnixListener};
+use crate::worker::Worker;
+
+/// Takes TCP clients until the task is dropped.
+pub(crate) async fn serve_tcp(worker: Rc<Worker>, listener: TcpListener) {
+    let bound = match listener.local_addr() {
+        Ok(bound) => bound,
+        Err(e) => return log_server!(Level::Crit, "listener without an address: {e}"),
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // A socket that is bound to one address need not be asked for it each time.
+                let local = if bound.ip().is_unspecified() {
+                    stream.local_addr().unwrap_or(bound)
+                } else {
+                    bound
+                };
+                admit(&worker, Stream::Tcp(stream), peer, local);
+            }
+            Err(e) => lost_client(&e),
+        }
+    }
+}
+
+/// Takes clients of a Unix socket; they count as coming from this machine.
+pub(crate) async fn serve_unix(worker: Rc<Worker>, listener: UnixListener) {
+    let here = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    loop {
+        match listener.accept().await {
+            Ok(stream) => admit(&worker, Stream::Unix(stream), here, here),
+            Err(e) => lost_client(&e),
+        }
+    }
+}
+
+/// Running out of descriptors is waited out by the runtime; anything else cost one client.
+fn lost_client(error: &io::Error) {
+    log_server!(Level::Warn, "client not accepted: {error}");
+}
+
+fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local: SocketAddr) {
+    let conn = Connection::new(
+        peer.ip(),
+        peer.port(),
+        Local {
+            ip: local.ip().to_canonical(),
+            port: local.port(),
+        },
+        rt::now(),
+    );
+    let ip = conn.remote_ip();
+    if haraka_shared::log::enabled(Level::Notice) {
+        let here = conn.local.get();
+        log_conn!(
+            Level::Notice,
+            conn,
+            [
+                ("ip", (&ip.to_string()).into()),
+                ("port", peer.port().into()),
+                ("local_ip", (&here.ip.to_string()).into()),
+                ("local_port", here.port.into()),
+            ],
+            "connect"
+        );
+    }
+    match worker.sessions.admit(ip) {
+        Ok(ticket) => {
+            let config = &worker.config;
+            let wire = Wire::new(
+                stream,
+                config.smtp.inactivity_timeout,
+                config.connection.session_time,
+                ticket,
+            );
+            rt::spawn(converse(Rc::clone(worker), conn, wire)).detach();
+        }
+        Err(full) => refuse(worker, &conn, &stream, full),
+    }
+}
+
+/// Says why and closes, without waiting: a client over the limit must cost next to nothing.
+fn refuse(worker: &Worker, conn: &Connection, stream: &Stream, full: Full) {
+    let why = match full {
+        Full::Worker => "too many connections",
+        Full::Address => "too many connections from your address",
+    };
+    log_conn!(Level::Warn, conn, [], "refused: {why}");
+    let me = &worker.config.me;
+    let reply = Reply::new(421, format!("{me} {why}, try again later")).to_wire();
+    // One that cannot take a line without waiting does not get it.
+    drop(stream.try_write(&reply));
+}

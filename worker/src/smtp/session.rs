@@ -1,0 +1,440 @@
+//! The conversation with one client, from greeting to goodbye.
+//!
+//! Commands answer with an [`Outcome`]; this file alone talks: it writes, counts, logs and closes.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::Duration;
+
+use haraka_shared::connection::Connection;
+use haraka_shared::hook::{Call, Code, Message, Verdict};
+use haraka_shared::log::Level;
+use haraka_shared::log_conn;
+use haraka_shared::reply::Reply;
+use haraka_shared::transaction::Outcome as Counted;
+
+use crate::hooks::Subject;
+use crate::smtp::commands;
+use crate::smtp::proto::command::{self, Command};
+use crate::smtp::proto::line::LineError;
+use crate::smtp::wire::{Lost, Wire};
+use crate::worker::Worker;
+
+/// What a command wants the session to do.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Answer and go on.
+    Say(Reply),
+    /// Answer, end the transaction, go on.
+    SayReset(Reply),
+    /// Answer and close.
+    SayClose(Reply),
+    /// Already answered.
+    Said,
+    /// Already answered; close.
+    Over,
+    /// The client is lost.
+    Lost(Lost),
+}
+
+/// One client.
+pub(crate) struct Session {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) conn: Connection,
+    pub(crate) wire: Wire,
+    /// Answer to every command after a denial at connect, until QUIT (CON-11).
+    stuck: Option<Reply>,
+    /// The newest rcpt plugin's text, which becomes the reply if rcpt_ok has none.
+    pub(crate) vouched: Message,
+}
+
+/// Serves a client until it or the server ends the session.
+pub(crate) async fn converse(worker: Rc<Worker>, conn: Connection, wire: Wire) {
+    let mut session = Session {
+        worker,
+        conn,
+        wire,
+        stuck: None,
+        vouched: Message::None,
+    };
+    if Box::pin(session.greet()).await {
+        session.serve().await;
+    }
+    Box::pin(session.part()).await;
+}
+
+impl Session {
+    /// Everything before the first command (CON-06); false ends the session.
+    async fn greet(&mut self) -> bool {
+        self.hook(Call::ConnectInit(())).await;
+        let verdict = self.hook(Call::LookupRdns(())).await;
+        match verdict.code {
+            Code::Ok => {
+                let host = verdict.message.text().unwrap_or(Cow::Borrowed("Unknown"));
+                self.conn.set_remote_host(&host);
+            }
+            Code::Cont | Code::Stop | Code::NextHook | Code::Delay => {
+                let name = self.worker.names.of(self.conn.remote_ip()).await;
+                self.conn.set_remote_host(&name);
+            }
+            denied => return self.denied_at_start(denied, verdict.message, RDNS).await,
+        }
+        let verdict = self.hook(Call::Connect(())).await;
+        match verdict.code {
+            Code::Deny
+            | Code::DenySoft
+            | Code::DenyDisconnect
+            | Code::DenySoftDisconnect
+            | Code::Disconnect => self.denied_at_start(verdict.code, verdict.message, CONNECT).await,
+            _ => {
+                if self.wire.has_input() {
+                    self.conn.early_talker.set(true);
+                }
+                let banner = match verdict.message {
+                    Message::None => self.banner(),
+                    message => reply(220, message, ""),
+                };
+                self.settle(Outcome::Say(banner)).await
+            }
+        }
+    }
+
+    /// Greets once more because a plugin changed who the client is (xclient).
+    pub(crate) async fn greet_again(&mut self) -> Outcome {
+        if Box::pin(self.greet()).await {
+            Outcome::Said
+        } else {
+            Outcome::Over
+        }
+    }
+
+    /// A denial at lookup_rdns or connect: DENY and DENYSOFT keep the client waiting with the same
+    /// answer to everything (PA-15), the others close.
+    async fn denied_at_start(&mut self, code: Code, message: Message, at: StartDenial) -> bool {
+        let soft = matches!(code, Code::DenySoft | Code::DenySoftDisconnect);
+        let (number, text) = if soft { (421, at.soft) } else { (554, at.hard) };
+        let reply = reply(number, message, text);
+        if matches!(code, Code::Deny | Code::DenySoft) {
+            self.stuck = Some(reply.clone());
+            return self.settle(Outcome::Say(reply)).await;
+        }
+        self.settle(Outcome::SayClose(reply)).await
+    }
+
+    fn banner(&self) -> Reply {
+        let config = &self.worker.config.connection;
+        let mut id = String::new();
+        if config.banner_chars > 0 {
+            let uuid = format!("{:X}", self.conn.uuid.hyphenated());
+            id = format!(" ({})", uuid.get(..config.banner_chars).unwrap_or(&uuid));
+        }
+        match config.greeting.split_first() {
+            Some((first, rest)) => {
+                let mut lines = vec![format!("{} ESMTP {first}{id}", self.worker.config.me)];
+                lines.extend(rest.iter().cloned());
+                Reply::lines_of(220, lines)
+            }
+            None => {
+                let (me, info) = (&self.worker.config.me, &self.worker.info);
+                Reply::new(220, format!("{me} ESMTP {info} ready{id}"))
+            }
+        }
+    }
+
+    /// Commands, one at a time and in order.
+    async fn serve(&mut self) {
+        let longest = self.worker.config.connection.max_line_length;
+        let command_time = self.worker.config.connection.command_time;
+        let mut line = Vec::new();
+        loop {
+            if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
+                return Box::pin(self.lost(lost)).await;
+            }
+            self.mind_pipelining(&line);
+            let outcome = Box::pin(self.command(&line)).await;
+            if !self.settle(outcome).await {
+                return;
+            }
+            if self.too_many_errors() {
+                let reply = Reply::new(421, "Too many errors");
+                self.settle(Outcome::SayClose(reply)).await;
+                return;
+            }
+        }
+    }
+
+    async fn command(&mut self, line: &[u8]) -> Outcome {
+        log_conn!(Level::Protocol, self.conn, [], "C: {}", line.escape_ascii());
+        let verb = self.conn.hello.borrow().as_ref().map(|(verb, _)| *verb);
+        let Some(line) = command::decode(line, verb) else {
+            return Outcome::Say(command::EIGHT_BIT);
+        };
+        match &self.stuck {
+            Some(reply) if !line.eq_ignore_ascii_case("quit") => Outcome::Say(reply.clone()),
+            _ => commands::run(self, Command::parse(&line)).await,
+        }
+    }
+
+    /// What it means that more input follows this command (PA-18, CON-46, CON-47).
+    fn mind_pipelining(&self, line: &[u8]) {
+        if self.wire.buffered().is_empty() {
+            return;
+        }
+        if !self.conn.esmtp.get() {
+            self.conn.early_talker.set(true);
+            return;
+        }
+        if command::may_be_followed(line) {
+            self.conn.pipelining.set(true);
+        } else {
+            self.conn.early_talker.set(true);
+        }
+    }
+
+    fn too_many_errors(&self) -> bool {
+        let most = self.worker.config.connection.max_errors;
+        most.is_some_and(|most| self.conn.errors.get() >= most)
+    }
+
+    /// Carries out what a command wants; false ends the session.
+    async fn settle(&mut self, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Say(reply) => self.say(&reply),
+            Outcome::SayReset(reply) => {
+                self.say(&reply);
+                Box::pin(self.reset_transaction()).await;
+            }
+            Outcome::SayClose(reply) => {
+                self.say(&reply);
+                return false;
+            }
+            Outcome::Said => {}
+            Outcome::Over => return false,
+            Outcome::Lost(lost) => {
+                Box::pin(self.lost(lost)).await;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gathers a reply for the client; the wire writes it before it waits for more input.
+    pub(crate) fn say(&mut self, reply: &Reply) {
+        let mut tag = None;
+        if reply.code() >= 400 {
+            *self.conn.last_reject.borrow_mut() = Some(reply.to_string().into());
+            tag = self.deny_tag();
+        }
+        let said = self.wire.say(reply, tag.as_deref());
+        if haraka_shared::log::enabled(Level::Protocol) {
+            for line in String::from_utf8_lossy(said).lines() {
+                log_conn!(Level::Protocol, self.conn, [], "S: {line}");
+            }
+        }
+    }
+
+    /// `uuid@host` for each line of a refusal, where configured (KEY-33).
+    fn deny_tag(&self) -> Option<String> {
+        let chars = self.worker.config.connection.deny_chars;
+        if chars == 0 {
+            return None;
+        }
+        let mut uuid = format!("{:X}", self.conn.uuid.hyphenated());
+        if let Some(t) = self.conn.transaction() {
+            uuid.clone_from(&t.uuid);
+        }
+        if chars > 1 {
+            uuid.truncate(chars);
+        }
+        let host = &self.worker.host_name;
+        Some(format!("{uuid}@{}", host.split('.').next().unwrap_or(host)))
+    }
+
+    /// The session ends because of the client, a limit or the server.
+    async fn lost(&mut self, lost: Lost) {
+        let ip = self.conn.remote_ip().to_string();
+        match lost {
+            Lost::Gone => {
+                self.conn.remote.borrow_mut().closed = true;
+                log_conn!(Level::Info, self.conn, [("ip", (&ip).into())], "client half closed connection");
+            }
+            Lost::Broken(e) => {
+                self.conn.remote.borrow_mut().closed = true;
+                log_conn!(Level::Info, self.conn, [("ip", (&ip).into())], "client connection error: {e}");
+            }
+            Lost::Idle => {
+                self.say(&Reply::new(421, "timeout"));
+                log_conn!(Level::Warn, self.conn, [], "client connection timed out");
+            }
+            Lost::TooSlow => {
+                self.say(&Reply::new(421, "timeout"));
+                log_conn!(Level::Warn, self.conn, [], "client took longer than is allowed");
+            }
+            Lost::Stopping => {
+                let text = format!("{} Service shutting down", self.worker.config.me);
+                self.say(&Reply::new(421, text));
+            }
+            Lost::Line(LineError::TooLong) => self.say(&Reply::new(521, "Command line too long")),
+            Lost::Line(LineError::TlsHandshake) => self.say(&Reply::new(501, "SSL attempted over a non-SSL socket")),
+            Lost::Line(e) => {
+                // Postfix closes as well: what follows could be somebody else's mail (PB-01).
+                self.say(&Reply::new(521, format!("5.5.2 {e}, closing connection")));
+                log_conn!(Level::Notice, self.conn, [("ip", (&ip).into())], "{e} in a command");
+            }
+        }
+    }
+
+    /// The end of every session (CON-54).
+    async fn part(&mut self) {
+        if let Err(Lost::Broken(_) | Lost::Gone) = self.wire.flush().await {
+            self.conn.remote.borrow_mut().closed = true;
+        }
+        self.reset_transaction().await;
+        self.hook(Call::Disconnect(())).await;
+        self.log_disconnect();
+    }
+
+    fn log_disconnect(&self) {
+        if !haraka_shared::log::enabled(Level::Notice) {
+            return;
+        }
+        let conn = &self.conn;
+        let yes_no = |b: bool| if b { "Y" } else { "N" };
+        let remote = conn.remote.borrow();
+        let ip = remote.ip.to_string();
+        let helo = conn.hello.borrow().as_ref().map(|(_, h)| h.to_string()).unwrap_or_default();
+        let rcpts = conn.rcpt_count.to_string();
+        let msgs = conn.msg_count.to_string();
+        let lr = conn.last_reject.borrow();
+        log_conn!(
+            Level::Notice,
+            conn,
+            [
+                ("ip", (&ip).into()),
+                ("rdns", remote.host.as_deref().unwrap_or_default().into()),
+                ("helo", (&helo).into()),
+                ("relay", yes_no(conn.relaying()).into()),
+                ("early", yes_no(conn.early_talker.get()).into()),
+                ("esmtp", yes_no(conn.esmtp.get()).into()),
+                ("tls", "N".into()),
+                ("pipe", yes_no(conn.pipelining.get()).into()),
+                ("errors", conn.errors.get().into()),
+                ("txns", conn.tran_count.get().into()),
+                ("rcpts", (&rcpts).into()),
+                ("msgs", (&msgs).into()),
+                ("bytes", conn.total_bytes.get().into()),
+                ("lr", lr.as_deref().unwrap_or_default().into()),
+                ("time", conn.started.elapsed().as_secs_f64().into()),
+            ],
+            "disconnect"
+        );
+    }
+
+    /// Ends the transaction, if there is one (HOK-20).
+    pub(crate) async fn reset_transaction(&mut self) {
+        if self.conn.transaction().is_none() {
+            return;
+        }
+        if self.worker.hooks.wants(haraka_shared::hook::HookName::ResetTransaction) {
+            // The client need not wait for its reply until the plugins are done.
+            if let Err(lost) = self.wire.flush().await {
+                log_conn!(Level::Debug, self.conn, [], "reply not written: {lost:?}");
+            }
+            self.hook(Call::ResetTransaction(())).await;
+        }
+        self.conn.set_transaction(None);
+        self.wire.busy(false);
+    }
+
+    /// Asks the plugins.
+    pub(crate) async fn hook(&self, call: Call<'_>) -> Verdict {
+        if !self.worker.hooks.wants(call.hook()) {
+            return Verdict::CONT;
+        }
+        let subject = Subject {
+            connection: Some(&self.conn),
+            delivery: None,
+            services: &self.worker.services(),
+        };
+        self.worker.hooks.run(call, &subject).await
+    }
+
+    /// Time for one whole message.
+    pub(crate) fn data_time(&self) -> Option<Duration> {
+        self.worker.config.connection.data_time
+    }
+}
+
+struct StartDenial {
+    hard: &'static str,
+    soft: &'static str,
+}
+const RDNS: StartDenial = StartDenial {
+    hard: "rDNS Lookup Failed",
+    soft: "rDNS Temporary Failure",
+};
+const CONNECT: StartDenial = StartDenial {
+    hard: "Your mail is not welcome here",
+    soft: "Come back later",
+};
+
+/// The reply for a plugin's message: its own code and text if it is a whole reply (CON-52), its text
+/// under our code, or our text.
+pub(crate) fn reply(code: u16, message: Message, default: impl Into<Cow<'static, str>>) -> Reply {
+    match message {
+        Message::Reply(reply) => reply,
+        Message::Text(text) if !text.is_empty() => Reply::new(code, text),
+        _ => Reply::new(code, default),
+    }
+}
+
+/// A plugin's denial, ready to be carried out.
+pub(crate) struct Denied {
+    /// What the client is told.
+    pub(crate) reply: Reply,
+    /// Whether the connection ends with it.
+    pub(crate) close: bool,
+    /// How it is counted.
+    pub(crate) counted: Counted,
+}
+
+impl Denied {
+    /// How most hooks answer a denial: DENY with `hard`, DENYSOFT with `soft`, and their disconnecting
+    /// forms closing (PA-16, PA-17). `None` is no denial.
+    pub(crate) fn from(verdict: &Verdict, hard: (u16, &str), soft: (u16, &str)) -> Option<Denied> {
+        let counted = match verdict.code {
+            Code::Deny | Code::DenyDisconnect => Counted::Reject,
+            Code::DenySoft | Code::DenySoftDisconnect => Counted::Tempfail,
+            _ => return None,
+        };
+        let (code, text) = if counted == Counted::Reject { hard } else { soft };
+        Some(Denied {
+            reply: reply(code, verdict.message.clone(), text.to_owned()),
+            close: matches!(verdict.code, Code::DenyDisconnect | Code::DenySoftDisconnect),
+            counted,
+        })
+    }
+
+    /// Answer and close, or answer and end the transaction.
+    pub(crate) fn and_reset(self) -> Outcome {
+        if self.close {
+            Outcome::SayClose(self.reply)
+        } else {
+            Outcome::SayReset(self.reply)
+        }
+    }
+
+    /// Answer and close, or answer and go on.
+    pub(crate) fn and_go_on(self) -> Outcome {
+        if self.close {
+            Outcome::SayClose(self.reply)
+        } else {
+            Outcome::Say(self.reply)
+        }
+    }
+}
+
+/// The text of a verdict for a log line.
+pub(crate) fn spoken(verdict: &Verdict) -> String {
+    verdict.message.text().unwrap_or_default().into_owned()
+}

@@ -1,0 +1,186 @@
+//! The sessions of a worker: how many there are, of whom, and how to end them.
+//!
+//! Haraka's core has no limit here (PB-13); ours refuse with 421 before a plugin is asked.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use slab::Slab;
+
+/// How a worker ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// It serves.
+    Serving,
+    /// It takes no new sessions; those between two messages end.
+    Draining,
+    /// Every session ends at its next wait for the client.
+    Stopping,
+}
+
+/// Which limit a new client ran into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The worker has all the sessions that it may have.
+    Worker,
+    /// This address has all the sessions that it may have.
+    Address,
+}
+
+/// The book of sessions.
+pub(crate) struct Sessions(Rc<Book>);
+
+struct Book {
+    phase: Cell<Phase>,
+    open: RefCell<Slab<Entry>>,
+    by_ip: RefCell<HashMap<IpAddr, u32>>,
+    most: Option<u32>,
+    most_per_ip: Option<u32>,
+    emptied: RefCell<Option<Waker>>,
+}
+
+#[derive(Default)]
+struct Entry {
+    waker: Option<Waker>,
+    busy: bool,
+}
+
+/// A session's place in the book; dropping it frees the place.
+pub(crate) struct Ticket {
+    book: Rc<Book>,
+    key: usize,
+    ip: IpAddr,
+}
+
+impl Sessions {
+    /// An empty book.
+    pub(crate) fn new(most: Option<u32>, most_per_ip: Option<u32>) -> Sessions {
+        Sessions(Rc::new(Book {
+            phase: Cell::new(Phase::Serving),
+            open: RefCell::default(),
+            by_ip: RefCell::default(),
+            most,
+            most_per_ip,
+            emptied: RefCell::default(),
+        }))
+    }
+
+    /// A place for a client of this address, or which limit is reached.
+    pub(crate) fn admit(&self, ip: IpAddr) -> Result<Ticket, Full> {
+        let book = &self.0;
+        let mut open = book.open.borrow_mut();
+        if book.most.is_some_and(|most| open.len() >= most as usize) {
+            return Err(Full::Worker);
+        }
+        let mut by_ip = book.by_ip.borrow_mut();
+        let count = by_ip.entry(ip).or_insert(0);
+        // Proxies and content filters on this machine speak for many clients.
+        if book.most_per_ip.is_some_and(|most| *count >= most) && !ip.is_loopback() {
+            return Err(Full::Address);
+        }
+        *count += 1;
+        Ok(Ticket {
+            book: Rc::clone(book),
+            key: open.insert(Entry::default()),
+            ip,
+        })
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.open.borrow().len()
+    }
+
+    /// Goes on to a later phase and tells every session.
+    pub(crate) fn enter(&self, phase: Phase) {
+        if phase <= self.0.phase.get() {
+            return;
+        }
+        self.0.phase.set(phase);
+        for (_, entry) in self.0.open.borrow().iter() {
+            if let Some(waker) = &entry.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Resolves when no session is left.
+    pub(crate) async fn empty(&self) {
+        std::future::poll_fn(|cx| {
+            if self.0.open.borrow().is_empty() {
+                return std::task::Poll::Ready(());
+            }
+            *self.0.emptied.borrow_mut() = Some(cx.waker().clone());
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Ticket {
+    /// Whether this session must end now; remembers whom to wake when that changes.
+    pub(crate) fn told_to_leave(&self, cx: &Context<'_>) -> bool {
+        let mut open = self.book.open.borrow_mut();
+        let Some(entry) = open.get_mut(self.key) else {
+            return true;
+        };
+        match self.book.phase.get() {
+            Phase::Stopping => true,
+            Phase::Draining if !entry.busy => true,
+            _ => {
+                if !entry.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                    entry.waker = Some(cx.waker().clone());
+                }
+                false
+            }
+        }
+    }
+
+    /// Marks that a transaction is under way, which a drain lets finish.
+    pub(crate) fn busy(&self, busy: bool) {
+        if let Some(entry) = self.book.open.borrow_mut().get_mut(self.key) {
+            entry.busy = busy;
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.book.open.borrow_mut().try_remove(self.key);
+        let mut by_ip = self.book.by_ip.borrow_mut();
+        if let Some(count) = by_ip.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                by_ip.remove(&self.ip);
+            }
+        }
+        if self.book.open.borrow().is_empty()
+            && let Some(waker) = self.book.emptied.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers PB-13
+    #[test]
+    fn limits_hold_per_worker_and_address_and_places_come_back() {
+        let a: IpAddr = "192.0.2.1".parse().unwrap();
+        let b: IpAddr = "192.0.2.2".parse().unwrap();
+        let sessions = Sessions::new(Some(3), Some(2));
+        let first = sessions.admit(a).unwrap();
+        let _second = sessions.admit(a).unwrap();
+        assert_eq!(sessions.admit(a).err(), Some(Full::Address));
+        let _third = sessions.admit(b).unwrap();
+        assert_eq!(sessions.admit(b).err(), Some(Full::Worker));
+        drop(first);
+        assert!(sessions.admit(a).is_ok());
+    }
+}

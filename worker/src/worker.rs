@@ -1,0 +1,113 @@
+//! What all tasks of a worker share.
+
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::delivery::Delivery;
+use haraka_shared::hook::{Call, Verdict};
+use haraka_shared::ipc::ToMaster;
+use haraka_shared::plugin::LocalFuture;
+use haraka_shared::route::Route;
+use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services};
+use haraka_shared::transaction::Transaction;
+
+use crate::dns::{Names, Resolver};
+use crate::hooks::{Registry, Subject};
+use crate::outbound::Outbound;
+use crate::rt;
+use crate::smtp::sessions::Sessions;
+
+/// The worker.
+pub(crate) struct Worker {
+    pub(crate) config: Config,
+    pub(crate) dir: ConfigDir,
+    pub(crate) install_dir: PathBuf,
+    /// This machine's name.
+    pub(crate) host_name: String,
+    /// What the banner and Received fields say after the name.
+    pub(crate) info: String,
+    pub(crate) hooks: Registry,
+    pub(crate) sessions: Sessions,
+    pub(crate) resolver: Resolver,
+    pub(crate) names: Names,
+    pub(crate) outbound: Outbound,
+    pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
+    pub(crate) this: Weak<Worker>,
+}
+
+impl Worker {
+    /// The worker as plugins see it.
+    pub(crate) fn services(&self) -> Rc<dyn Services> {
+        match self.this.upgrade() {
+            Some(worker) => worker,
+            // Whoever calls holds the worker.
+            None => unreachable!(),
+        }
+    }
+
+    /// Asks plugins about a queue item.
+    pub(crate) async fn ask_outbound(&self, delivery: &Delivery, call: Call<'_>) -> Verdict {
+        let services = self.services();
+        let subject = Subject {
+            connection: None,
+            delivery: Some(delivery),
+            services: &services,
+        };
+        self.hooks.run(call, &subject).await
+    }
+
+    /// Queues a frame for the master.
+    pub(crate) fn tell_master(&self, frame: ToMaster) {
+        // The channel closes only when the worker ends.
+        drop(self.master.send(frame));
+    }
+}
+
+impl Services for Worker {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn config_dir(&self) -> &ConfigDir {
+        &self.dir
+    }
+
+    fn install_dir(&self) -> &std::path::Path {
+        &self.install_dir
+    }
+
+    fn dns(&self) -> &dyn Dns {
+        &self.resolver
+    }
+
+    fn sleep(&self, time: Duration) -> LocalFuture<'static, ()> {
+        Box::pin(rt::sleep(time))
+    }
+
+    fn offload(&self, work: Box<dyn FnOnce() + Send>) -> LocalFuture<'static, ()> {
+        Box::pin(async move {
+            // A panic in the work shows as its missing result.
+            drop(rt::offload(work).await);
+        })
+    }
+
+    fn forward<'a>(
+        &'a self,
+        route: Route,
+        transaction: &'a Transaction,
+        one_per_recipient: bool,
+    ) -> LocalFuture<'a, Result<Forwarded, ForwardError>> {
+        Box::pin(self.outbound.forward(&self.resolver, route, transaction, one_per_recipient))
+    }
+
+    fn enqueue<'a>(&'a self, transaction: &'a Transaction) -> LocalFuture<'a, Result<(), QueueError>> {
+        Box::pin(async move {
+            match self.this.upgrade() {
+                Some(worker) => self.outbound.enqueue(&worker, transaction).await,
+                None => Err(QueueError::Local("the worker ends".to_owned())),
+            }
+        })
+    }
+}
