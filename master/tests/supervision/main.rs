@@ -203,8 +203,11 @@ fn daemon_pid(install: &Install) -> i32 {
 }
 
 fn gone(pid: i32) {
+    // Process 1 may take its time to reap it.
+    let dead = |status: String| status.contains("State:\tZ");
     wait_for("end of the daemon", || {
-        kill(Pid::from_raw(pid), None).is_err().then_some(())
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+        status.map_or(true, dead).then_some(())
     });
 }
 

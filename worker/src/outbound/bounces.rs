@@ -1,5 +1,15 @@
 //! STUB
-use std::rc::Rc;
+use super::attempt::Cause;
+use super::item::Loaded;
+use crate::worker::Worker;
 use haraka_shared::spool::{QueueName, Recipient};
-use super::attempt::Cause; use super::item::Loaded; use crate::worker::Worker;
-pub(super) async fn send(_w: &Rc<Worker>, _n: &QueueName, _i: &Loaded, _f: &[(Recipient, Cause)], _why: &str) -> bool { true }
+use std::rc::Rc;
+pub(super) async fn send(
+    _w: &Rc<Worker>,
+    _n: &QueueName,
+    _i: &Loaded,
+    _f: &[(Recipient, Cause)],
+    _why: &str,
+) -> bool {
+    true
+}

@@ -247,7 +247,11 @@ async fn run(worker: Rc<Worker>) {
         }
         let due = {
             let schedule = out.schedule.borrow();
-            if schedule.has_room() { schedule.next_due() } else { None }
+            if schedule.has_room() {
+                schedule.next_due()
+            } else {
+                None
+            }
         };
         match due {
             Some(due) => {

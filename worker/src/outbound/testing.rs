@@ -46,14 +46,23 @@ impl Sink {
     }
 
     pub(crate) fn target(&self, lmtp: bool) -> Target {
-        let route = Route { lmtp, ..Route::to(Host::Ip(self.address.ip())) };
-        Target { host: "mx.example.com".into(), place: Place::Socket(self.address), route: Rc::new(route) }
+        let route = Route {
+            lmtp,
+            ..Route::to(Host::Ip(self.address.ip()))
+        };
+        Target {
+            host: "mx.example.com".into(),
+            place: Place::Socket(self.address),
+            route: Rc::new(route),
+        }
     }
 }
 
 fn follow(script: &str, listener: &TcpListener) {
     let (stream, _) = listener.accept().unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     let mut input = BufReader::new(stream.try_clone().unwrap());
     let mut output = stream;
     for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
@@ -74,7 +83,11 @@ fn follow(script: &str, listener: &TcpListener) {
             }
         }
     }
-    assert_eq!(command(&mut input), "", "the client must close, in {script}");
+    assert_eq!(
+        command(&mut input),
+        "",
+        "the client must close, in {script}"
+    );
 }
 
 fn command(input: &mut impl BufRead) -> String {
@@ -104,8 +117,16 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
 
 pub(crate) fn settings() -> Rc<ClientSettings> {
     let ms = Duration::from_millis;
-    let timeouts = Timeouts { dot: ms(300), mail: ms(300), greeting: ms(300), ..Timeouts::default() };
-    Rc::new(ClientSettings { me: "me.example.org".into(), timeouts })
+    let timeouts = Timeouts {
+        dot: ms(300),
+        mail: ms(300),
+        greeting: ms(300),
+        ..Timeouts::default()
+    };
+    Rc::new(ClientSettings {
+        me: "me.example.org".into(),
+        timeouts,
+    })
 }
 
 pub(crate) fn address(text: &str) -> Address {
@@ -117,9 +138,18 @@ pub(crate) fn addresses(texts: &[&str]) -> Vec<Address> {
 }
 
 pub(crate) fn envelope<'a>(sender: &'a Address, recipients: &'a [Address]) -> Envelope<'a> {
-    Envelope { uuid: "TEST.1.1".into(), sender, recipients, eight_bit: false, all_or_none: false }
+    Envelope {
+        uuid: "TEST.1.1".into(),
+        sender,
+        recipients,
+        eight_bit: false,
+        all_or_none: false,
+    }
 }
 
 pub(crate) fn message(text: &str) -> Outgoing {
-    Outgoing::received(b"A: b\r\n".to_vec(), Body::from_bytes(text.as_bytes().to_vec()))
+    Outgoing::received(
+        b"A: b\r\n".to_vec(),
+        Body::from_bytes(text.as_bytes().to_vec()),
+    )
 }
