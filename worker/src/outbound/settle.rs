@@ -302,10 +302,12 @@ fn ms(time: Duration) -> u64 {
 }
 
 pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName) {
-    let spool = worker.outbound.spool();
-    let gone = name.clone();
-    let done = rt::offload(move || spool.remove(&gone)).await;
-    if let Some(e) = trouble(done) {
+    let done = match worker.outbound.removals.run(name.clone()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(e)) => Some(e.to_string()),
+        Err(e) => Some(e.to_string()),
+    };
+    if let Some(e) = done {
         // It would be delivered again after a restart; try to remove it until that works.
         log_at!(Level::Error, &"-", "outbound", [], "{name} is done with and cannot be removed: {e}");
         worker.outbound.remove_later(worker, name.clone(), LOCAL_RETRY);
@@ -353,13 +355,5 @@ fn put_back(worker: &Rc<Worker>, old: &QueueName, done: Renamed) {
             log_at!(Level::Error, &"-", "outbound", [], "{old} could not be put off: {e}");
             worker.outbound.wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
         }
-    }
-}
-
-fn trouble<E: ToString>(done: Result<Result<(), E>, rt::OffloadError>) -> Option<String> {
-    match done {
-        Ok(Ok(())) => None,
-        Ok(Err(e)) => Some(e.to_string()),
-        Err(e) => Some(e.to_string()),
     }
 }
