@@ -135,8 +135,8 @@ impl Peer {
 pub struct Attempt {
     /// In the order of the envelope's recipients.
     pub results: Vec<RcptResult>,
-    /// Who was talked to.
-    pub peer: Peer,
+    /// Who was talked to; none if no host could be.
+    pub peer: Option<Peer>,
     /// The last reply to message data; none if no data was sent.
     pub response: Option<Reply>,
     /// The connection was lost between the final dot and its reply: deferred recipients may have
@@ -145,6 +145,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// All recipients share a cause that no host gave; its class says whether it is final.
+    pub fn without_host(recipients: usize, cause: Cause) -> Attempt {
+        let result = if cause.status.class() == 5 { RcptResult::Failed(cause) } else { RcptResult::Deferred(cause) };
+        Attempt { results: vec![result; recipients], peer: None, response: None, in_doubt: false }
+    }
+
     /// How many were delivered, deferred and failed; the `rcpts` of the log line.
     pub fn tally(&self) -> (usize, usize, usize) {
         self.results.iter().fold((0, 0, 0), |(ok, later, no), r| match r {

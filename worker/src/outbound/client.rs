@@ -6,6 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use haraka_shared::config::OutboundIni;
 use haraka_shared::reply::Reply;
 
 use super::attempt::{Lost, Peer, Stage, Unusable};
@@ -50,6 +51,22 @@ impl Default for Timeouts {
             block: seconds(180),
             dot: seconds(600),
             quit: seconds(10),
+        }
+    }
+}
+
+impl From<&OutboundIni> for Timeouts {
+    fn from(ini: &OutboundIni) -> Timeouts {
+        Timeouts {
+            connect: ini.connect_timeout,
+            greeting: ini.greeting_timeout,
+            hello: ini.helo_timeout,
+            mail: ini.mail_timeout,
+            rcpt: ini.rcpt_timeout,
+            data: ini.data_init_timeout,
+            block: ini.data_block_timeout,
+            dot: ini.data_done_timeout,
+            quit: ini.quit_timeout,
         }
     }
 }

@@ -74,7 +74,8 @@ fn without_pipelining_commands_go_one_by_one_and_any_2xx_accepts() {
     );
     assert_eq!(attempt.tally(), (2, 0, 1));
     assert_eq!(attempt.response.unwrap().text(), "queued");
-    assert_eq!((attempt.peer.mode(), &*attempt.peer.host), ("SMTP", "mx.example.com"));
+    let peer = attempt.peer.unwrap();
+    assert_eq!((peer.mode(), &*peer.host), ("SMTP", "mx.example.com"));
     assert!(!attempt.in_doubt);
 }
 
@@ -167,7 +168,7 @@ fn lmtp_replies_belong_to_the_accepted_recipients_in_order() {
         S: 221 bye",
         &["+250 r1 ok", "-550 5.1.1 no r2", "~452 4.2.2 r3 full", "+250 r4 ok"],
     );
-    assert_eq!(attempt.peer.mode(), "LMTP");
+    assert_eq!(attempt.peer.unwrap().mode(), "LMTP");
 }
 
 // covers PB-17

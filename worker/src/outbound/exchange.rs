@@ -65,7 +65,7 @@ impl Book {
         let lost = || RcptResult::Deferred(Cause::temporary(5, 0, "no reply about this recipient"));
         Attempt {
             results: self.results.into_iter().map(|r| r.unwrap_or_else(lost)).collect(),
-            peer,
+            peer: Some(peer),
             response: self.response,
             in_doubt: self.in_doubt,
         }

@@ -4,20 +4,9 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use fastrand::Rng;
+use haraka_shared::config::InetPrefer;
 use haraka_shared::route::{Host, Route};
 use haraka_shared::services::{DnsError, MxRecord};
-
-/// Which addresses of a host come first (OUT-26).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Prefer {
-    /// IPv6, then IPv4.
-    #[default]
-    Default,
-    /// IPv4 first.
-    V4,
-    /// IPv6 first.
-    V6,
-}
 
 /// MX records as routes: ascending preference, equal ones in random order (RFC 5321 §5.1, PB-65).
 pub(super) fn ascending(mut records: Vec<MxRecord>, rng: &mut Rng) -> Vec<Route> {
@@ -42,11 +31,11 @@ pub(super) fn ascending(mut records: Vec<MxRecord>, rng: &mut Rng) -> Vec<Route>
 pub(super) fn preferred(
     v6: Result<Vec<IpAddr>, DnsError>,
     v4: Result<Vec<IpAddr>, DnsError>,
-    prefer: Prefer,
+    prefer: InetPrefer,
 ) -> Result<Vec<IpAddr>, DnsError> {
     let (first, second) = match prefer {
-        Prefer::V4 => (v4, v6),
-        Prefer::Default | Prefer::V6 => (v6, v4),
+        InetPrefer::V4 => (v4, v6),
+        InetPrefer::Default | InetPrefer::V6 => (v6, v4),
     };
     match (first, second) {
         (Ok(mut a), Ok(b)) => {
@@ -159,16 +148,16 @@ mod tests {
         let v6 = || Ok(vec![ip("2001:db8::1")]);
         let v4 = || Ok(vec![ip("192.0.2.1")]);
         let trouble = || DnsError::Temporary("timeout".into());
-        assert_eq!(preferred(v6(), v4(), Prefer::Default), Ok(vec![ip("2001:db8::1"), ip("192.0.2.1")]));
-        assert_eq!(preferred(v6(), v4(), Prefer::V4), Ok(vec![ip("192.0.2.1"), ip("2001:db8::1")]));
-        assert_eq!(preferred(Err(DnsError::NoData), v4(), Prefer::V6), v4());
-        assert_eq!(preferred(v6(), Err(trouble()), Prefer::V4), v6());
-        assert_eq!(preferred(Err(trouble()), Err(DnsError::NoData), Prefer::Default), Err(trouble()));
-        assert_eq!(preferred(Err(DnsError::NoData), Err(trouble()), Prefer::Default), Err(trouble()));
+        assert_eq!(preferred(v6(), v4(), InetPrefer::Default), Ok(vec![ip("2001:db8::1"), ip("192.0.2.1")]));
+        assert_eq!(preferred(v6(), v4(), InetPrefer::V4), Ok(vec![ip("192.0.2.1"), ip("2001:db8::1")]));
+        assert_eq!(preferred(Err(DnsError::NoData), v4(), InetPrefer::V6), v4());
+        assert_eq!(preferred(v6(), Err(trouble()), InetPrefer::V4), v6());
+        assert_eq!(preferred(Err(trouble()), Err(DnsError::NoData), InetPrefer::Default), Err(trouble()));
+        assert_eq!(preferred(Err(DnsError::NoData), Err(trouble()), InetPrefer::Default), Err(trouble()));
         let none = || Err(DnsError::NoSuchName);
-        assert_eq!(preferred(none(), none(), Prefer::Default), none());
-        assert_eq!(preferred(Ok(vec![]), none(), Prefer::Default), Err(DnsError::NoData));
-        assert_eq!(preferred(Ok(vec![]), Ok(vec![]), Prefer::V6), Err(DnsError::NoData));
+        assert_eq!(preferred(none(), none(), InetPrefer::Default), none());
+        assert_eq!(preferred(Ok(vec![]), none(), InetPrefer::Default), Err(DnsError::NoData));
+        assert_eq!(preferred(Ok(vec![]), Ok(vec![]), InetPrefer::V6), Err(DnsError::NoData));
     }
 
     #[test]

@@ -12,11 +12,12 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use haraka_shared::address::Address;
+use haraka_shared::config::{Config, InetPrefer};
 use haraka_shared::route::{Host, Route};
 use haraka_shared::services::{Dns, DnsError};
 
 use super::attempt::{Cause, Peer};
-use super::mail_hosts::{Local, Prefer, ascending, literal, preferred};
+use super::mail_hosts::{Local, ascending, literal, preferred};
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -96,14 +97,25 @@ impl NoRoute {
 }
 
 /// What routing goes by.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RouteSettings {
     /// Which addresses of a host come first.
-    pub prefer: Prefer,
+    pub prefer: InetPrefer,
     /// Deliver to this server itself, if the DNS says so.
     pub local_mx_ok: bool,
     /// What this server is.
     pub local: Local,
+}
+
+impl RouteSettings {
+    /// As configured, with the addresses that this machine has now.
+    pub fn new(config: &Config) -> RouteSettings {
+        RouteSettings {
+            prefer: config.outbound.inet_prefer,
+            local_mx_ok: config.outbound.local_mx_ok,
+            local: Local::of_this_host(&config.me, config.smtp.public_ip),
+        }
+    }
 }
 
 /// The addresses of a destination, best first.
