@@ -188,6 +188,11 @@ impl<'a> Exchange<'a> {
                 },
                 Step::Data => {
                     self.step = Step::Over;
+                    if self.envelope.all_or_none && !self.waiting.is_empty() {
+                        // The last replies decide whether there is a DATA.
+                        self.step = Step::Data;
+                        break;
+                    }
                     let hoping = self.waiting.iter().any(|s| matches!(s, Sent::Rcpt(_)));
                     if hoping || !self.accepted.is_empty() {
                         self.say(lines, Sent::Data, b"DATA");
@@ -239,8 +244,16 @@ impl<'a> Exchange<'a> {
                     book.settle(i, not_yet(reply.clone()));
                 }
             }
-            // Only the refused sender's echo.
+            // Only an echo of what ended the transaction.
             Sent::Rcpt(_) if !self.sender_ok => {}
+            Sent::Rcpt(_) if self.envelope.all_or_none && !reply.is_success() => {
+                self.step = Step::Over;
+                self.sender_ok = false;
+                self.accepted.clear();
+                for &i in &self.open {
+                    book.settle(i, not_yet(reply.clone()));
+                }
+            }
             Sent::Rcpt(i) => self.take_rcpt(i, &reply, book),
             Sent::Data => self.take_data(&reply, book),
         }

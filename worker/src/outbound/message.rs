@@ -16,6 +16,8 @@ pub struct Envelope<'a> {
     /// The message holds octets over 127; declared with BODY=8BITMIME where that is offered.
     /// Unset or false: nothing is declared.
     pub eight_bit: bool,
+    /// One refused recipient refuses all; data is sent only when every one was accepted.
+    pub all_or_none: bool,
 }
 
 /// A message in the form that it is stored in: dot-stuffed, without the final dot.
