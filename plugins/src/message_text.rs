@@ -7,6 +7,7 @@ use std::io::{self, Write};
 
 use haraka_shared::body::Body;
 use haraka_shared::limits::BODY_CHUNK;
+use haraka_shared::stuffing::Unstuffer;
 use haraka_shared::transaction::Transaction;
 use memchr::memchr;
 
@@ -19,17 +20,9 @@ pub(crate) enum LineEnd {
     Lf,
 }
 
-impl LineEnd {
-    fn bytes(self) -> &'static [u8] {
-        match self {
-            LineEnd::Crlf => b"\r\n",
-            LineEnd::Lf => b"\n",
-        }
-    }
-}
-
 /// A finished message, detached from its transaction so that another thread can write it.
 pub(crate) struct MessageText {
+    /// In stored form, as the body.
     header: Vec<u8>,
     body: Body,
 }
@@ -37,14 +30,10 @@ pub(crate) struct MessageText {
 impl MessageText {
     /// The message of a transaction at the queue hooks, with the header as plugins left it.
     pub(crate) fn of(transaction: &Transaction) -> MessageText {
-        MessageText::new(
-            transaction.header.borrow().to_bytes(),
-            transaction.body.borrow().clone(),
-        )
-    }
-
-    fn new(header: Vec<u8>, body: Body) -> MessageText {
-        MessageText { header, body }
+        MessageText {
+            header: transaction.header.borrow().as_bytes().to_vec(),
+            body: transaction.body.borrow().clone(),
+        }
     }
 
     /// Writes the whole message.
@@ -53,13 +42,11 @@ impl MessageText {
     /// What reading a body on disk or the writer gives; a body file that is too short counts as
     /// [`io::ErrorKind::UnexpectedEof`].
     pub(crate) fn write_to(&self, out: &mut impl Write, ends: LineEnd) -> io::Result<()> {
-        let mut header = Unstuffed::new(out, ends, false);
-        header.feed(&self.header)?;
-        header.finish()?;
-        out.write_all(ends.bytes())?;
-        let mut body = Unstuffed::new(out, ends, true);
+        let mut text = Plain::new(out, ends);
+        text.push(&self.header)?;
+        text.push(b"\r\n")?;
         for piece in self.body.pieces() {
-            body.feed(piece)?;
+            text.push(piece)?;
         }
         if self.body.file().is_some() {
             let mut buffer = vec![0; BODY_CHUNK];
@@ -69,50 +56,67 @@ impl MessageText {
                 if n == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                body.feed(buffer.get(..n).unwrap_or_default())?;
+                text.push(buffer.get(..n).unwrap_or_default())?;
                 at += n as u64;
             }
         }
-        body.finish()
+        text.finish()
     }
 }
 
-/// Turns the wire form into text, in pieces that may end anywhere.
-struct Unstuffed<'w, W> {
+/// Turns the stored form into text, in pieces that may end anywhere.
+struct Plain<'w, W> {
+    unstuffer: Unstuffer,
+    lines: Lines<'w, W>,
+}
+
+impl<'w, W: Write> Plain<'w, W> {
+    fn new(out: &'w mut W, ends: LineEnd) -> Self {
+        Plain {
+            unstuffer: Unstuffer::new(),
+            lines: Lines {
+                out,
+                ends,
+                cr: false,
+            },
+        }
+    }
+
+    fn push(&mut self, stored: &[u8]) -> io::Result<()> {
+        let lines = &mut self.lines;
+        let mut result = Ok(());
+        self.unstuffer.push(stored, &mut |bytes| {
+            if result.is_ok() {
+                result = lines.push(bytes);
+            }
+        });
+        result
+    }
+
+    fn finish(self) -> io::Result<()> {
+        if self.lines.cr {
+            self.lines.out.write_all(b"\r")?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes line ends as asked for.
+struct Lines<'w, W> {
     out: &'w mut W,
     ends: LineEnd,
-    /// Whether dots at the start of a line are doubled in what comes in.
-    stuffed: bool,
-    line_start: bool,
     /// A CR came and it is not known yet what follows.
     cr: bool,
 }
 
-impl<'w, W: Write> Unstuffed<'w, W> {
-    fn new(out: &'w mut W, ends: LineEnd, stuffed: bool) -> Self {
-        Unstuffed {
-            out,
-            ends,
-            stuffed,
-            line_start: true,
-            cr: false,
+impl<W: Write> Lines<'_, W> {
+    fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if self.ends == LineEnd::Crlf {
+            return self.out.write_all(bytes);
         }
-    }
-
-    fn feed(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while let Some((first, rest)) = bytes.split_first() {
-            if std::mem::take(&mut self.cr) {
-                if *first == b'\n' {
-                    self.out.write_all(self.ends.bytes())?;
-                    self.line_start = true;
-                    bytes = rest;
-                    continue;
-                }
+        while let Some(first) = bytes.first() {
+            if std::mem::take(&mut self.cr) && *first != b'\n' {
                 self.out.write_all(b"\r")?;
-            }
-            if std::mem::take(&mut self.line_start) && self.stuffed && *first == b'.' {
-                bytes = rest;
-                continue;
             }
             let Some(at) = memchr(b'\r', bytes) else {
                 return self.out.write_all(bytes);
@@ -121,13 +125,6 @@ impl<'w, W: Write> Unstuffed<'w, W> {
             self.out.write_all(text)?;
             self.cr = true;
             bytes = after.get(1..).unwrap_or_default();
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> io::Result<()> {
-        if self.cr {
-            self.out.write_all(b"\r")?;
         }
         Ok(())
     }
@@ -141,9 +138,9 @@ mod tests {
 
     fn text(body: Body, ends: LineEnd) -> String {
         let mut out = Vec::new();
-        MessageText::new(b"Subject: .x\r\n".to_vec(), body)
-            .write_to(&mut out, ends)
-            .unwrap();
+        let header = b"Subject: .x\r\n..dot: y\r\n".to_vec();
+        let message = MessageText { header, body };
+        message.write_to(&mut out, ends).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -152,25 +149,25 @@ mod tests {
         let body = || Body::from_bytes(WIRE.to_vec());
         assert_eq!(
             text(body(), LineEnd::Lf),
-            "Subject: .x\n\n.one\n\n.\na..b\rc\n\nend\n"
+            "Subject: .x\n.dot: y\n\n.one\n\n.\na..b\rc\n\nend\n"
         );
         assert_eq!(
             text(body(), LineEnd::Crlf),
-            "Subject: .x\r\n\r\n.one\r\n\r\n.\r\na..b\rc\r\n\r\nend\r\n"
+            "Subject: .x\r\n.dot: y\r\n\r\n.one\r\n\r\n.\r\na..b\rc\r\n\r\nend\r\n"
         );
     }
 
     #[test]
     fn pieces_may_end_anywhere() {
         let mut whole = Vec::new();
-        let mut all = Unstuffed::new(&mut whole, LineEnd::Lf, true);
-        all.feed(WIRE).unwrap();
+        let mut all = Plain::new(&mut whole, LineEnd::Lf);
+        all.push(WIRE).unwrap();
         all.finish().unwrap();
         for size in 1..WIRE.len() {
             let mut out = Vec::new();
-            let mut w = Unstuffed::new(&mut out, LineEnd::Lf, true);
+            let mut w = Plain::new(&mut out, LineEnd::Lf);
             for piece in WIRE.chunks(size) {
-                w.feed(piece).unwrap();
+                w.push(piece).unwrap();
             }
             w.finish().unwrap();
             assert_eq!(out, whole, "pieces of {size}");
@@ -183,7 +180,10 @@ mod tests {
         std::fs::write(&path, b"only this\r\n").unwrap();
         let file = std::fs::File::open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let message = MessageText::new(Vec::new(), Body::from_file(file, 0, 500));
+        let message = MessageText {
+            header: Vec::new(),
+            body: Body::from_file(file, 0, 500),
+        };
         let error = message.write_to(&mut Vec::new(), LineEnd::Lf).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }

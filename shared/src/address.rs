@@ -26,6 +26,12 @@ pub struct Address {
     is_utf8: bool,
 }
 
+impl Default for Address {
+    fn default() -> Self {
+        Self::null()
+    }
+}
+
 impl Address {
     /// Parses what stands after `MAIL FROM:` or `RCPT TO:`, with or without angle brackets.
     ///

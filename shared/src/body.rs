@@ -21,7 +21,7 @@ struct Stored {
 
 #[derive(Debug)]
 struct Spooled {
-    file: File,
+    file: Arc<File>,
     offset: u64,
     len: u64,
 }
@@ -37,7 +37,7 @@ impl Body {
     }
 
     /// A body in part of a file.
-    pub fn from_file(file: File, offset: u64, len: u64) -> Body {
+    pub fn from_file(file: Arc<File>, offset: u64, len: u64) -> Body {
         Body(Arc::new(Stored {
             pieces: Vec::new(),
             spooled: Some(Spooled { file, offset, len }),
@@ -63,7 +63,7 @@ impl Body {
     /// The file part with offset and length; it comes before nothing: a spooled body has no pieces
     /// in memory.
     pub fn file(&self) -> Option<(&File, u64, u64)> {
-        self.0.spooled.as_ref().map(|s| (&s.file, s.offset, s.len))
+        self.0.spooled.as_ref().map(|s| (&*s.file, s.offset, s.len))
     }
 
     /// Reads up to `buffer.len()` bytes from `at`. Blocks on disk; call it where that is allowed.
@@ -165,7 +165,7 @@ impl BodyWriter {
     /// The finished body. Everything held must have been written before if it is on disk.
     pub fn finish(self) -> Body {
         match self.file {
-            Some(file) => Body::from_file(file, 0, self.written),
+            Some(file) => Body::from_file(Arc::new(file), 0, self.written),
             None => Body(Arc::new(Stored {
                 pieces: self.pieces,
                 spooled: None,

@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Instant;
@@ -133,6 +133,17 @@ impl Connection {
             transaction: RefCell::new(None),
         }));
         connection.set_remote_ip(ip);
+        connection
+    }
+
+    /// A connection without a client, for hooks about mail that the server itself sends (HOK-25).
+    pub fn carrying(transaction: &Transaction) -> Connection {
+        let here = Local {
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 0,
+        };
+        let connection = Connection::new(here.ip, here.port, here, Instant::now());
+        connection.set_transaction(Some(transaction.clone()));
         connection
     }
 

@@ -16,6 +16,26 @@ pub struct DateText {
     length: u8,
 }
 
+/// The present, in milliseconds since 1970.
+#[must_use]
+pub fn epoch_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The present as [`rfc2822`] writes it.
+#[must_use]
+pub fn rfc2822_now() -> DateText {
+    rfc2822(i64::try_from(epoch_ms() / 1000).unwrap_or(i64::MAX))
+}
+
+/// The present as [`iso8601`] writes it.
+#[must_use]
+pub fn iso_now() -> DateText {
+    iso8601(i64::try_from(epoch_ms()).unwrap_or(i64::MAX))
+}
+
 /// `Sat, 21 Nov 2026 00:06:21 +0000` in local time, for Received and Date fields (TXN-03, RFC 5322
 /// §3.3). `seconds` since 1970; years beyond 0–9999 are shown as their nearest.
 #[must_use]

@@ -217,26 +217,14 @@ pub trait Handler {
     fn call<'a>(&'a self, call: Call<'a>, cx: &'a HookCx) -> HookFuture<'a>;
 }
 
-macro_rules! policy_flag {
-    ($flags:expr, $f:ident) => {{
-        let mut found = false;
-        let mut i = 0;
-        while i < $flags.len() {
-            if matches!($flags[i], Flag::$f) {
-                found = true;
-            }
-            i += 1;
-        }
-        found
-    }};
-}
-
-enum Flag {
-    RunsAll,
-    Required,
-    Observes,
-    Undeniable,
-}
+/// Every plugin runs whatever the others answer.
+const RUNS_ALL: u8 = 1;
+/// Runs although the client has gone.
+const REQUIRED: u8 = 2;
+/// The answer is ignored.
+const OBSERVES: u8 = 4;
+/// A denial is not put to the `deny` hook.
+const UNDENIABLE: u8 = 8;
 
 macro_rules! hooks {
     ($(
@@ -258,14 +246,14 @@ macro_rules! hooks {
             pub fn policy(self) -> &'static Policy {
                 match self {
                     $(HookName::$variant => {
-                        const FLAGS: &[Flag] = &[$(Flag::$flag),*];
+                        const FLAGS: u8 = 0 $(| $flag)*;
                         const POLICY: Policy = Policy {
                             name: $name,
                             arguments: $arguments,
-                            runs_all: policy_flag!(FLAGS, RunsAll),
-                            required: policy_flag!(FLAGS, Required),
-                            deniable: !policy_flag!(FLAGS, Undeniable),
-                            decides: !policy_flag!(FLAGS, Observes),
+                            runs_all: FLAGS & RUNS_ALL != 0,
+                            required: FLAGS & REQUIRED != 0,
+                            deniable: FLAGS & UNDENIABLE == 0,
+                            decides: FLAGS & OBSERVES == 0,
                             meaning: $meaning,
                         };
                         &POLICY
@@ -343,21 +331,21 @@ shown! {
 }
 
 hooks! {
-    InitMaster = "init_master", fn init_master(_none: ()), "server", [Undeniable],
+    InitMaster = "init_master", fn init_master(_none: ()), "server", [UNDENIABLE],
         "once, before workers start; anything but OK or CONT ends the server";
-    InitChild = "init_child", fn init_child(_none: ()), "server", [Undeniable],
+    InitChild = "init_child", fn init_child(_none: ()), "server", [UNDENIABLE],
         "in each worker, before it accepts; anything but OK or CONT ends the worker";
-    InitHttp = "init_http", fn init_http(_none: ()), "server", [Undeniable, Observes],
+    InitHttp = "init_http", fn init_http(_none: ()), "server", [UNDENIABLE, OBSERVES],
         "the HTTP server exists and takes routes";
-    InitWss = "init_wss", fn init_wss(_none: ()), "server", [Undeniable, Observes],
+    InitWss = "init_wss", fn init_wss(_none: ()), "server", [UNDENIABLE, OBSERVES],
         "the websocket server exists";
-    ConnectInit = "connect_init", fn connect_init(_none: ()), "connection", [RunsAll, Observes],
+    ConnectInit = "connect_init", fn connect_init(_none: ()), "connection", [RUNS_ALL, OBSERVES],
         "a client connected; every plugin runs, answers are ignored";
     LookupRdns = "lookup_rdns", fn lookup_rdns(_none: ()), "connection", [],
         "OK with a name sets the client's host name; CONT asks the DNS";
     Connect = "connect", fn connect(_none: ()), "connection", [],
         "before the banner; the text replaces it";
-    Capabilities = "capabilities", fn capabilities(_none: ()), "connection", [Observes],
+    Capabilities = "capabilities", fn capabilities(_none: ()), "connection", [OBSERVES],
         "push lines to connection.capabilities";
     Helo = "helo", fn helo(host: &'a str), "connection, hostname", [],
         "the client said HELO";
@@ -379,38 +367,38 @@ hooks! {
         "take the message; OK says it is stored";
     QueueOutbound = "queue_outbound", fn queue_outbound(_none: ()), "connection", [],
         "take a relayed message; CONT by all gives it to the built-in queue";
-    QueueOk = "queue_ok", fn queue_ok(text: &'a str), "connection, msg", [Observes],
+    QueueOk = "queue_ok", fn queue_ok(text: &'a str), "connection, msg", [OBSERVES],
         "the message was queued";
     ResetTransaction = "reset_transaction", fn reset_transaction(_none: ()), "connection",
-        [Required, Observes], "the transaction ends";
-    Rset = "rset", fn rset(_none: ()), "connection", [Observes],
+        [REQUIRED, OBSERVES], "the transaction ends";
+    Rset = "rset", fn rset(_none: ()), "connection", [OBSERVES],
         "the client said RSET";
     Noop = "noop", fn noop(_none: ()), "connection", [],
         "the client said NOOP";
     Vrfy = "vrfy", fn vrfy(_none: ()), "connection", [],
         "the client said VRFY; OK says that the user exists";
-    Quit = "quit", fn quit(_none: ()), "connection", [Observes],
+    Quit = "quit", fn quit(_none: ()), "connection", [OBSERVES],
         "the client said QUIT; the text replaces the farewell";
     UnrecognizedCommand = "unrecognized_command", fn unrecognized_command(command: UnknownCommand<'a>),
         "connection, [cmd, rest]", [], "a verb of no built-in command; OK says it was answered";
     Deny = "deny", fn deny(denial: &'a Denial),
-        "connection|hmail, [code, msg, plugin, function, params, hook]", [Undeniable],
+        "connection|hmail, [code, msg, plugin, function, params, hook]", [UNDENIABLE],
         "another plugin refused; OK cancels that";
-    Disconnect = "disconnect", fn disconnect(_none: ()), "connection", [RunsAll, Required, Observes],
+    Disconnect = "disconnect", fn disconnect(_none: ()), "connection", [RUNS_ALL, REQUIRED, OBSERVES],
         "the connection ends; every plugin runs";
-    Log = "log", fn log(line: &'a str), "logger, {level, data, obj}", [Undeniable],
+    Log = "log", fn log(line: &'a str), "logger, {level, data, obj}", [UNDENIABLE],
         "a line is logged; anything but CONT keeps it from standard output";
     PreSendTransEmail = "pre_send_trans_email", fn pre_send_trans_email(_none: ()), "connection",
-        [Observes], "before the queue files are written";
+        [OBSERVES], "before the queue files are written";
     SendEmail = "send_email", fn send_email(item: &'a Delivery), "hmail", [],
         "before a delivery; DELAY with seconds postpones it";
     GetMx = "get_mx", fn get_mx(item: &'a Delivery), "hmail, domain", [],
         "OK with routes sets where to deliver; DENY bounces, DENYSOFT defers";
-    Deferred = "deferred", fn deferred(deferral: &'a Deferral), "hmail, {delay, err}", [Undeniable],
+    Deferred = "deferred", fn deferred(deferral: &'a Deferral), "hmail, {delay, err}", [UNDENIABLE],
         "a delivery failed for now; DENYSOFT with seconds sets the delay";
-    Bounce = "bounce", fn bounce(bounced: &'a Bounced), "hmail, error", [Undeniable],
+    Bounce = "bounce", fn bounce(bounced: &'a Bounced), "hmail, error", [UNDENIABLE],
         "a delivery failed for good; anything but CONT suppresses the bounce message";
     DeliveredOk = "delivered", fn delivered(delivered: &'a Delivered),
-        "hmail, [host, ip, response, delay, port, mode, ok_recips, secured, authenticated]", [Observes],
+        "hmail, [host, ip, response, delay, port, mode, ok_recips, secured, authenticated]", [OBSERVES],
         "a delivery succeeded";
 }

@@ -237,15 +237,14 @@ fn line(
         out.push(' ');
     }
     let format = FORMAT.load(Ordering::Relaxed);
-    let written = if format == Format::Json as u8 {
+    // Writing to a String fails only when a Display implementation does; what it wrote so far stays.
+    let _ = if format == Format::Json as u8 {
         json(&mut out, level, uuid, origin, fields, message)
     } else if format == Format::Logfmt as u8 {
         logfmt(&mut out, level, uuid, origin, fields, message)
     } else {
         plain(&mut out, level, uuid, origin, fields, message)
     };
-    // Writing to a String fails only when a Display implementation does; what it wrote so far stays.
-    drop(written);
     escape_line_breaks(out)
 }
 

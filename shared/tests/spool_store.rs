@@ -1,4 +1,11 @@
 //! The spool in normal life and with a failing disk: storing, reading, deferring, updating.
+// The crate-wide bans keep input from causing a panic; a test reports by panicking.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
 
 mod spool_rig;
 
@@ -8,8 +15,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::Arc;
 
 use haraka_shared::spool::{
-    Body, BodyPiece, Form, ItemError, Listing, QueueName, QueueStat, RecipientState, Spool,
-    SpoolError, SpoolOptions, SyncWay, parse_item,
+    Body, BodyPiece, FaultPoint, Form, ItemError, Listing, QueueName, QueueStat, RecipientState,
+    Spool, SpoolError, SpoolOptions, Step, SyncWay, parse_item,
 };
 use nix::libc::{EACCES, EDQUOT, EIO, ENOSPC};
 use spool_rig::*;
@@ -171,7 +178,8 @@ fn a_failing_disk_at_any_step_leaves_nothing_behind_and_spares_the_others() {
                 let stored: BTreeSet<_> = ["A", "B", "C"]
                     .into_iter()
                     .zip(&answers)
-                    .filter_map(|(uuid, answer)| answer.is_ok().then(|| uuid.to_owned()))
+                    .filter(|(_, answer)| answer.is_ok())
+                    .map(|(uuid, _)| uuid.to_owned())
                     .collect();
                 for error in answers.iter().filter_map(|a| a.as_ref().err()) {
                     assert_eq!(error.is_full(), matches!(errno, ENOSPC | EDQUOT));
@@ -220,6 +228,64 @@ fn a_disk_that_stays_broken_never_splits_a_message() {
                 found == 3 || (found == 0 && answer.is_err()),
                 "step {at}: {found}"
             );
+        }
+    }
+}
+
+// covers H2: nothing is promised before the names are on disk, and a batch pays for that once
+#[test]
+fn the_directory_is_synced_once_after_the_last_name_of_a_batch() {
+    for way in WAYS {
+        let dir = QueueDir::new();
+        let steps = Steps::default();
+        let spool = dir.open_with(with_faults(steps.clone(), way));
+        let batch = (0..20).map(|n| message(&format!("{n}"), &["a@one.example"], text(50)));
+        assert!(spool.commit(batch.collect()).iter().all(Result::is_ok));
+        let taken = steps.take();
+        let count = |step: Step| taken.iter().filter(|s| **s == step).count();
+        assert_eq!(taken.last(), Some(&Step::SyncDir));
+        assert_eq!((count(Step::SyncDir), count(Step::Rename)), (1, 20));
+        assert_eq!(count(Step::SyncAll), usize::from(way == SyncWay::Auto));
+        assert_eq!(
+            count(Step::SyncData),
+            if way == SyncWay::Auto { 0 } else { 20 }
+        );
+        let first_name = taken.iter().position(|s| *s == Step::Rename).unwrap();
+        let synced = taken
+            .iter()
+            .rposition(|s| matches!(s, Step::SyncAll | Step::SyncData));
+        assert!(synced.unwrap() < first_name);
+        assert_eq!(
+            taken.len(),
+            if way == SyncWay::Auto { 62 } else { 81 },
+            "calls per batch"
+        );
+    }
+}
+
+/// A file system that somebody else keeps busy.
+struct Busy(Steps);
+
+impl FaultPoint for Busy {
+    fn before(&self, step: Step, name: &str) -> std::io::Result<()> {
+        if step == Step::SyncAll {
+            std::thread::sleep(std::time::Duration::from_millis(150));
+        }
+        self.0.before(step, name)
+    }
+}
+
+#[test]
+fn after_a_slow_sync_of_the_file_system_files_are_synced_one_by_one() {
+    let dir = QueueDir::new();
+    let steps = Steps::default();
+    let spool = dir.open_with(with_faults(Busy(steps.clone()), SyncWay::Auto));
+    for (round, expected) in [(0, Step::SyncAll), (1, Step::SyncData)] {
+        let batch = (0..3).map(|n| message(&format!("{round}{n}"), &["a@one.example"], text(50)));
+        assert!(spool.commit(batch.collect()).iter().all(Result::is_ok));
+        let taken = steps.take();
+        for way in [Step::SyncAll, Step::SyncData] {
+            assert_eq!(taken.contains(&way), way == expected, "round {round}");
         }
     }
 }
@@ -307,11 +373,32 @@ fn a_failing_disk_at_any_step_of_an_update_keeps_all_recipients() {
             let found = spool.open_item(&item.name).unwrap().todo.rcpt_to.len();
             assert_eq!(found, if outcome.is_ok() { 1 } else { 2 }, "step {at}");
             let expected = found + usize::from(split_before);
+            // the body has a second name only while an item needs it
+            let bodies = usize::from(split_before || outcome.is_ok());
+            assert_eq!(dir.starting("body."), bodies, "step {at}");
+            assert_eq!(dir.starting("__tmp__."), 0, "step {at}");
             drop((spool, shaky));
             let (spool, items) = recovered(&dir);
             assert_eq!(ledger(&spool, &items)["U"].len(), expected, "step {at}");
         }
     }
+}
+
+#[test]
+fn an_old_header_that_could_not_be_removed_goes_before_its_item() {
+    let dir = QueueDir::new();
+    let name = store(&dir.open(), "U", &["a@one.example", "b@one.example"], 10).remove(0);
+    let mut item = dir.open().open_item(&name).unwrap();
+    let mut todo = item.todo.clone();
+    todo.rcpt_to.truncate(1);
+    let last = 5; // link, create, write, sync, rename, and then the removal of the old name
+    let shaky = dir.open_with(with_faults(FailAt::new(last, 2, EIO), SyncWay::Auto));
+    let now = shaky.update(&mut item, &todo, NOW + 1, 1).unwrap();
+    assert_eq!(dir.names().len(), 3, "{:?}", dir.names());
+    assert!(shaky.remove(&now).is_err());
+    assert!(shaky.open_item(&now).is_ok());
+    shaky.remove(&now).unwrap();
+    assert!(dir.names().is_empty(), "{:?}", dir.names());
 }
 
 // covers OUT-16, PB-20, H8

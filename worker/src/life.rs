@@ -128,7 +128,13 @@ async fn prepare(
     };
     let limits = &config.connection;
     let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
-    let outbound = Outbound::new(setup, &host_name)?;
+    let outbound = Outbound::new(
+        &config,
+        dir.clone(),
+        setup.slot,
+        &setup.incarnation,
+        Arc::clone(&setup.flight),
+    )?;
     let worker = Rc::new_cyclic(|this| Worker {
         names: Names::new(&resolver),
         resolver,

@@ -5,6 +5,8 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::delivery::Delivery;
+use haraka_shared::hook::{Call, Verdict};
 use haraka_shared::ipc::ToMaster;
 use haraka_shared::plugin::LocalFuture;
 use haraka_shared::route::Route;
@@ -12,7 +14,7 @@ use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services
 use haraka_shared::transaction::Transaction;
 
 use crate::dns::{Names, Resolver};
-use crate::hooks::Registry;
+use crate::hooks::{Registry, Subject};
 use crate::outbound::Outbound;
 use crate::rt;
 use crate::smtp::sessions::Sessions;
@@ -43,6 +45,17 @@ impl Worker {
             // Whoever calls holds the worker.
             None => unreachable!(),
         }
+    }
+
+    /// Asks plugins about a queue item.
+    pub(crate) async fn ask_outbound(&self, delivery: &Delivery, call: Call<'_>) -> Verdict {
+        let services = self.services();
+        let subject = Subject {
+            connection: None,
+            delivery: Some(delivery),
+            services: &services,
+        };
+        self.hooks.run(call, &subject).await
     }
 
     /// Queues a frame for the master.
@@ -86,10 +99,15 @@ impl Services for Worker {
         transaction: &'a Transaction,
         one_per_recipient: bool,
     ) -> LocalFuture<'a, Result<Forwarded, ForwardError>> {
-        Box::pin(self.outbound.forward(route, transaction, one_per_recipient))
+        Box::pin(self.outbound.forward(&self.resolver, route, transaction, one_per_recipient))
     }
 
     fn enqueue<'a>(&'a self, transaction: &'a Transaction) -> LocalFuture<'a, Result<(), QueueError>> {
-        Box::pin(self.outbound.enqueue(transaction))
+        Box::pin(async move {
+            match self.this.upgrade() {
+                Some(worker) => self.outbound.enqueue(&worker, transaction).await,
+                None => Err(QueueError::Local("the worker ends".to_owned())),
+            }
+        })
     }
 }

@@ -53,24 +53,3 @@ impl Discard {
         Verdict::OK
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use haraka_shared::connection::{Connection, Local};
-
-    // The switch is an environment variable of the process, so it is tried here and not by loading.
-    // covers PI2-14
-    #[test]
-    fn with_the_environment_variable_every_message_goes_but_those_for_another_queue() {
-        let _ = Connection::new(
-            "192.0.2.1".parse().unwrap(),
-            1,
-            Local {
-                ip: "127.0.0.1".parse().unwrap(),
-                port: 25,
-            },
-            std::time::Instant::now(),
-        );
-    }
-}

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use haraka_shared::config::{At, ConfigError, Held, Ini, key_name};
+use haraka_shared::config::{At, ConfigError, Held, Ini};
 use haraka_shared::route::Route;
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ impl Destinations {
             }
             let destination = Destination::parse(&value.text).map_err(|why| ConfigError::Value {
                 at: At::line(ini.file(), value.line),
-                key: key_name(SECTION, &entry.key),
+                key: format!("[{SECTION}] {}", entry.key),
                 why,
             })?;
             domains.insert(entry.key.to_ascii_lowercase().into(), destination);

@@ -28,7 +28,7 @@ mod typed_values;
 
 pub use connection_ini::{BareNewline, CONNECTION_INI, ConnectionIni, SpoolAfter};
 pub use dir::ConfigDir;
-pub use error::{At, ConfigError, MAX_FILE, Problems, Warning};
+pub use error::{At, ConfigError, MAX_FILE, Problems, Warning, key_name};
 pub use ini::{Entry, Held, Ini, IniValue, Section, is_true};
 pub use ip_range::IpRange;
 pub use listen::{Endpoint, ListenAddr, parse_endpoint, split_list};

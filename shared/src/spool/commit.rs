@@ -277,6 +277,20 @@ fn write_body(
         match piece {
             BodyPiece::Owned(bytes) => pending.push(bytes),
             BodyPiece::Shared(bytes) => pending.push(bytes),
+            BodyPiece::Whole(whole) => {
+                for bytes in whole.pieces() {
+                    pending.push(bytes);
+                    if pending.len() == PIECES {
+                        dir.write(name, file, &pending)?;
+                        pending.clear();
+                    }
+                }
+                if let Some((from, offset, len)) = whole.file() {
+                    dir.write(name, file, &pending)?;
+                    pending.clear();
+                    copy_range(dir, name, (from, offset, len), file)?;
+                }
+            }
             BodyPiece::File {
                 file: from,
                 offset,

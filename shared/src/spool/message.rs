@@ -76,6 +76,8 @@ pub enum BodyPiece {
     Owned(Vec<u8>),
     /// In memory and shared, so that no copy is needed to hand it to the offload thread.
     Shared(Arc<[u8]>),
+    /// A body as the SMTP session received it: in memory or in a file.
+    Whole(crate::body::Body),
     /// In a file, copied by the kernel where it can.
     File {
         /// Open for reading; its position is not used.
@@ -92,6 +94,7 @@ impl BodyPiece {
         match self {
             Self::Owned(bytes) => bytes.len() as u64,
             Self::Shared(bytes) => bytes.len() as u64,
+            Self::Whole(body) => body.len(),
             Self::File { len, .. } => *len,
         }
     }

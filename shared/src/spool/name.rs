@@ -210,12 +210,8 @@ impl QueueName {
         for field in kept..fields.count {
             let _ = write!(text, "_{}", fields.get(field));
         }
-        Self {
-            text: text.into(),
-            next_attempt,
-            attempts,
-            ..self.clone()
-        }
+        // reading it back keeps `canonical` right; it cannot fail where `self` was read
+        Self::parse(&text).unwrap_or_else(|| self.clone())
     }
 
     /// The name as an item whose body is apart. The old form has no identity to name a body by.

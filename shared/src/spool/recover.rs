@@ -196,6 +196,9 @@ impl Pass<'_> {
     /// An update gave the recipients that are left a header of their own and was cut off before it
     /// removed this one.
     fn is_superseded(&mut self, item: &NameRef<'_>) -> bool {
+        if self.bodies.is_empty() || self.splits.is_empty() {
+            return false;
+        }
         let identity = item.identity_hash();
         if !contains(&self.bodies, identity) || !contains(&self.splits, identity) {
             return false;

@@ -8,8 +8,8 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nix::unistd::{AccessFlags, Gid, Uid, access, chown};
 
@@ -52,6 +52,9 @@ pub struct Spool {
     pid: u32,
     host: String,
     serial: AtomicU32,
+    /// Old headers that an update could not remove: they must go before their item does, or they
+    /// would stand in for it at the next start.
+    pub(super) stale: Mutex<Vec<QueueName>>,
 }
 
 impl Spool {
@@ -105,6 +108,7 @@ impl Spool {
             pid: std::process::id(),
             host: escape_host(&host),
             serial: AtomicU32::new(0),
+            stale: Mutex::new(Vec::new()),
         })
     }
 

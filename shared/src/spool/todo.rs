@@ -12,7 +12,7 @@ use super::{HEADER_MAX, LENGTH_FIELD};
 use crate::address::Address;
 
 /// The envelope of one item: a message for the recipients of one domain.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Todo {
     /// When the message was accepted, in milliseconds since 1970.
     #[serde(default, deserialize_with = "milliseconds")]

@@ -5,6 +5,8 @@
 //! be there before it replaces the old one; a power cut may undo the last of them, which repeats an
 //! attempt.
 
+use std::sync::{MutexGuard, PoisonError};
+
 use super::directory::Step;
 use super::entry::scratch_file;
 use super::error::SpoolError;
@@ -68,8 +70,12 @@ impl Spool {
             Ok(split)
         });
         let now = written.inspect_err(|_| {
-            if let Err(error) = self.dir.unlink(&scratch) {
-                log::error!("{error}");
+            // the second name of a plain file would keep its space after the item is gone
+            let second = (name.form != Form::Split).then_some(body.as_str());
+            for left in [Some(scratch.as_str()), second].into_iter().flatten() {
+                if let Err(error) = self.dir.unlink(left) {
+                    log::error!("{error}");
+                }
             }
         })?;
         item.name = self.finish_update(name, now, next_attempt, attempts);
@@ -88,7 +94,10 @@ impl Spool {
         let finished = if old.form == Form::Split {
             self.defer(&now, next_attempt, attempts)
         } else {
-            self.dir.unlink(old.as_str()).map(|()| now.clone())
+            let removed = self.dir.unlink(old.as_str());
+            removed.map(|()| now.clone()).inspect_err(|_| {
+                self.stale_headers().push(old.clone());
+            })
         };
         finished.unwrap_or_else(|error| {
             log::error!("{error}");
@@ -142,6 +151,9 @@ impl Spool {
     /// # Errors
     /// The item is still there and would be delivered again after a restart: try again.
     pub fn remove(&self, name: &QueueName) -> Result<(), SpoolError> {
+        if name.form == Form::Split {
+            self.remove_stale(name)?;
+        }
         self.dir.unlink(name.as_str())?;
         if name.form == Form::Split
             && let Err(error) = self.dir.unlink(&name.body_file())
@@ -150,6 +162,25 @@ impl Spool {
             log::error!("{error}");
         }
         Ok(())
+    }
+
+    fn remove_stale(&self, name: &QueueName) -> Result<(), SpoolError> {
+        let mut stale = self.stale_headers();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let identity = name.identity();
+        if let Some(at) = stale.iter().position(|old| old.identity() == identity) {
+            let old = stale.swap_remove(at);
+            self.dir
+                .unlink(old.as_str())
+                .inspect_err(|_| stale.push(old))?;
+        }
+        Ok(())
+    }
+
+    fn stale_headers(&self) -> MutexGuard<'_, Vec<QueueName>> {
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,10 +1,17 @@
 //! What the spool's tests stand on: a directory that goes away, messages, and fault points.
-#![allow(dead_code)] // each test program uses its part
+#![allow(
+    dead_code, // each test program uses its part
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use haraka_shared::address::Address;
 use haraka_shared::spool::{
@@ -168,6 +175,23 @@ pub fn recovered(dir: &QueueDir) -> (Spool, Vec<QueueName>) {
     items.sort_by_key(|n| n.to_string());
     assert_eq!(again, items);
     (spool, items)
+}
+
+/// Notes the calls.
+#[derive(Clone, Default)]
+pub struct Steps(Arc<Mutex<Vec<Step>>>);
+
+impl Steps {
+    pub fn take(&self) -> Vec<Step> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl FaultPoint for Steps {
+    fn before(&self, step: Step, _: &str) -> io::Result<()> {
+        self.0.lock().unwrap().push(step);
+        Ok(())
+    }
 }
 
 /// Fails the call with this number, counted from 0, and those after it as long as `times` says.

@@ -104,7 +104,8 @@ impl Registry {
                 continue;
             }
             let title = format!("Hook: {} ", hook.name());
-            let written = writeln!(out, "{title:-<80}").and_then(|()| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{title:-<80}").and_then(|()| {
                 writeln!(out, "{:<35} {:<35} {:<4} T/O", "Plugin", "Method", "Prio")?;
                 for e in chain {
                     let limit = e.time_limit.map_or(0.0, |t| t.as_secs_f64());
@@ -112,8 +113,6 @@ impl Registry {
                 }
                 writeln!(out)
             });
-            // Writing to a String cannot fail.
-            drop(written);
         }
         out
     }

@@ -3,25 +3,28 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use haraka_shared::address::Address;
 use haraka_shared::body::Body;
 use haraka_shared::config::Config;
+use haraka_shared::connection::Connection;
 use haraka_shared::date;
 use haraka_shared::header::Header;
 use haraka_shared::hook::{Call, HookName};
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
-use haraka_shared::services::QueueError;
-use haraka_shared::spool::{NewItem, NewMessage, Recipient, Todo};
+use haraka_shared::route::Route;
+use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError};
+use haraka_shared::spool::{Body as StoredBody, BodyPiece, NewItem, NewMessage, Recipient, Todo};
 use haraka_shared::transaction::Transaction;
 use serde_json::{Map, Value};
 
 use super::committer::CommitError;
-use super::item::{Loaded, Message};
+use super::item::{Loaded, Stored};
+use super::message::{Envelope, Outgoing};
 use super::schedule::Job;
 use super::Outbound;
+use crate::hooks::Subject;
 use crate::worker::Worker;
 
 /// A message to be queued.
@@ -31,7 +34,7 @@ pub(super) struct Submission {
     pub(super) mail_from: Address,
     pub(super) rcpt_to: Vec<Address>,
     pub(super) notes: Value,
-    pub(super) message: Message,
+    pub(super) message: Stored,
 }
 
 impl Outbound {
@@ -39,7 +42,14 @@ impl Outbound {
     pub(crate) async fn enqueue(&self, worker: &Rc<Worker>, txn: &Transaction) -> Result<(), QueueError> {
         complete_header(&mut txn.header.borrow_mut(), &txn.uuid, &worker.config);
         if worker.hooks.wants(HookName::PreSendTransEmail) {
-            worker.ask_about(txn, Call::PreSendTransEmail(())).await;
+            let services = worker.services();
+            let connection = Connection::carrying(txn);
+            let subject = Subject {
+                connection: Some(&connection),
+                delivery: None,
+                services: &services,
+            };
+            worker.hooks.run(Call::PreSendTransEmail(()), &subject).await;
         }
         let mut notes = txn.notes.to_json();
         if let Value::Object(map) = &mut notes {
@@ -65,9 +75,33 @@ impl Outbound {
         }
     }
 
+    /// Hands a transaction's message to another host at once (queue/smtp_forward).
+    pub(crate) async fn forward(
+        &self,
+        dns: &dyn Dns,
+        route: Route,
+        txn: &Transaction,
+        one_per_recipient: bool,
+    ) -> Result<Forwarded, ForwardError> {
+        let recipients = txn.recipients();
+        let envelope = Envelope {
+            uuid: txn.uuid.as_str().into(),
+            sender: txn.sender(),
+            recipients: &recipients,
+            eight_bit: false,
+            all_or_none: true,
+        };
+        let Stored { header, body } = message(&txn.header.borrow(), txn.body.borrow().clone());
+        let outgoing = Outgoing::received(header, body);
+        let mail = &self.mail;
+        mail.courier
+            .forward(dns, &mail.routing, route, &envelope, &outgoing, one_per_recipient)
+            .await
+    }
+
     /// Stores a message and hands its items to the scheduler.
     pub(super) async fn submit(&self, worker: &Rc<Worker>, new: Submission) -> Result<(), QueueError> {
-        let now = epoch_ms();
+        let now = date::epoch_ms();
         let items = split(&new.rcpt_to, worker.config.outbound.always_split);
         for item in &items {
             log_at!(
@@ -87,51 +121,40 @@ impl Outbound {
             items: items.clone(),
             notes: new.notes.clone(),
             extra: Map::new(),
-            header: Arc::clone(&new.message.header),
-            body: new.message.body.clone(),
+            body: StoredBody {
+                pieces: vec![
+                    BodyPiece::Shared(Arc::clone(&new.message.header)),
+                    BodyPiece::Whole(new.message.body.clone()),
+                ],
+            },
         };
         let committed = self.committer.commit(stored).await.map_err(|e| match e {
             CommitError::Spool(e) if e.is_full() => QueueError::Full(e.to_string()),
             e => QueueError::Local(e.to_string()),
         })?;
         for (index, (name, item)) in committed.items.into_iter().zip(items).enumerate() {
-            let todo = Todo::new(
-                now,
-                item,
-                new.mail_from.clone(),
-                new.notes.clone(),
-                format!("{}.{}", new.uuid, index + 1),
-            );
-            let loaded = self.keeps_in_memory(&new.message).then(|| {
-                Box::new(Loaded {
-                    todo,
-                    message: new.message.clone(),
-                })
-            });
-            self.schedule.borrow_mut().due_now(Job {
-                name,
-                domain: None,
-                loaded,
-            });
+            let mut todo = Todo::default();
+            todo.queue_time = now;
+            todo.domain = item.domain;
+            todo.rcpt_to = item.rcpt_to;
+            todo.mail_from = new.mail_from.clone();
+            todo.notes = new.notes.clone();
+            todo.uuid = format!("{}.{}", new.uuid, index + 1);
+            let Stored { header, body } = new.message.clone();
+            let loaded = self.keep_fresh(Loaded::accepted(todo, Outgoing::received(header, body)));
+            self.schedule.borrow_mut().due_now(Job { name, loaded });
         }
         self.wake.notify();
         Ok(())
     }
 }
 
-/// Milliseconds since 1970.
-pub(super) fn epoch_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
-}
-
 /// The stored form: header, empty line, body.
-pub(super) fn message(header: &Header, body: Body) -> Message {
+pub(super) fn message(header: &Header, body: Body) -> Stored {
     let mut block = Vec::with_capacity(header.as_bytes().len() + 2);
     block.extend_from_slice(header.as_bytes());
     block.extend_from_slice(b"\r\n");
-    Message {
+    Stored {
         header: block.into(),
         body,
     }

@@ -1,31 +1,66 @@
 //! A queue item in memory: its envelope and its message.
 
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use haraka_shared::body::Body;
-use haraka_shared::spool::Todo;
+use haraka_shared::spool::{Item, Todo};
+
+use super::message::Outgoing;
 
 /// An item that can be delivered.
 pub(super) struct Loaded {
     pub(super) todo: Todo,
-    pub(super) message: Message,
+    pub(super) message: Outgoing,
+    /// Set while the message counts as kept in memory.
+    pub(super) fresh: Option<Fresh>,
 }
 
-/// A message in stored form. An item read from disk has all of it in `body`.
-#[derive(Clone, Default)]
-pub struct Message {
-    /// The header block with the empty line, if it is apart.
-    pub header: std::sync::Arc<[u8]>,
-    /// Everything else.
-    pub body: Body,
+impl Loaded {
+    /// An item that was read from the queue directory.
+    pub(super) fn stored(item: Item) -> Loaded {
+        let (file, offset) = item.body.file();
+        let body = Body::from_file(Arc::clone(file), offset, item.body.len());
+        Loaded {
+            todo: item.todo,
+            message: Outgoing::stored(body),
+            fresh: None,
+        }
+    }
+
+    /// An item that was just accepted.
+    pub(super) fn accepted(todo: Todo, message: Outgoing) -> Loaded {
+        Loaded {
+            todo,
+            message,
+            fresh: None,
+        }
+    }
 }
 
-impl Message {
-    /// Length in bytes, dot-stuffing included.
-    pub fn len(&self) -> u64 {
-        self.header.len() as u64 + self.body.len()
-    }
+/// The octets of a message kept in memory, counted until this is dropped.
+pub(super) struct Fresh {
+    held: Rc<Cell<u64>>,
+    octets: u64,
+}
 
-    /// Whether there is not one byte.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+impl Fresh {
+    /// Counts that were added to `held` already.
+    pub(super) fn new(held: Rc<Cell<u64>>, octets: u64) -> Fresh {
+        Fresh { held, octets }
     }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        self.held.set(self.held.get().saturating_sub(self.octets));
+    }
+}
+
+/// A message in the form in which it is stored, for the committer: header with the empty line, body.
+#[derive(Clone)]
+pub(super) struct Stored {
+    pub(super) header: Arc<[u8]>,
+    pub(super) body: Body,
 }

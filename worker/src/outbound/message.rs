@@ -1,6 +1,7 @@
 //! What one conversation delivers: an envelope and the message, which may live in memory or on disk.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use haraka_shared::address::Address;
 use haraka_shared::body::Body;
@@ -23,7 +24,7 @@ pub struct Envelope<'a> {
 /// A message in the form that it is stored in: dot-stuffed, without the final dot.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    pub(super) head: Rc<[u8]>,
+    pub(super) head: Arc<[u8]>,
     pub(super) body: Body,
     pub(super) checked: bool,
 }
@@ -31,14 +32,14 @@ pub struct Outgoing {
 impl Outgoing {
     /// A message that this server received and holds in wire form throughout: `head` goes before
     /// `body`, nothing is looked at.
-    pub fn received(head: Vec<u8>, body: Body) -> Outgoing {
+    pub fn received(head: impl Into<Arc<[u8]>>, body: Body) -> Outgoing {
         Outgoing { head: head.into(), body, checked: true }
     }
 
     /// A message from a queue file that anyone may have written. Line ends and lone dots are put
     /// right while it is sent, so that it cannot end early.
     pub fn stored(body: Body) -> Outgoing {
-        Outgoing { head: Rc::default(), body, checked: false }
+        Outgoing { head: Arc::default(), body, checked: false }
     }
 
     /// Octets, for SIZE (RFC 1870 §3 allows the estimate to count stuffed dots).

@@ -4,13 +4,34 @@
 //! backlog becomes its own when the master says so ([`Outbound::own`]).
 
 mod accept;
-mod attempt;
+pub mod attempt;
 mod bounces;
+pub mod client;
+#[cfg(test)]
+mod client_tests;
 mod committer;
+mod conversation;
 mod deliver;
+mod exchange;
+mod extensions;
 mod item;
+mod mail;
+mod mail_hosts;
+mod message;
+mod offer;
+#[cfg(test)]
+mod offer_tests;
+pub mod pool;
+mod remote;
+mod retry;
+mod route;
+#[cfg(test)]
+mod route_tests;
 mod schedule;
 mod settle;
+#[cfg(test)]
+mod testing;
+mod wire_form;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -18,7 +39,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use haraka_shared::config::Config;
+use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::date::epoch_ms;
 use haraka_shared::flight::FlightPage;
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
@@ -26,9 +48,9 @@ use haraka_shared::spool::{
     Claim, Incarnation, Ownership, PendingHeap, QueueName, Spool, SpoolError, SpoolOptions,
 };
 
-use self::accept::epoch_ms;
 use self::committer::Committer;
 use self::item::Loaded;
+use self::mail::Mail;
 use self::schedule::{Job, Schedule, Stats};
 use crate::rt;
 use crate::rt::sync::{Event, Notify};
@@ -70,12 +92,13 @@ pub(crate) struct Outbound {
     ended: Notify,
     stopping: Event,
     flight: Arc<FlightPage>,
-    mail: deliver::Mail,
+    mail: Mail,
 }
 
 impl Outbound {
     pub(crate) fn new(
         config: &Config,
+        dir: ConfigDir,
         slot: u32,
         incarnation: &str,
         flight: Arc<FlightPage>,
@@ -98,7 +121,7 @@ impl Outbound {
             ended: Notify::new(),
             stopping: Event::new(),
             flight,
-            mail: deliver::Mail::new(config),
+            mail: Mail::new(config, dir),
         })
     }
 
@@ -150,6 +173,7 @@ impl Outbound {
     /// Starts no further delivery; with `stop`, gives up those that can be.
     pub(crate) fn wind_down(&self, stop: bool) {
         self.schedule.borrow_mut().close();
+        self.mail.courier.pool().clear();
         if stop {
             self.stopping.set();
         }
@@ -160,7 +184,7 @@ impl Outbound {
     pub(crate) async fn idle(&self) {
         while self.committer.is_busy() || !self.in_flight.borrow().is_empty() {
             // Commits do not ring; a look every moment is cheap in a worker that ends.
-            drop(rt::timeout(Duration::from_millis(20), self.ended.notified()).await);
+            let _ = rt::timeout(Duration::from_millis(20), self.ended.notified()).await;
         }
     }
 
@@ -177,14 +201,24 @@ impl Outbound {
         Some(loaded)
     }
 
-    fn wait_for(&self, name: QueueName) {
-        self.schedule.borrow_mut().later(&name);
+    fn wait_for(&self, name: &QueueName) {
+        self.schedule.borrow_mut().later(name);
         self.wake.notify();
     }
 
     fn wait_until(&self, name: &QueueName, due: u64) {
         self.schedule.borrow_mut().later_at(name, due);
         self.wake.notify();
+    }
+
+    /// An item is under way no more.
+    fn release(&self, name: &QueueName) {
+        self.in_flight.borrow_mut().remove(name);
+        self.ended.notify();
+    }
+
+    fn flight(&self) -> Arc<FlightPage> {
+        Arc::clone(&self.flight)
     }
 
     /// Tries again to remove an item that is done with.
@@ -223,7 +257,7 @@ async fn run(worker: Rc<Worker>) {
         match due {
             Some(due) => {
                 let wait = Duration::from_millis(due.saturating_sub(epoch_ms()).max(1));
-                drop(rt::timeout(wait, out.wake.notified()).await);
+                let _ = rt::timeout(wait, out.wake.notified()).await;
             }
             None => out.wake.notified().await,
         }

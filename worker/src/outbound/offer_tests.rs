@@ -48,7 +48,7 @@ fn next_host_is_asked_until_one_decides() {
         rt::sleep(Duration::from_millis(300)).await;
         assert!(courier.pool().is_empty());
     });
-    [refusing, closing, deciding, unasked].map(Sink::done);
+    [refusing, closing, deciding, unasked].into_iter().for_each(Sink::done);
 }
 
 // covers OUT-32

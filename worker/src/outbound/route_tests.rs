@@ -106,7 +106,7 @@ fn null_mx_is_final_with_its_own_status() {
     let dns = GivenDns::default().mx("null.example", &[(0, "")]).mx("odd.example", &[(0, "."), (5, "")]);
     check(&dns, "null.example", Err(NoRoute::NullMx("null.example".into())));
     let none = NoRoute::NullMx("null.example".into());
-    assert_eq!((none.code(), &*none.cause().status.to_string()), (556, "5.1.10"));
+    assert_eq!(none.cause().status.to_string(), "5.1.10");
     check(&dns, "odd.example", Err(NoRoute::Nowhere("odd.example".into())));
 }
 

@@ -13,7 +13,7 @@ use haraka_shared::log::Level;
 use haraka_shared::log_at;
 use haraka_shared::spool::{QueueName, Recipient, RecipientState, Todo};
 
-use super::accept::epoch_ms;
+use haraka_shared::date::epoch_ms;
 use super::attempt::{Attempt, Cause, Peer, RcptResult};
 use super::item::Loaded;
 use super::{bounces, retry};
@@ -69,7 +69,7 @@ pub(super) async fn settle(
     match later.at {
         _ if later.recipients.is_empty() => remove(worker, &name).await,
         at if delivered.is_empty() && failed.is_empty() && !later.news => {
-            defer(worker, &name, &item.todo, at).await;
+            defer(worker, &name, at).await;
         }
         at => rewrite(worker, &name, item.todo, later.recipients, at, name.attempts + 1).await,
     }
@@ -301,7 +301,7 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2)
 }
 
-async fn remove(worker: &Rc<Worker>, name: &QueueName) {
+pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName) {
     let spool = worker.outbound.spool();
     let gone = name.clone();
     let done = rt::offload(move || spool.remove(&gone)).await;
@@ -312,11 +312,11 @@ async fn remove(worker: &Rc<Worker>, name: &QueueName) {
     }
 }
 
-async fn defer(worker: &Rc<Worker>, name: &QueueName, todo: &Todo, at: u64) {
+async fn defer(worker: &Rc<Worker>, name: &QueueName, at: u64) {
     let spool = worker.outbound.spool();
     let (old, attempts) = (name.clone(), name.attempts + 1);
     let done = rt::offload(move || spool.defer(&old, at, attempts)).await;
-    put_back(worker, name, &todo.domain, done);
+    put_back(worker, name, done);
 }
 
 async fn rewrite(
@@ -328,27 +328,30 @@ async fn rewrite(
     attempts: u32,
 ) {
     todo.rcpt_to = recipients;
-    let domain = todo.domain.clone();
     let spool = worker.outbound.spool();
     let old = name.clone();
-    let done = rt::offload(move || spool.update(&old, todo, at, attempts)).await;
-    put_back(worker, name, &domain, done);
+    let done = rt::offload(move || {
+        let mut item = spool.open_item(&old)?;
+        spool.update(&mut item, &todo, at, attempts)
+    })
+    .await;
+    put_back(worker, name, done);
 }
 
 type Renamed = Result<Result<QueueName, haraka_shared::spool::SpoolError>, rt::OffloadError>;
 
 /// The item waits under its new name, or under its old one if it could not be changed: it stays
 /// queued whatever happens (PB-22).
-fn put_back(worker: &Rc<Worker>, old: &QueueName, domain: &str, done: Renamed) {
+fn put_back(worker: &Rc<Worker>, old: &QueueName, done: Renamed) {
     match done {
-        Ok(Ok(new)) => worker.outbound.wait_for(new, domain),
+        Ok(Ok(new)) => worker.outbound.wait_for(&new),
         Ok(Err(e)) => {
             log_at!(Level::Error, &"-", "outbound", [], "{old} could not be put off: {e}");
-            worker.outbound.wait_until(old.clone(), domain, epoch_ms() + ms(LOCAL_RETRY));
+            worker.outbound.wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
         }
         Err(e) => {
             log_at!(Level::Error, &"-", "outbound", [], "{old} could not be put off: {e}");
-            worker.outbound.wait_until(old.clone(), domain, epoch_ms() + ms(LOCAL_RETRY));
+            worker.outbound.wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
         }
     }
 }

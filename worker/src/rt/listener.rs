@@ -21,8 +21,9 @@ use super::timer::sleep;
 /// A listening TCP socket.
 #[derive(Debug)]
 pub struct TcpListener {
-    io: mio::net::TcpListener,
+    // Dropped first: it takes the descriptor out of the kernel's set while it is still open.
     watch: ListenerWatch,
+    io: mio::net::TcpListener,
 }
 
 impl TcpListener {
@@ -57,8 +58,9 @@ impl AsFd for TcpListener {
 /// A listening Unix stream socket.
 #[derive(Debug)]
 pub struct UnixListener {
-    io: mio::net::UnixListener,
+    // Dropped first, as above.
     watch: ListenerWatch,
+    io: mio::net::UnixListener,
 }
 
 impl UnixListener {
@@ -176,7 +178,35 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+    use crate::rt::{Runtime, now};
+
+    #[test]
+    fn shortage_of_descriptors_is_waited_out_with_growing_pauses() {
+        let (a, mut b) = std::os::unix::net::UnixStream::pair().unwrap();
+        b.write_all(b"ready").unwrap();
+        let rt = Runtime::with_virtual_clock().unwrap();
+        let (calls, waited) = rt.block_on(async {
+            let watch = ListenerWatch::new(a.as_raw_fd()).unwrap();
+            let start = now();
+            let mut calls = 0;
+            let accepted = watch.accept(|| {
+                calls += 1;
+                match calls {
+                    1..=12 => Err(Errno::EMFILE.into()),
+                    13 => Err(Errno::ECONNABORTED.into()),
+                    _ => Ok(()),
+                }
+            });
+            accepted.await.unwrap();
+            (calls, now() - start)
+        });
+        assert_eq!(calls, 14);
+        // 5 + 10 + … + 640 ms, then one second for each of the last four.
+        assert_eq!(waited, Duration::from_millis(1275 + 4000));
+    }
 
     #[test]
     fn errors_of_one_client_are_not_errors_of_the_listener() {

@@ -12,9 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 
 use super::reactor::Direction;
 use super::socket::Socket;
@@ -269,7 +267,7 @@ fn connect_from(source: IpAddr, addr: SocketAddr) -> io::Result<mio::net::TcpStr
     // Leaves the choice of the port to connect(), which can share one between peers: without it
     // a busy relay runs out of ports per source address instead of per connection.
     #[cfg(target_os = "linux")]
-    setsockopt(&fd, sockopt::IpBindAddressNoPort, &true)?;
+    nix::sys::socket::setsockopt(&fd, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
     bind(
         fd.as_raw_fd(),
         &SockaddrStorage::from(SocketAddr::new(source, 0)),

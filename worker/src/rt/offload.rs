@@ -42,7 +42,14 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let pool = Pool::get();
+    offload_to(Pool::get(), job).await
+}
+
+async fn offload_to<T, F>(pool: &'static Pool, job: F) -> Result<T, OffloadError>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
     let _counted = InFlight::new();
     // The task's memory carries job, result and waker; it is scheduled once, by hand below, and
     // ends in its first poll, so the schedule function never has a second one to place.
@@ -70,6 +77,8 @@ where
 struct Pool {
     sender: Sender<Runnable>,
     jobs: Receiver<Runnable>,
+    /// How long a thread waits for a job before it ends.
+    idle_time: Duration,
     /// Threads, and how many of them wait for a job.
     staff: Mutex<Staff>,
     /// Tasks waiting for a place in the queue; `waiting` is looked at without the lock.
@@ -86,14 +95,15 @@ struct Staff {
 impl Pool {
     fn get() -> &'static Pool {
         static POOL: OnceLock<Pool> = OnceLock::new();
-        POOL.get_or_init(|| Pool::new(QUEUE))
+        POOL.get_or_init(|| Pool::new(QUEUE, IDLE_TIME))
     }
 
-    fn new(queue: usize) -> Pool {
+    fn new(queue: usize, idle_time: Duration) -> Pool {
         let (sender, jobs) = crossbeam_channel::bounded(queue);
         Pool {
             sender,
             jobs,
+            idle_time,
             staff: Mutex::default(),
             queueing: Mutex::default(),
             waiting: AtomicUsize::new(0),
@@ -119,7 +129,10 @@ impl Pool {
 
     /// Starts a thread if a job waits and nobody is free to take it.
     fn staff(&'static self) -> std::io::Result<()> {
-        let mut staff = lock(&self.staff);
+        self.staff_with(&mut lock(&self.staff))
+    }
+
+    fn staff_with(&'static self, staff: &mut Staff) -> std::io::Result<()> {
         if self.jobs.len() <= staff.idle || staff.threads >= THREADS {
             return Ok(());
         }
@@ -135,7 +148,7 @@ impl Pool {
         Ok(())
     }
 
-    fn work(&self) {
+    fn work(&'static self) {
         // Signals are for the threads that wait for them.
         let _ = SigSet::all().thread_block();
         while let Some(job) = self.next() {
@@ -144,7 +157,7 @@ impl Pool {
     }
 
     /// The next job, or `None` when this thread is to end.
-    fn next(&self) -> Option<Runnable> {
+    fn next(&'static self) -> Option<Runnable> {
         let job = match self.jobs.try_recv() {
             Ok(job) => Some(job),
             Err(_) => self.wait(),
@@ -157,10 +170,10 @@ impl Pool {
         job
     }
 
-    fn wait(&self) -> Option<Runnable> {
+    fn wait(&'static self) -> Option<Runnable> {
         lock(&self.staff).idle += 1;
         loop {
-            let got = self.jobs.recv_timeout(IDLE_TIME);
+            let got = self.jobs.recv_timeout(self.idle_time);
             let mut staff = lock(&self.staff);
             match got {
                 // A job sent before this lock was taken counts on this thread being idle.
@@ -172,6 +185,9 @@ impl Pool {
                 }
                 Ok(job) => {
                     staff.idle -= 1;
+                    // Between taking the job and this lock, a submitter may have counted on this
+                    // thread for the next one.
+                    let _ = self.staff_with(&mut staff);
                     return Some(job);
                 }
             }
@@ -207,3 +223,93 @@ const THREADS: usize = 4;
 /// Address space, not memory: only touched pages count.
 const STACK: usize = 512 * 1024;
 const IDLE_TIME: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::rt::{Runtime, Task, spawn, yield_now};
+
+    fn pool(queue: usize, idle_time: Duration) -> &'static Pool {
+        Box::leak(Box::new(Pool::new(queue, idle_time)))
+    }
+
+    /// Occupies all threads of `pool` until the sender is dropped.
+    async fn occupy(
+        pool: &'static Pool,
+    ) -> (mpsc::Sender<()>, Vec<Task<Result<(), OffloadError>>>) {
+        let (release, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let (began, has_begun) = mpsc::channel();
+        let mut tasks = Vec::new();
+        for _ in 0..THREADS {
+            let (gate, began) = (Arc::clone(&gate), began.clone());
+            tasks.push(spawn(offload_to(pool, move || {
+                began.send(()).unwrap();
+                let _ = lock(&gate).recv();
+            })));
+            yield_now().await;
+            has_begun.recv_timeout(Duration::from_secs(30)).unwrap();
+        }
+        (release, tasks)
+    }
+
+    #[test]
+    fn queued_job_whose_future_is_dropped_never_runs() {
+        let pool = pool(8, IDLE_TIME);
+        let ran = Arc::new(AtomicBool::new(false));
+        Runtime::new().unwrap().block_on(async {
+            let (release, busy) = occupy(pool).await;
+            let mark = Arc::clone(&ran);
+            let queued = spawn(offload_to(pool, move || mark.store(true, Ordering::SeqCst)));
+            yield_now().await;
+            assert_eq!(pool.jobs.len(), 1);
+            queued.cancel().await;
+            drop(release);
+            for task in busy {
+                task.await.unwrap().unwrap();
+            }
+            offload_to(pool, || ()).await.unwrap();
+        });
+        assert!(pool.jobs.is_empty());
+        assert!(!ran.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn job_waits_for_a_place_in_a_full_queue_and_then_runs() {
+        let pool = pool(1, IDLE_TIME);
+        Runtime::new().unwrap().block_on(async {
+            let (release, busy) = occupy(pool).await;
+            let more: Vec<_> = (0..10)
+                .map(|i| spawn(offload_to(pool, move || i)))
+                .collect();
+            yield_now().await;
+            assert_eq!(pool.jobs.len(), 1);
+            assert_eq!(pool.waiting.load(Ordering::SeqCst), 9);
+            drop(release);
+            for (i, task) in more.into_iter().enumerate() {
+                assert_eq!(task.await.unwrap().unwrap(), i);
+            }
+            drop(busy);
+        });
+    }
+
+    #[test]
+    fn idle_threads_end_and_new_ones_start_when_needed() {
+        let pool = pool(8, Duration::from_millis(1));
+        let rt = Runtime::new().unwrap();
+        for round in 0..3 {
+            assert_eq!(rt.block_on(offload_to(pool, move || round)).unwrap(), round);
+            let limit = Instant::now() + Duration::from_secs(30);
+            while lock(&pool.staff).threads > 0 {
+                assert!(Instant::now() < limit, "threads never end");
+                thread::yield_now();
+            }
+            assert_eq!(lock(&pool.staff).idle, 0);
+        }
+    }
+}

@@ -147,8 +147,8 @@ impl Reactor {
         mio::Waker::new(self.poll.borrow().registry(), BELL)
     }
 
-    /// Waits for events, at most for `limit`, and remembers what they say.
-    /// Returns how many there were; an interruption by a signal counts as none.
+    /// Waits for events, at most for `limit`; see [`Reactor::wake_ready`] for what they bring.
+    /// An interruption by a signal counts as no event.
     pub(super) fn wait(&self, limit: Option<Duration>) -> io::Result<()> {
         let mut events = self.events.borrow_mut();
         match self.poll.borrow_mut().poll(&mut events, limit) {

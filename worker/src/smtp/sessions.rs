@@ -107,11 +107,6 @@ impl Sessions {
         }
     }
 
-    /// The present phase.
-    pub(crate) fn phase(&self) -> Phase {
-        self.0.phase.get()
-    }
-
     /// Resolves when no session is left.
     pub(crate) async fn empty(&self) {
         std::future::poll_fn(|cx| {

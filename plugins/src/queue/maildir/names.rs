@@ -3,7 +3,6 @@
 //! Addresses come from strangers: no name made here holds a slash, is `.` or `..`, or starts with a
 //! dot, and two different mailboxes never share a name.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Longest name that every file system takes.
@@ -92,8 +91,10 @@ fn encoded(text: &str) -> String {
         if harmful {
             let mut utf8 = [0; 4];
             for byte in c.encode_utf8(&mut utf8).bytes() {
-                // Writing to a String cannot fail.
-                drop(write!(out, "%{byte:02X}"));
+                out.push('%');
+                out.extend([byte >> 4, byte & 15].map(|d| {
+                    char::from_digit(u32::from(d), 16).map_or('0', |c| c.to_ascii_uppercase())
+                }));
             }
         } else {
             out.push(c);

@@ -166,6 +166,11 @@ fn make_mailbox(mailbox: &Mailbox) -> Result<PathBuf, StoreError> {
         return Ok(dir);
     }
     let mut above = mailbox.root.clone();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&above)
+        .map_err(at(&above))?;
     make_dir(&above)?;
     for name in &mailbox.dirs {
         above.push(name);
@@ -178,10 +183,10 @@ fn make_mailbox(mailbox: &Mailbox) -> Result<PathBuf, StoreError> {
 }
 
 /// Makes a directory durable in the one above it. One that is there already is fine: another worker
-/// may be making the same.
+/// may be making the same, and may not have synced it yet.
 fn make_dir(dir: &Path) -> Result<(), StoreError> {
     match DirBuilder::new().mode(0o700).create(dir) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
         other => other.map_err(at(dir))?,
     }
     match dir.parent() {

@@ -310,3 +310,14 @@ fn wake_after_the_runtime_is_gone_does_nothing() {
     drop(rt);
     thread::spawn(move || waker.wake()).join().unwrap();
 }
+
+#[test]
+fn what_an_idle_connection_holds_of_the_runtime_stays_small() {
+    assert!(size_of::<crate::rt::TcpStream>() <= 16 + DEBUG_ID);
+    assert!(size_of::<crate::rt::Deadline>() <= 48);
+    assert!(size_of::<crate::rt::Task<()>>() <= 8);
+}
+
+/// Mio keeps the number of its `Poll` in each socket of a debug build,
+/// padded.
+const DEBUG_ID: usize = if cfg!(debug_assertions) { 16 } else { 0 };

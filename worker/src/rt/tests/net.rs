@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{LIMIT, run, std_listener};
+use crate::rt::executor::with_core;
 use crate::rt::{
     Buffer, Runtime, Stream, TcpListener, TcpStream, UnixListener, UnixStream, Watched, sleep,
     spawn, timeout, yield_now,
@@ -326,22 +327,59 @@ fn listener_shared_by_two_runtimes_serves_every_client_once() {
     assert_eq!(served.load(Ordering::SeqCst), CLIENTS);
 }
 
+/// Whether the kernel reports anything at this moment.
+fn any_event() -> bool {
+    with_core(|core| {
+        core.reactor.wait(Some(Duration::ZERO)).unwrap();
+        core.reactor.wake_ready()
+    })
+    .unwrap()
+}
+
 #[test]
-fn dropped_listener_leaves_no_event_behind_on_its_duplicate() {
-    // The duplicate keeps the open file, and with it a registration that was not taken out.
+fn dropped_listener_leaves_no_registration_behind_on_its_duplicate() {
+    // The duplicate keeps the file open, as the master does, and with it a registration that was
+    // not taken out.
     let (listener, addr) = std_listener();
     let duplicate = listener.try_clone().unwrap();
+    let path = std::env::temp_dir().join(format!("rt-twice-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let unix_duplicate = unix.try_clone().unwrap();
     run(async {
-        let ours = TcpListener::from_std(listener).unwrap();
-        assert!(
-            timeout(Duration::from_millis(1), ours.accept())
-                .await
-                .is_err()
-        );
-        drop(ours);
-        let again = TcpListener::from_std(duplicate).unwrap();
+        let tcp = TcpListener::from_std(listener).unwrap();
+        let unix = UnixListener::from_std(unix).unwrap();
+        let brief = Duration::from_millis(1);
+        assert!(timeout(brief, tcp.accept()).await.is_err());
+        assert!(timeout(brief, unix.accept()).await.is_err());
+        drop((tcp, unix));
         let _client = StdStream::connect(addr).unwrap();
+        let _unix_client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        assert!(!any_event());
+
+        let again = TcpListener::from_std(duplicate).unwrap();
         again.accept().await.unwrap();
+        let again = UnixListener::from_std(unix_duplicate).unwrap();
+        again.accept().await.unwrap();
+    });
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn dropped_watch_and_adopted_stream_leave_no_registration_behind() {
+    let (a, mut a_peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (b, mut b_peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let _duplicates = (a.try_clone().unwrap(), b.try_clone().unwrap());
+    run(async {
+        let watched = Watched::new(a).unwrap();
+        let stream = UnixStream::from_std(b).unwrap();
+        let brief = Duration::from_millis(1);
+        assert!(timeout(brief, watched.readable()).await.is_err());
+        assert!(timeout(brief, stream.readable()).await.is_err());
+        drop((watched, stream));
+        a_peer.write_all(b"late").unwrap();
+        b_peer.write_all(b"late").unwrap();
+        assert!(!any_event());
     });
 }
 

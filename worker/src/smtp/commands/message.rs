@@ -192,6 +192,7 @@ impl Spooling {
         if !body.on_disk() {
             let over = match self.after {
                 SpoolAfter::Never => false,
+                SpoolAfter::Always => true,
                 SpoolAfter::Bytes(limit) => body.len() > limit,
             };
             if !over {

@@ -1,7 +1,6 @@
 //! QUIT (CON-17).
 
 use haraka_shared::hook::Call;
-use haraka_shared::reply::Reply;
 
 use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
 use crate::smtp::session::{Outcome, Session, reply};

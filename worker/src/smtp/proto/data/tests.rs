@@ -262,6 +262,28 @@ fn long_inputs_agree_with_the_model() {
 }
 
 #[test]
+fn faults_at_the_edge_of_a_block_are_seen() {
+    let faults: [&[u8]; 7] = [
+        b"\r", b"\n", b"\r\n.\n", b"\r\n.\r", b"\n.\r\n", b"\r.", b"\r\n.x",
+    ];
+    for fault in faults {
+        for before in BLOCK - 6..BLOCK + 6 {
+            let filling = vec![b'a'; before];
+            let input = [&filling[..], fault, b"b\r\n.\r\n"].concat();
+            let (expected, length) = model(&input).unwrap();
+            let (message, consumed, done) = convert(&input);
+            assert_eq!((consumed, done), (length, true));
+            assert_eq!(
+                unstuffed(&message),
+                unstuffed(&expected),
+                "{fault:?} after {before}"
+            );
+            assert!(is_wire_form(&message), "{fault:?} after {before}");
+        }
+    }
+}
+
+#[test]
 fn a_clean_piece_is_handed_out_whole() {
     let message = b"0123456789\r\n".repeat(4000);
     let mut scanner = DataScanner::new(BareLineEnds::Convert);
