@@ -19,10 +19,14 @@ mod mail;
 mod mail_hosts;
 mod message;
 mod offer;
+#[cfg(test)]
+mod offer_tests;
 pub mod pool;
 mod remote;
 mod retry;
 mod route;
+#[cfg(test)]
+mod route_tests;
 mod schedule;
 mod settle;
 #[cfg(test)]
@@ -172,6 +176,7 @@ impl Outbound {
     /// Starts no further delivery; with `stop`, gives up those that can be.
     pub(crate) fn wind_down(&self, stop: bool) {
         self.schedule.borrow_mut().close();
+        self.mail.courier.pool().clear();
         if stop {
             self.stopping.set();
         }
