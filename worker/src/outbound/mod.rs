@@ -6,12 +6,16 @@
 mod accept;
 pub mod attempt;
 mod batch;
+mod bounce;
+#[cfg(test)]
+mod bounce_tests;
 mod bounces;
 pub mod client;
 #[cfg(test)]
 mod client_tests;
 mod conversation;
 mod deliver;
+mod encoded_words;
 mod exchange;
 mod extensions;
 mod item;
@@ -29,6 +33,7 @@ mod route;
 mod route_tests;
 mod schedule;
 mod settle;
+mod template;
 #[cfg(test)]
 mod testing;
 mod wire_form;

@@ -16,7 +16,8 @@ use haraka_shared::spool::{QueueName, Recipient, RecipientState, Todo};
 use haraka_shared::date::epoch_ms;
 use super::attempt::{Attempt, Cause, Peer, RcptResult};
 use super::item::Loaded;
-use super::{bounces, retry};
+use super::bounces::{self, Told};
+use super::retry;
 use crate::rt;
 use crate::worker::Worker;
 
@@ -60,11 +61,19 @@ pub(super) async fn settle(
     }
     let mut failed = failed;
     let later = put_off(worker, &name, delivery, &item.todo, deferred, &mut failed, attempt.in_doubt).await;
-    if !failed.is_empty() && !return_to_sender(worker, &name, &item, delivery, &failed).await {
-        // The bounce is not stored: nothing about the item may change but its time.
-        let mut rest: Vec<Recipient> = failed.into_iter().map(|(r, _)| r).collect();
-        rest.extend(later.recipients);
-        return rewrite(worker, &name, item.todo, rest, epoch_ms() + ms(LOCAL_RETRY), name.attempts).await;
+    if !failed.is_empty() {
+        let last = later.recipients.is_empty();
+        match return_to_sender(worker, &name, &item, delivery, &failed, last).await {
+            Told::Queued => {}
+            Told::SetAside => return,
+            Told::NotStored => {
+                // Nothing about these recipients may change but their time.
+                let mut rest: Vec<Recipient> = failed.into_iter().map(|(r, _)| r).collect();
+                rest.extend(later.recipients);
+                let at = epoch_ms() + ms(LOCAL_RETRY);
+                return rewrite(worker, &name, item.todo, rest, at, name.attempts).await;
+            }
+        }
     }
     match later.at {
         _ if later.recipients.is_empty() => remove(worker, &name).await,
@@ -191,14 +200,15 @@ pub(super) fn state(cause: &Cause, action: &str) -> RecipientState {
     }
 }
 
-/// Tells the sender. False when that could not be stored: the recipients must be kept.
+/// Asks the bounce hook and tells the sender.
 async fn return_to_sender(
     worker: &Rc<Worker>,
     name: &QueueName,
     item: &Loaded,
     delivery: Option<&Delivery>,
     failed: &[(Recipient, Cause)],
-) -> bool {
+    last: bool,
+) -> Told {
     let why = failed.first().map(|(_, c)| c.to_string()).unwrap_or_default();
     log_at!(
         Level::Notice,
@@ -227,10 +237,10 @@ async fn return_to_sender(
                 "Plugin responded with: {}. Not sending bounce.",
                 verdict.code.name()
             );
-            return true;
+            return Told::Queued;
         }
     }
-    bounces::send(worker, name, item, failed, &why).await
+    bounces::send(worker, name, item, failed, &why, last).await
 }
 
 async fn tell_delivered(
