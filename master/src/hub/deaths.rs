@@ -58,10 +58,17 @@ impl Hub {
         self.forget_in_queries(&worker.incarnation);
         match end {
             End::Killed(signal) => {
-                log_server!(Level::Notice, "worker {number} killed by signal {}", signal.as_str());
+                log_server!(
+                    Level::Notice,
+                    "worker {number} killed by signal {}",
+                    signal.as_str()
+                );
             }
             End::Exited(status) if status != 0 || !worker.dismissed => {
-                log_server!(Level::Notice, "worker {number} exited with error code: {status}");
+                log_server!(
+                    Level::Notice,
+                    "worker {number} exited with error code: {status}"
+                );
             }
             End::Exited(_) => log_server!(Level::Info, "worker {number} has ended"),
         }
@@ -121,7 +128,9 @@ impl Hub {
     }
 
     pub(super) fn schedule_refill(&mut self, number: u32, young: bool, now: Instant) {
-        let Some(slot) = self.slot_mut(number) else { return };
+        let Some(slot) = self.slot_mut(number) else {
+            return;
+        };
         slot.young_deaths = if young {
             slot.young_deaths.saturating_add(1)
         } else {
