@@ -20,7 +20,6 @@ use haraka_shared::transaction::Transaction;
 use serde_json::{Map, Value};
 
 use super::Outbound;
-use super::committer::CommitError;
 use super::item::{Loaded, Stored};
 use super::message::{Envelope, Outgoing};
 use super::schedule::Job;
@@ -147,10 +146,12 @@ impl Outbound {
                 ],
             },
         };
-        let committed = self.committer.commit(stored).await.map_err(|e| match e {
-            CommitError::Spool(e) if e.is_full() => QueueError::Full(e.to_string()),
-            e => QueueError::Local(e.to_string()),
-        })?;
+        let committed = match self.commits.run(stored).await {
+            Ok(Ok(committed)) => committed,
+            Ok(Err(e)) if e.is_full() => return Err(QueueError::Full(e.to_string())),
+            Ok(Err(e)) => return Err(QueueError::Local(e.to_string())),
+            Err(e) => return Err(QueueError::Local(e.to_string())),
+        };
         for (index, (name, item)) in committed.items.into_iter().zip(items).enumerate() {
             let mut todo = Todo::default();
             todo.queue_time = now;

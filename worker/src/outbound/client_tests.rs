@@ -527,7 +527,7 @@ fn stored_message_with_bare_line_ends_arrives_whole_and_stuffed() {
             eight_bit: true,
             ..envelope(&from, &to)
         };
-        let message = Outgoing::stored(Body::from_file(file, 4, len));
+        let message = Outgoing::stored(Body::from_file(file.into(), 4, len));
         let attempt = Box::pin(client.send(&envelope, &message)).await.unwrap();
         assert_eq!(shown(&attempt), ["+250 done"]);
         client.quit().await;
@@ -554,7 +554,7 @@ fn truncated_file_is_never_finished_with_a_dot() {
         let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
             .await
             .unwrap();
-        let message = Outgoing::received(Vec::new(), Body::from_file(file, 0, 100));
+        let message = Outgoing::received(Vec::new(), Body::from_file(file.into(), 0, 100));
         let attempt = Box::pin(client.send(&envelope(&from, &to), &message))
             .await
             .unwrap();
@@ -580,7 +580,7 @@ fn large_bodies_of_either_kind_arrive_whole() {
         let content = if disk {
             let mut file = tempfile();
             file.write_all(body.as_bytes()).unwrap();
-            Body::from_file(file, 0, body.len() as u64)
+            Body::from_file(file.into(), 0, body.len() as u64)
         } else {
             let mut writer = haraka_shared::body::BodyWriter::default();
             writer.push(body.as_bytes());

@@ -50,6 +50,11 @@ impl Outgoing {
         }
     }
 
+    /// The header with the empty line, if it is apart, and everything else.
+    pub(super) fn parts(&self) -> (&[u8], &Body) {
+        (&self.head, &self.body)
+    }
+
     /// Octets, for SIZE (RFC 1870 §3 allows the estimate to count stuffed dots).
     pub fn octets(&self) -> u64 {
         self.head.len() as u64 + self.body.len()

@@ -26,10 +26,12 @@ pub struct Courier {
 impl Courier {
     /// With these settings and no connection yet.
     pub fn new(settings: ClientSettings) -> Courier {
-        Courier {
-            settings: Rc::new(settings),
-            pool: Pool::default(),
-        }
+        Courier::with_pool(Rc::new(settings), Pool::default())
+    }
+
+    /// With connections from this pool.
+    pub fn with_pool(settings: Rc<ClientSettings>, pool: Pool) -> Courier {
+        Courier { settings, pool }
     }
 
     /// The idle connections.

@@ -15,11 +15,11 @@ use super::route::Target;
 use crate::rt;
 
 /// Idle connections of one worker.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Pool(Rc<RefCell<Idle>>);
 
-#[derive(Default)]
 struct Idle {
+    kept_for: Duration,
     /// Oldest first.
     kept: VecDeque<Kept>,
     swept: bool,
@@ -30,7 +30,22 @@ struct Kept {
     until: Instant,
 }
 
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool::keeping(KEPT_FOR)
+    }
+}
+
 impl Pool {
+    /// An empty pool that keeps connections for this time.
+    pub fn keeping(kept_for: Duration) -> Pool {
+        Pool(Rc::new(RefCell::new(Idle {
+            kept_for,
+            kept: VecDeque::new(),
+            swept: false,
+        })))
+    }
+
     /// A connection that leads to this target in the same way.
     pub fn take(&self, target: &Target) -> Option<Client> {
         loop {
@@ -54,10 +69,8 @@ impl Pool {
             return;
         }
         let mut idle = self.0.borrow_mut();
-        idle.kept.push_back(Kept {
-            client,
-            until: rt::now() + KEPT_FOR,
-        });
+        let until = rt::now() + idle.kept_for;
+        idle.kept.push_back(Kept { client, until });
         let surplus = if idle.kept.len() > MOST_KEPT {
             idle.kept.pop_front()
         } else {

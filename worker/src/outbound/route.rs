@@ -85,15 +85,6 @@ impl NoRoute {
             NoRoute::Temporary(_) => Cause::temporary(4, 3, text),
         }
     }
-
-    /// The SMTP code that says the same, for delivery reports.
-    pub fn code(&self) -> u16 {
-        match self {
-            NoRoute::NullMx(_) => 556,
-            NoRoute::NoSuchDomain(_) | NoRoute::Nowhere(_) => 550,
-            NoRoute::Temporary(_) => 450,
-        }
-    }
 }
 
 /// What routing goes by.
@@ -230,12 +221,6 @@ impl<'a> Targets<'a> {
     /// Notes why a target was of no use.
     pub fn note(&mut self, cause: Cause) {
         self.problem = Some(cause);
-    }
-
-    /// Puts a target back in front, as after a kept connection turned out to be dead.
-    pub fn again(&mut self, target: Target) {
-        self.given.retain(|place| *place != target.place);
-        self.ready.push_front(target);
     }
 
     async fn look_up(&mut self, route: Rc<Route>) {

@@ -14,8 +14,9 @@ use haraka_shared::log_at;
 use haraka_shared::spool::{QueueName, Recipient, RecipientState, Todo};
 
 use super::attempt::{Attempt, Cause, Peer, RcptResult};
+use super::bounces::{self, Told};
 use super::item::Loaded;
-use super::{bounces, retry};
+use super::retry;
 use crate::rt;
 use crate::worker::Worker;
 use haraka_shared::date::epoch_ms;
@@ -88,19 +89,19 @@ pub(super) async fn settle(
         attempt.in_doubt,
     )
     .await;
-    if !failed.is_empty() && !return_to_sender(worker, &name, &item, delivery, &failed).await {
-        // The bounce is not stored: nothing about the item may change but its time.
-        let mut rest: Vec<Recipient> = failed.into_iter().map(|(r, _)| r).collect();
-        rest.extend(later.recipients);
-        return rewrite(
-            worker,
-            &name,
-            item.todo,
-            rest,
-            epoch_ms() + ms(LOCAL_RETRY),
-            name.attempts,
-        )
-        .await;
+    if !failed.is_empty() {
+        let last = later.recipients.is_empty();
+        match return_to_sender(worker, &name, &item, delivery, &failed, last).await {
+            Told::Queued => {}
+            Told::SetAside => return,
+            Told::NotStored => {
+                // Nothing about these recipients may change but their time.
+                let mut rest: Vec<Recipient> = failed.into_iter().map(|(r, _)| r).collect();
+                rest.extend(later.recipients);
+                let at = epoch_ms() + ms(LOCAL_RETRY);
+                return rewrite(worker, &name, item.todo, rest, at, name.attempts).await;
+            }
+        }
     }
     match later.at {
         _ if later.recipients.is_empty() => remove(worker, &name).await,
@@ -256,14 +257,15 @@ pub(super) fn state(cause: &Cause, action: &str) -> RecipientState {
     }
 }
 
-/// Tells the sender. False when that could not be stored: the recipients must be kept.
+/// Asks the bounce hook and tells the sender.
 async fn return_to_sender(
     worker: &Rc<Worker>,
     name: &QueueName,
     item: &Loaded,
     delivery: Option<&Delivery>,
     failed: &[(Recipient, Cause)],
-) -> bool {
+    last: bool,
+) -> Told {
     let why = failed
         .first()
         .map(|(_, c)| c.to_string())
@@ -298,10 +300,10 @@ async fn return_to_sender(
                 "Plugin responded with: {}. Not sending bounce.",
                 verdict.code.name()
             );
-            return true;
+            return Told::Queued;
         }
     }
-    bounces::send(worker, name, item, failed, &why).await
+    bounces::send(worker, name, item, failed, &why, last).await
 }
 
 async fn tell_delivered(
@@ -375,10 +377,12 @@ fn ms(time: Duration) -> u64 {
 }
 
 pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName) {
-    let spool = worker.outbound.spool();
-    let gone = name.clone();
-    let done = rt::offload(move || spool.remove(&gone)).await;
-    if let Some(e) = trouble(done) {
+    let done = match worker.outbound.removals.run(name.clone()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(e)) => Some(e.to_string()),
+        Err(e) => Some(e.to_string()),
+    };
+    if let Some(e) = done {
         // It would be delivered again after a restart; try to remove it until that works.
         log_at!(
             Level::Error,
@@ -450,13 +454,5 @@ fn put_back(worker: &Rc<Worker>, old: &QueueName, done: Renamed) {
                 .outbound
                 .wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
         }
-    }
-}
-
-fn trouble<E: ToString>(done: Result<Result<(), E>, rt::OffloadError>) -> Option<String> {
-    match done {
-        Ok(Ok(())) => None,
-        Ok(Err(e)) => Some(e.to_string()),
-        Err(e) => Some(e.to_string()),
     }
 }
