@@ -115,6 +115,14 @@ fn crates_depend_in_one_direction() {
 }
 
 #[test]
+fn every_dependency_is_used() {
+    hold(
+        "what nobody uses still has to be followed",
+        &code::unused_dependencies(&repository()),
+    );
+}
+
+#[test]
 fn every_crate_takes_the_lints_of_the_workspace() {
     hold(
         "a manifest needs `[lints] workspace = true`",

@@ -73,13 +73,60 @@ pub(crate) fn dependencies_point_one_way(files: &[File]) -> Vec<Finding> {
     findings
 }
 
+/// Dependencies that no source of their package names.
+pub(crate) fn unused_dependencies(files: &[File]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in files.iter().filter(|f| is_our_manifest(f)) {
+        // The root package is the program and its tests.
+        let folders = match file.path.strip_suffix("Cargo.toml") {
+            Some("") => vec!["tests/", "master/src/main.rs"],
+            folder => vec![folder.unwrap_or_default()],
+        };
+        let of_package = |f: &&File| f.is_rust() && folders.iter().any(|p| f.path.starts_with(p));
+        let code: Vec<_> = files
+            .iter()
+            .filter(of_package)
+            .map(|f| code_of(&f.text))
+            .collect();
+        for (i, name) in dependencies(&file.text) {
+            // The library is not named after its package.
+            let word = match name {
+                "rust-ini" => "ini".to_owned(),
+                _ => name.replace('-', "_"),
+            };
+            if !code.iter().any(|c| c.lines().any(|l| has_word(l, &word))) {
+                findings.push(format!("{}: nobody uses {name}", file.at(i)));
+            }
+        }
+    }
+    findings
+}
+
+/// Names in the sections `[dependencies]` and `[dev-dependencies]`, each with its line.
+fn dependencies(manifest: &str) -> Vec<(usize, &str)> {
+    let mut listed = false;
+    let mut found = Vec::new();
+    for (i, line) in manifest.lines().enumerate() {
+        if line.starts_with('[') {
+            listed = ["[dependencies]", "[dev-dependencies]"].contains(&line);
+        } else if listed && let Some(name) = line.split(['.', ' ', '=']).next() {
+            if name.starts_with(char::is_alphabetic) {
+                found.push((i, name));
+            }
+        }
+    }
+    found
+}
+
+/// The fuzz targets are a workspace of their own.
+fn is_our_manifest(file: &File) -> bool {
+    file.path.ends_with("Cargo.toml") && !file.path.starts_with("tests/fuzz/")
+}
+
 pub(crate) fn manifests_take_the_lints(files: &[File]) -> Vec<Finding> {
     files
         .iter()
-        .filter(|f| {
-            // The fuzz targets are a workspace of their own.
-            f.path.ends_with("Cargo.toml") && !f.path.starts_with("tests/fuzz/")
-        })
+        .filter(|f| is_our_manifest(f))
         .filter(|f| !f.text.contains("[lints]\nworkspace = true"))
         .map(|f| format!("{}: no lints", f.at(0)))
         .collect()
@@ -271,6 +318,15 @@ fn wrong_manifests_are_found() {
         ["plugins/Cargo.toml:3: plugins must not know haraka-worker"]
     );
     assert_eq!(manifests_take_the_lints(&file).len(), 1);
+    let mut files = file;
+    files.extend(File::sample(
+        "plugins/src/lib.rs",
+        "use haraka_shared::x; // haraka_worker\n",
+    ));
+    assert_eq!(
+        unused_dependencies(&files),
+        ["plugins/Cargo.toml:3: nobody uses haraka-worker"]
+    );
 }
 
 #[test]
