@@ -140,10 +140,7 @@ fn unsafe_code_is_allowed_with_a_reason() {
 
 #[test]
 fn no_source_file_is_too_long() {
-    hold(
-        "split by meaning; tests in the file count",
-        &text::longest(&repository(), 600),
-    );
+    hold("split by meaning", &text::too_long(&repository()));
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(crate) fn words_banned_below(
     harmless: &[&str],
 ) -> Vec<Finding> {
     let judged =
-        |f: &&File| f.is_rust() && folders.iter().any(|a| f.path.starts_with(a)) && !is_test(f);
+        |f: &&File| f.is_rust() && folders.iter().any(|a| f.path.starts_with(a)) && !f.is_test();
     let mut findings = Vec::new();
     for file in files.iter().filter(judged) {
         let code = code_of(&file.text);
@@ -148,15 +148,6 @@ pub(crate) fn unsafe_has_a_reason(files: &[File]) -> Vec<Finding> {
         }
     }
     findings
-}
-
-/// Whether the whole file is for tests only.
-fn is_test(file: &File) -> bool {
-    let name = file.path.rsplit('/').next().unwrap_or_default();
-    file.path.contains("/tests/")
-        || name == "tests.rs"
-        || name == "testing.rs"
-        || name.ends_with("_tests.rs")
 }
 
 /// What comes before the test module at the end of a file.

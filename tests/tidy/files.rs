@@ -19,6 +19,16 @@ impl File {
         self.path.ends_with(".md")
     }
 
+    /// Whether the whole file is for tests only.
+    pub(crate) fn is_test(&self) -> bool {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        self.path.starts_with("tests/")
+            || self.path.contains("/tests/")
+            || name == "tests.rs"
+            || name == "testing.rs"
+            || name.ends_with("_tests.rs")
+    }
+
     /// `path:line`, counted from 1.
     pub(crate) fn at(&self, index: usize) -> String {
         format!("{}:{}", self.path, index + 1)

@@ -2,13 +2,26 @@
 
 use crate::{File, Finding};
 
-pub(crate) fn longest(files: &[File], most: usize) -> Vec<Finding> {
-    let length = |f: &File| f.text.lines().count();
-    files
-        .iter()
-        .filter(|f| f.is_rust() && length(f) > most)
-        .map(|f| format!("{}: more than {most} lines", f.at(length(f) - 1)))
-        .collect()
+/// Lines that a source file may have, tests in it included.
+const LONGEST: usize = 600;
+
+/// The same for a file of tests alone: its cases do not depend on each other.
+const LONGEST_TESTS: usize = 800;
+
+pub(crate) fn too_long(files: &[File]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in files.iter().filter(|f| f.is_rust()) {
+        let most = if file.is_test() {
+            LONGEST_TESTS
+        } else {
+            LONGEST
+        };
+        let lines = file.text.lines().count();
+        if lines > most {
+            findings.push(format!("{}: more than {most} lines", file.at(lines - 1)));
+        }
+    }
+    findings
 }
 
 pub(crate) fn begins_with_a_header(files: &[File]) -> Vec<Finding> {
@@ -117,9 +130,15 @@ fn is_written_by_us(file: &File) -> bool {
 
 #[test]
 fn long_and_headless_files_are_found() {
-    let file = File::sample("a.rs", "use x;\nb\nc\n");
-    assert_eq!(longest(&file, 2), ["a.rs:3: more than 2 lines"]);
-    assert_eq!(longest(&file, 3), [""; 0]);
+    let lines = |path, count: usize| too_long(&File::sample(path, &"x\n".repeat(count)));
+    assert_eq!(lines("a.rs", 601), ["a.rs:601: more than 600 lines"]);
+    assert_eq!(lines("a.rs", 600), [""; 0]);
+    assert_eq!(
+        lines("a_tests.rs", 801),
+        ["a_tests.rs:801: more than 800 lines"]
+    );
+    assert_eq!(lines("a/tests/b.rs", 800), [""; 0]);
+    let file = File::sample("a.rs", "use x;\n");
     assert_eq!(begins_with_a_header(&file), ["a.rs:1: no `//!` header"]);
     for good in ["//! What.\n", "#![no_main]\n//! What.\n"] {
         assert_eq!(begins_with_a_header(&File::sample("a.rs", good)), [""; 0]);
