@@ -1,1 +1,47 @@
-//! placeholder
+//! The master process: command line, start-up, supervision of workers.
+//!
+//! `boot.rs` is the way in: the start-up ladder, one sentence per rung. After it `hub.rs` runs for
+//! the life of the server. Nothing here holds a thread, an epoll instance or a plugin's state when
+//! it forks, and it forks again whenever a worker dies. Which signal does what: `docs/signals.md`.
+
+pub mod boot;
+pub mod channel;
+pub mod cli;
+pub mod control;
+pub mod daemon;
+pub mod fork;
+pub mod hub;
+pub mod install;
+pub mod listeners;
+pub mod manual;
+pub mod pidfile;
+pub mod poison;
+pub mod privileges;
+pub mod queue_tools;
+pub mod signals;
+pub mod supervise;
+
+use std::path::Path;
+
+use haraka_shared::config::Config;
+use haraka_worker::WorkerSetup;
+
+/// The worker's side as the master sees it. Tests put a scripted worker in its place.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerSide {
+    /// Serves; returns when the worker is done.
+    pub run: fn(WorkerSetup) -> Result<(), String>,
+    /// Whether plugins resolve, with what is wrong; leaves no thread and no state behind, as the master forks later.
+    pub check: fn(&Config, &Path) -> Result<(), String>,
+    /// The run order for `-o`.
+    pub hook_order: fn(&Config, &Path) -> Result<String, String>,
+}
+
+impl WorkerSide {
+    /// The real worker.
+    pub const REAL: WorkerSide = WorkerSide {
+        run: |setup| haraka_worker::run(setup).map_err(|e| e.to_string()),
+        check: |config, dir| haraka_worker::check(config, dir).map_err(|e| e.to_string()),
+        hook_order: |config, dir| haraka_worker::hook_order(config, dir).map_err(|e| e.to_string()),
+    };
+}

@@ -1,4 +1,5 @@
-//! The executable: hand the arguments to the master and report what went wrong.
+//! The executable: hand the arguments to the master.
+
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    haraka_master::cli::run(std::env::args_os(), haraka_master::WorkerSide::REAL)
 }

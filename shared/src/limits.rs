@@ -21,7 +21,7 @@ pub const HEADER_BLOCK: usize = 1024 * 1024;
 pub const PTR_CACHE: usize = 4096;
 
 /// Messages that one round of fsyncs commits; more would make the first of them wait too long.
-pub const COMMIT_BATCH: usize = 256;
+pub const COMMIT_BATCH: u64 = 256;
 
 /// Bytes of message bodies that one round of fsyncs takes on.
-pub const COMMIT_BATCH_BYTES: usize = 64 * 1024 * 1024;
+pub const COMMIT_BATCH_BYTES: u64 = 64 * 1024 * 1024;

@@ -1,6 +1,8 @@
 //! One encoded sample of every frame is kept as data: a change of the encoding shows as a changed
 //! file, never as a worker that misreads its master. `UPDATE=1 cargo test` rewrites the files.
 
+#![allow(clippy::unwrap_used)] // a failure of a test is a panic
+
 use std::fmt::{Debug, Write as _};
 use std::path::PathBuf;
 

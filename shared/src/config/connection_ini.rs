@@ -75,7 +75,8 @@ settings! {
         /// Length of a command line in bytes, with its line end. RFC 5321 asks for 512.
         max_line_length: usize = Row::new("max", "line_length", "512").former("max_line_length"),
             Count::<usize>::new(64, LONGEST_LINE);
-        /// Length of a message line in bytes, with its line end; longer lines are folded.
+        /// Length of a message line in bytes, with its line end. Haraka folds longer lines, which
+        /// breaks signatures; here a message is never altered, so nothing follows from this.
         max_data_line_length: usize = Row::new("max", "data_line_length", "992")
             .former("max_data_line_length"), Count::<usize>::new(64, LONGEST_LINE);
         /// Open connections; more are answered with 421. Enough for the busiest relay, and with a

@@ -5,13 +5,17 @@
 
 mod accept;
 pub mod attempt;
+mod batch;
+mod bounce;
+#[cfg(test)]
+mod bounce_tests;
 mod bounces;
 pub mod client;
 #[cfg(test)]
 mod client_tests;
-mod committer;
 mod conversation;
 mod deliver;
+mod encoded_words;
 mod exchange;
 mod extensions;
 mod item;
@@ -19,12 +23,17 @@ mod mail;
 mod mail_hosts;
 mod message;
 mod offer;
+#[cfg(test)]
+mod offer_tests;
 pub mod pool;
 mod remote;
 mod retry;
 mod route;
+#[cfg(test)]
+mod route_tests;
 mod schedule;
 mod settle;
+mod template;
 #[cfg(test)]
 mod testing;
 mod wire_form;
@@ -38,13 +47,15 @@ use std::time::Duration;
 use haraka_shared::config::{Config, ConfigDir};
 use haraka_shared::date::epoch_ms;
 use haraka_shared::flight::FlightPage;
+use haraka_shared::limits::{COMMIT_BATCH, COMMIT_BATCH_BYTES};
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
 use haraka_shared::spool::{
-    Claim, Incarnation, Ownership, PendingHeap, QueueName, Spool, SpoolError, SpoolOptions,
+    Claim, Committed, Incarnation, NewMessage, Ownership, PendingHeap, QueueName, Spool,
+    SpoolError, SpoolOptions,
 };
 
-use self::committer::Committer;
+use self::batch::Batches;
 use self::item::Loaded;
 use self::mail::Mail;
 use self::schedule::{Job, Schedule, Stats};
@@ -77,7 +88,8 @@ const DISABLED_CHECK: Duration = Duration::from_secs(1);
 /// The queue of one worker.
 pub(crate) struct Outbound {
     spool: Arc<Spool>,
-    committer: Committer,
+    commits: Batches<NewMessage, Result<Committed, SpoolError>>,
+    removals: Batches<QueueName, Result<(), SpoolError>>,
     schedule: RefCell<Schedule>,
     ownership: RefCell<Ownership>,
     /// Items that are being delivered; none of them is started twice.
@@ -107,7 +119,8 @@ impl Outbound {
         };
         let spool = Arc::new(Spool::open(&config.queue_dir, options)?);
         Ok(Outbound {
-            committer: Committer::new(Arc::clone(&spool)),
+            commits: commits(Arc::clone(&spool)),
+            removals: removals(Arc::clone(&spool)),
             spool,
             schedule: RefCell::new(Schedule::new(config.outbound.concurrency_max, PER_DOMAIN)),
             ownership: RefCell::new(Ownership::new(1, slot, own).waiting()),
@@ -169,6 +182,7 @@ impl Outbound {
     /// Starts no further delivery; with `stop`, gives up those that can be.
     pub(crate) fn wind_down(&self, stop: bool) {
         self.schedule.borrow_mut().close();
+        self.mail.courier.pool().clear();
         if stop {
             self.stopping.set();
         }
@@ -177,7 +191,7 @@ impl Outbound {
 
     /// Resolves when nothing is being written or delivered.
     pub(crate) async fn idle(&self) {
-        while self.committer.is_busy() || !self.in_flight.borrow().is_empty() {
+        while self.commits.is_busy() || !self.in_flight.borrow().is_empty() {
             // Commits do not ring; a look every moment is cheap in a worker that ends.
             let _ = rt::timeout(Duration::from_millis(20), self.ended.notified()).await;
         }
@@ -227,6 +241,21 @@ impl Outbound {
     }
 }
 
+/// Group commit: a batch of messages, one round of fsyncs.
+fn commits(spool: Arc<Spool>) -> Batches<NewMessage, Result<Committed, SpoolError>> {
+    // A message counts for its bytes, and for enough that no batch has too many of them.
+    let weight = |m: &NewMessage| m.body.len().max(COMMIT_BATCH_BYTES / COMMIT_BATCH);
+    Batches::new(weight, COMMIT_BATCH_BYTES, move |batch| spool.commit(batch))
+}
+
+fn removals(spool: Arc<Spool>) -> Batches<QueueName, Result<(), SpoolError>> {
+    Batches::new(
+        |_| 1,
+        COMMIT_BATCH,
+        move |names| names.iter().map(|name| spool.remove(name)).collect(),
+    )
+}
+
 /// Starts items as they become due, while there is room.
 async fn run(worker: Rc<Worker>) {
     let out = &worker.outbound;
@@ -247,7 +276,11 @@ async fn run(worker: Rc<Worker>) {
         }
         let due = {
             let schedule = out.schedule.borrow();
-            if schedule.has_room() { schedule.next_due() } else { None }
+            if schedule.has_room() {
+                schedule.next_due()
+            } else {
+                None
+            }
         };
         match due {
             Some(due) => {

@@ -26,7 +26,12 @@ pub struct Courier {
 impl Courier {
     /// With these settings and no connection yet.
     pub fn new(settings: ClientSettings) -> Courier {
-        Courier { settings: Rc::new(settings), pool: Pool::default() }
+        Courier::with_pool(Rc::new(settings), Pool::default())
+    }
+
+    /// With connections from this pool.
+    pub fn with_pool(settings: Rc<ClientSettings>, pool: Pool) -> Courier {
+        Courier { settings, pool }
     }
 
     /// The idle connections.
@@ -97,7 +102,11 @@ impl Courier {
         message: &Outgoing,
         one_per_recipient: bool,
     ) -> Result<Forwarded, ForwardError> {
-        let size = if one_per_recipient { 1 } else { envelope.recipients.len().max(1) };
+        let size = if one_per_recipient {
+            1
+        } else {
+            envelope.recipients.len().max(1)
+        };
         let mut last = Err(ForwardError::Connection("no recipients".to_owned()));
         for recipients in envelope.recipients.chunks(size) {
             let part = Envelope {
@@ -128,13 +137,17 @@ fn forwarded(attempt: Attempt) -> Result<Forwarded, ForwardError> {
             }
         }
     }
-    taken.map(|reply| Forwarded { reply }).ok_or_else(|| ForwardError::Connection("no reply".to_owned()))
+    taken
+        .map(|reply| Forwarded { reply })
+        .ok_or_else(|| ForwardError::Connection("no reply".to_owned()))
 }
 
 fn refusal(cause: Cause) -> ForwardError {
     match cause.reply {
         // A refused greeting is trouble with the connection, not with the message.
-        Some(reply) if reply.is_permanent() == (cause.status.class() == 5) => ForwardError::Refused(reply),
+        Some(reply) if reply.is_permanent() == (cause.status.class() == 5) => {
+            ForwardError::Refused(reply)
+        }
         Some(_) => ForwardError::Connection(cause.text),
         // What we found out ourselves about this message, such as its size.
         None if cause.status.class() == 5 => {

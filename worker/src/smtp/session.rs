@@ -85,7 +85,10 @@ impl Session {
             | Code::DenySoft
             | Code::DenyDisconnect
             | Code::DenySoftDisconnect
-            | Code::Disconnect => self.denied_at_start(verdict.code, verdict.message, CONNECT).await,
+            | Code::Disconnect => {
+                self.denied_at_start(verdict.code, verdict.message, CONNECT)
+                    .await
+            }
             _ => {
                 if self.wire.has_input() {
                     self.conn.early_talker.set(true);
@@ -256,11 +259,21 @@ impl Session {
         match lost {
             Lost::Gone => {
                 self.conn.remote.borrow_mut().closed = true;
-                log_conn!(Level::Info, self.conn, [("ip", (&ip).into())], "client half closed connection");
+                log_conn!(
+                    Level::Info,
+                    self.conn,
+                    [("ip", (&ip).into())],
+                    "client half closed connection"
+                );
             }
             Lost::Broken(e) => {
                 self.conn.remote.borrow_mut().closed = true;
-                log_conn!(Level::Info, self.conn, [("ip", (&ip).into())], "client connection error: {e}");
+                log_conn!(
+                    Level::Info,
+                    self.conn,
+                    [("ip", (&ip).into())],
+                    "client connection error: {e}"
+                );
             }
             Lost::Idle => {
                 self.say(&Reply::new(421, "timeout"));
@@ -268,18 +281,30 @@ impl Session {
             }
             Lost::TooSlow => {
                 self.say(&Reply::new(421, "timeout"));
-                log_conn!(Level::Warn, self.conn, [], "client took longer than is allowed");
+                log_conn!(
+                    Level::Warn,
+                    self.conn,
+                    [],
+                    "client took longer than is allowed"
+                );
             }
             Lost::Stopping => {
                 let text = format!("{} Service shutting down", self.worker.config.me);
                 self.say(&Reply::new(421, text));
             }
             Lost::Line(LineError::TooLong) => self.say(&Reply::new(521, "Command line too long")),
-            Lost::Line(LineError::TlsHandshake) => self.say(&Reply::new(501, "SSL attempted over a non-SSL socket")),
+            Lost::Line(LineError::TlsHandshake) => {
+                self.say(&Reply::new(501, "SSL attempted over a non-SSL socket"))
+            }
             Lost::Line(e) => {
                 // Postfix closes as well: what follows could be somebody else's mail (PB-01).
                 self.say(&Reply::new(521, format!("5.5.2 {e}, closing connection")));
-                log_conn!(Level::Notice, self.conn, [("ip", (&ip).into())], "{e} in a command");
+                log_conn!(
+                    Level::Notice,
+                    self.conn,
+                    [("ip", (&ip).into())],
+                    "{e} in a command"
+                );
             }
         }
     }
@@ -302,7 +327,12 @@ impl Session {
         let yes_no = |b: bool| if b { "Y" } else { "N" };
         let remote = conn.remote.borrow();
         let ip = remote.ip.to_string();
-        let helo = conn.hello.borrow().as_ref().map(|(_, h)| h.to_string()).unwrap_or_default();
+        let helo = conn
+            .hello
+            .borrow()
+            .as_ref()
+            .map(|(_, h)| h.to_string())
+            .unwrap_or_default();
         let rcpts = conn.rcpt_count.to_string();
         let msgs = conn.msg_count.to_string();
         let lr = conn.last_reject.borrow();
@@ -335,7 +365,11 @@ impl Session {
         if self.conn.transaction().is_none() {
             return;
         }
-        if self.worker.hooks.wants(haraka_shared::hook::HookName::ResetTransaction) {
+        if self
+            .worker
+            .hooks
+            .wants(haraka_shared::hook::HookName::ResetTransaction)
+        {
             // The client need not wait for its reply until the plugins are done.
             if let Err(lost) = self.wire.flush().await {
                 log_conn!(Level::Debug, self.conn, [], "reply not written: {lost:?}");
@@ -407,10 +441,17 @@ impl Denied {
             Code::DenySoft | Code::DenySoftDisconnect => Counted::Tempfail,
             _ => return None,
         };
-        let (code, text) = if counted == Counted::Reject { hard } else { soft };
+        let (code, text) = if counted == Counted::Reject {
+            hard
+        } else {
+            soft
+        };
         Some(Denied {
             reply: reply(code, verdict.message.clone(), text.to_owned()),
-            close: matches!(verdict.code, Code::DenyDisconnect | Code::DenySoftDisconnect),
+            close: matches!(
+                verdict.code,
+                Code::DenyDisconnect | Code::DenySoftDisconnect
+            ),
             counted,
         })
     }

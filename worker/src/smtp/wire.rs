@@ -49,7 +49,12 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(stream: Stream, idle: Duration, session: Option<Duration>, ticket: Ticket) -> Wire {
+    pub(crate) fn new(
+        stream: Stream,
+        idle: Duration,
+        session: Option<Duration>,
+        ticket: Ticket,
+    ) -> Wire {
         let now = rt::now();
         Wire {
             stream,
@@ -120,8 +125,10 @@ impl Wire {
         let until = [limit, self.session_end].into_iter().flatten().min();
         loop {
             let idle_end = rt::now() + self.idle;
-            self.deadline.reset_at(until.map_or(idle_end, |until| idle_end.min(until)));
-            self.readable(until.is_none_or(|until| idle_end < until)).await?;
+            self.deadline
+                .reset_at(until.map_or(idle_end, |until| idle_end.min(until)));
+            self.readable(until.is_none_or(|until| idle_end < until))
+                .await?;
             let input = self.input.get_or_insert_with(Buffer::take);
             if self.start > 0 {
                 input.copy_within(self.start..self.end, 0);
@@ -157,7 +164,11 @@ impl Wire {
                 return Poll::Ready(Ok(()));
             }
             if Pin::new(&mut self.deadline).poll(cx).is_ready() {
-                let why = if idle_first { Lost::Idle } else { Lost::TooSlow };
+                let why = if idle_first {
+                    Lost::Idle
+                } else {
+                    Lost::TooSlow
+                };
                 return Poll::Ready(Err(why));
             }
             Poll::Pending

@@ -66,10 +66,21 @@ pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Receiv
     }
     // Haraka counts the final dot as well (LOG-12).
     txn.data_bytes.set(scanner.received());
-    s.conn.total_bytes.set(s.conn.total_bytes.get() + scanner.received());
+    s.conn
+        .total_bytes
+        .set(s.conn.total_bytes.get() + scanner.received());
     if let Some(e) = disk_trouble {
-        log_conn!(Level::Crit, s.conn, [], "message not spooled to {}: {e}", spool.file.display());
-        return Ok(Received::Unusable(Reply::new(452, "4.3.1 Insufficient system storage")));
+        log_conn!(
+            Level::Crit,
+            s.conn,
+            [],
+            "message not spooled to {}: {e}",
+            spool.file.display()
+        );
+        return Ok(Received::Unusable(Reply::new(
+            452,
+            "4.3.1 Insufficient system storage",
+        )));
     }
     if let Some(violation) = scanner.violation() {
         return Ok(Received::Unusable(bare(violation)));
@@ -78,7 +89,10 @@ pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Receiv
         return Ok(Received::TooBig);
     }
     if incoming.header_too_large {
-        return Ok(Received::Unusable(Reply::new(554, "5.6.0 Message header too large")));
+        return Ok(Received::Unusable(Reply::new(
+            554,
+            "5.6.0 Message header too large",
+        )));
     }
     let (header, body) = incoming.finish();
     if header.is_over_line_limit() {

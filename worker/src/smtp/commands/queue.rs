@@ -29,7 +29,10 @@ pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {
     log_conn!(
         Level::Notice,
         s.conn,
-        [("code", verdict.code.name().into()), ("msg", (&said).into())],
+        [
+            ("code", verdict.code.name().into()),
+            ("msg", (&said).into())
+        ],
         "queue"
     );
     let verdict = with_text(verdict, said.clone());

@@ -1,0 +1,343 @@
+//! Haraka's command line. Options may stand in any order and long ones may be cut short; errors go
+//! to standard error and end with a status other than 0 (PB-62).
+
+use std::fmt::Display;
+use std::io::{BufWriter, IsTerminal as _, stderr, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use haraka_shared::config::{Config, Nodes};
+
+use crate::control::ask;
+use crate::install::install;
+use crate::{WorkerSide, boot, manual, queue_tools};
+
+/// What the arguments ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wanted {
+    Version,
+    Usage,
+    Manual(String, Option<PathBuf>),
+    Start(PathBuf),
+    Install(PathBuf, bool),
+    Order(PathBuf),
+    QueueList(PathBuf),
+    QueueStat(PathBuf),
+    /// With the domain, if not all.
+    Unstick(PathBuf, Option<String>),
+    Graceful(PathBuf),
+}
+
+/// Runs the program with these arguments, the program's name first.
+pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>, side: WorkerSide) -> ExitCode {
+    let outcome = match parse(args) {
+        Ok(wanted) => perform(wanted, side),
+        Err(why) => {
+            eprintln!("{}: Undefined or erroneous arguments", red("Error"));
+            eprintln!("{why}\n");
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(status) => ExitCode::from(status),
+        Err(why) => {
+            for line in why.lines() {
+                eprintln!("{}: {line}", red("error"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(wanted: Wanted, side: WorkerSide) -> Result<u8, String> {
+    match wanted {
+        Wanted::Version => {
+            println!(
+                "{} — Version: {}",
+                green("Haraka"),
+                env!("CARGO_PKG_VERSION")
+            );
+            Ok(0)
+        }
+        Wanted::Usage => {
+            print!("{USAGE}");
+            Ok(0)
+        }
+        Wanted::Manual(name, dir) => {
+            if !manual::show(&name, dir.as_deref()).map_err(text)? {
+                eprintln!("{}: No documentation found for: {name}", red("warning"));
+            }
+            Ok(0)
+        }
+        Wanted::Start(dir) => {
+            let dir = install_dir(&dir)?;
+            haraka_shared::log::init();
+            boot::start(&dir, side).map_err(text)
+        }
+        Wanted::Install(dir, force) => {
+            for kept in install(&dir, force).map_err(text)? {
+                eprintln!(
+                    "{}: EEXIST, File exists '{}'",
+                    red("warning"),
+                    kept.display()
+                );
+            }
+            Ok(0)
+        }
+        Wanted::Order(dir) => {
+            let dir = install_dir(&dir)?;
+            let config = boot::load(&dir, &side).map_err(text)?;
+            print!("{}", (side.hook_order)(&config, &dir)?);
+            Ok(0)
+        }
+        Wanted::QueueList(dir) => {
+            let queue_dir = settings(&install_dir(&dir)?)?.queue_dir;
+            let mut out = BufWriter::new(stdout().lock());
+            let broken = queue_tools::list(&queue_dir, &mut out).map_err(text)?;
+            match broken.is_empty() {
+                true => Ok(0),
+                false => Err(broken.join("\n")),
+            }
+        }
+        Wanted::QueueStat(dir) => {
+            let queue_dir = settings(&install_dir(&dir)?)?.queue_dir;
+            queue_tools::stat(&queue_dir, &mut stdout().lock()).map_err(text)?;
+            Ok(0)
+        }
+        Wanted::Unstick(dir, domain) => {
+            let command = domain.map_or("flush".to_owned(), |d| format!("flush {d}"));
+            println!("{}", ask(&install_dir(&dir)?, &command).map_err(text)?);
+            Ok(0)
+        }
+        Wanted::Graceful(dir) => {
+            let dir = install_dir(&dir)?;
+            if settings(&dir)?.smtp.nodes == Nodes::One {
+                return Err(
+                    "Graceful restart not possible without `nodes` value in smtp.ini".to_owned(),
+                );
+            }
+            println!("{}", ask(&dir, "graceful").map_err(text)?);
+            Ok(0)
+        }
+    }
+}
+
+fn text(e: impl Display) -> String {
+    e.to_string()
+}
+
+/// The settings alone, for tools that run no plugin.
+fn settings(dir: &Path) -> Result<Config, String> {
+    boot::settings(dir).map(|(config, _)| config).map_err(text)
+}
+
+/// The directory, absolute, if it holds an installation (CLI-14).
+fn install_dir(dir: &Path) -> Result<PathBuf, String> {
+    let hint = format!(
+        "Did you install a Haraka config? (haraka -i {})",
+        dir.display()
+    );
+    let absolute = dir
+        .canonicalize()
+        .map_err(|_| format!("No such directory: {}\n{hint}", dir.display()))?;
+    let config = absolute.join("config");
+    let found = ["smtp.ini", "smtp.json", "smtp.yaml"]
+        .iter()
+        .any(|name| config.join(name).exists());
+    if !found {
+        let wanted = dir.join("config/smtp.ini");
+        return Err(format!("No smtp.ini at: {}\n{hint}", wanted.display()));
+    }
+    Ok(absolute)
+}
+
+fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Wanted, String> {
+    let matches = command().try_get_matches_from(args).map_err(|e| {
+        let text = e.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        first.strip_prefix("error: ").unwrap_or(first).to_owned()
+    })?;
+    wanted(&matches)
+}
+
+fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
+    let path = |name| m.get_one::<PathBuf>(name).cloned();
+    let configs = |option: &str| {
+        path("configs").ok_or_else(|| format!("{option} option requires config path"))
+    };
+    let word = |name| m.get_one::<String>(name).cloned();
+    if m.get_flag("version") {
+        return Ok(Wanted::Version);
+    }
+    if let Some(name) = word("help") {
+        return Ok(match name.as_str() {
+            "" => Wanted::Usage,
+            _ => Wanted::Manual(name, path("configs")),
+        });
+    }
+    if m.get_flag("qlist") {
+        return configs("qlist").map(Wanted::QueueList);
+    }
+    if m.get_flag("qstat") {
+        return configs("qstat").map(Wanted::QueueStat);
+    }
+    if let Some(domain) = word("qunstick") {
+        let domain = Some(domain.to_lowercase()).filter(|d| !d.is_empty());
+        return Ok(Wanted::Unstick(configs("qunstick")?, domain));
+    }
+    if m.get_flag("graceful") {
+        return configs("graceful").map(Wanted::Graceful);
+    }
+    if m.get_flag("order") {
+        return configs("order").map(Wanted::Order);
+    }
+    match (path("configs"), path("install")) {
+        (Some(dir), _) => Ok(Wanted::Start(dir)),
+        (None, Some(dir)) => Ok(Wanted::Install(dir, m.get_flag("force"))),
+        (None, None) => Err("nothing to do".to_owned()),
+    }
+}
+
+fn command() -> Command {
+    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    let path = |name: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_parser(clap::value_parser!(PathBuf))
+    };
+    let optional = |name: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .num_args(0..=1)
+            .default_missing_value("")
+    };
+    Command::new("haraka")
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .infer_long_args(true)
+        .args_override_self(true)
+        .args([
+            flag("version").short('v'),
+            optional("help").short('h'),
+            path("configs").short('c'),
+            path("install").short('i'),
+            flag("force").short('f'),
+            flag("order").short('o'),
+            flag("qlist"),
+            flag("qstat"),
+            optional("qunstick"),
+            flag("graceful"),
+        ])
+}
+
+fn green(text: &str) -> String {
+    coloured(text, "32", stdout().is_terminal())
+}
+
+fn red(text: &str) -> String {
+    coloured(text, "31", stderr().is_terminal())
+}
+
+fn coloured(text: &str, colour: &str, terminal: bool) -> String {
+    if terminal {
+        format!("\x1b[{colour}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+const USAGE: &str = "\
+Haraka: a plugin-driven mail server
+Usage: haraka [options]
+    -c, --configs DIR         serve with the configuration in DIR
+    -i, --install DIR         make a configuration in DIR
+    -f, --force               with -i: replace files that are there
+    -o, --order -c DIR        show all plugins and the order in which they run
+    --qlist -c DIR            list the outbound queue
+    --qstat -c DIR            count the outbound queue
+    --qunstick [DOMAIN] -c DIR
+                              try deferred mail now, all or that for DOMAIN
+    --graceful -c DIR         replace the workers of the running server
+    -h, --help [NAME]         show this, or the documentation of NAME
+    -v, --version             show the version
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Wanted, String> {
+        parse(
+            std::iter::once("haraka")
+                .chain(line.split_whitespace())
+                .map(Into::into),
+        )
+    }
+
+    // covers CLI-01, CLI-03, CLI-06, CLI-08, CLI-09, CLI-11, CLI-14, CLI-15, PB-62
+    #[test]
+    fn options_mean_the_same_in_any_order_and_form() {
+        let d = || PathBuf::from("d");
+        for (lines, wanted) in [
+            (
+                &["-v", "--version", "--vers", "-v -c d"][..],
+                Wanted::Version,
+            ),
+            (&["-h", "--help"], Wanted::Usage),
+            (
+                &["-h tls", "--help=tls"],
+                Wanted::Manual("tls".into(), None),
+            ),
+            (
+                &["-h tls -c d", "-c d -h tls"],
+                Wanted::Manual("tls".into(), Some(d())),
+            ),
+            (
+                &["-c d", "--configs d", "--configs=d", "--conf d"],
+                Wanted::Start(d()),
+            ),
+            (&["-i d", "--install d"], Wanted::Install(d(), false)),
+            (
+                &["-i d -f", "-f -i d", "--force --inst d"],
+                Wanted::Install(d(), true),
+            ),
+            (&["-o -c d", "-c d -o", "-c d --order"], Wanted::Order(d())),
+            (&["--qlist -c d", "-c d --qlist"], Wanted::QueueList(d())),
+            (&["--qstat -c d"], Wanted::QueueStat(d())),
+            (
+                &["--qunstick -c d", "-c d --qunstick"],
+                Wanted::Unstick(d(), None),
+            ),
+            (
+                &["--qunstick Example.COM -c d", "-c d --qunstick example.com"],
+                Wanted::Unstick(d(), Some("example.com".into())),
+            ),
+            (&["--graceful -c d", "-c d --grace"], Wanted::Graceful(d())),
+        ] {
+            for line in lines {
+                assert_eq!(parsed(line), Ok(wanted.clone()), "{line}");
+            }
+        }
+    }
+
+    // covers CLI-06, CLI-17
+    #[test]
+    fn what_is_missing_or_unknown_is_said() {
+        assert_eq!(
+            parsed("--qlist"),
+            Err("qlist option requires config path".to_owned())
+        );
+        assert!(parsed("").is_err());
+        assert!(parsed("--nonsense").unwrap_err().contains("--nonsense"));
+        assert!(parsed("-c").is_err());
+        assert!(parsed("stray").is_err());
+    }
+
+    #[test]
+    fn colours_are_for_terminals() {
+        assert_eq!(coloured("x", "31", false), "x");
+        assert_eq!(coloured("x", "31", true), "\x1b[31mx\x1b[0m");
+    }
+}

@@ -1,0 +1,204 @@
+//! What signals, the control socket and workers ask of the master.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use haraka_shared::ipc::ToWorker;
+use haraka_shared::log::Level;
+use haraka_shared::log_server;
+use nix::unistd::{dup2_stderr, dup2_stdout};
+
+use super::{Hub, Leave, Stopping};
+use crate::control::{ClientId, Command};
+use crate::daemon::open_log;
+use crate::signals::Request;
+
+/// Time for the workers to tell how much is in the queue.
+const STAT_LIMIT: Duration = Duration::from_secs(2);
+
+/// A client's question about the queue.
+#[derive(Debug)]
+pub struct StatQuery {
+    client: ClientId,
+    request: u64,
+    /// Incarnations that have not answered.
+    waiting: Vec<String>,
+    answered: usize,
+    /// Deliveries under way, pending, deferred.
+    sums: [u64; 3],
+    /// It is answered then with what is known.
+    pub until: Instant,
+}
+
+impl Hub {
+    pub(super) fn on_signal(&mut self, request: Request) -> Result<(), Leave> {
+        match request {
+            Request::Reap => return self.reap(),
+            Request::Flush => self.flush(None),
+            Request::ReopenLog => self.reopen_log(),
+            Request::Restart => return self.restart().map(drop),
+            Request::Stop(name) => {
+                log_server!(Level::Notice, "{name} received");
+                return self.stop_or_kill();
+            }
+        }
+        Ok(())
+    }
+
+    /// The first time all workers are asked to end, the second time they are made to.
+    fn stop_or_kill(&mut self) -> Result<(), Leave> {
+        if let Some(stop) = &mut self.stop {
+            stop.status = 1;
+            for index in 0..self.workers.len() {
+                self.kill(index);
+            }
+        } else {
+            log_server!(Level::Info, "Shutting down.");
+            self.begin_stop(Stopping {
+                status: 0,
+                failure: None,
+            });
+        }
+        self.leave_if_done()
+    }
+
+    pub(super) fn on_command(&mut self, client: ClientId, command: Command) -> Result<(), Leave> {
+        let answer = match command {
+            Command::Ping => "ok".to_owned(),
+            Command::Flush(domain) => {
+                self.flush(domain);
+                "ok flushing the queue".to_owned()
+            }
+            Command::Graceful => match self.restart()? {
+                Ok(()) => "ok restarting".to_owned(),
+                Err(why) => format!("error {}", why.replace('\n', "; ")),
+            },
+            Command::Stat => {
+                self.ask_queue(client);
+                return Ok(());
+            }
+        };
+        self.answer(client, &answer);
+        Ok(())
+    }
+
+    fn answer(&mut self, client: ClientId, line: &str) {
+        if let Some(control) = &mut self.control {
+            control.answer(client, line);
+        }
+    }
+
+    /// Deferred mail is tried now (PRC-12).
+    pub(super) fn flush(&mut self, domain: Option<String>) {
+        match &domain {
+            None => log_server!(Level::Notice, "Flushing the temp fail queue"),
+            Some(domain) => log_server!(Level::Notice, "Flushing the temp fail queue for {domain}"),
+        }
+        self.send_all(&ToWorker::Flush { domain });
+    }
+
+    /// Opens the daemon's log by its name again and hands it to the workers, who may not be
+    /// allowed to open it themselves.
+    fn reopen_log(&mut self) {
+        let Some(path) = &self.log_file else {
+            log_server!(Level::Notice, "no log file to reopen: not a daemon");
+            return;
+        };
+        let opened = open_log(path).and_then(|log| {
+            dup2_stdout(&log)?;
+            dup2_stderr(&log)?;
+            Ok(log)
+        });
+        let log = match opened {
+            Ok(log) => log,
+            Err(e) => {
+                log_server!(Level::Error, "{}: {e}; the old log goes on", path.display());
+                return;
+            }
+        };
+        for index in 0..self.workers.len() {
+            let sent = log
+                .as_fd()
+                .try_clone_to_owned()
+                .map(|fd| self.send_log(index, fd));
+            if let Err(e) = sent {
+                log_server!(Level::Error, "log for a worker: {e}");
+            }
+        }
+        log_server!(Level::Notice, "log file reopened");
+    }
+
+    fn send_log(&mut self, index: usize, log: OwnedFd) {
+        let Some(worker) = self.workers.get_mut(index) else {
+            return;
+        };
+        if let Err(e) = worker.channel.send_with(&ToWorker::ReopenLog, log) {
+            log_server!(Level::Crit, "worker {}: {e}", worker.number());
+            self.kill(index);
+        }
+    }
+
+    fn ask_queue(&mut self, client: ClientId) {
+        self.asked += 1;
+        let request = self.asked;
+        let ready = self.workers.iter().filter(|w| w.ready);
+        self.queries.push(StatQuery {
+            client,
+            request,
+            waiting: ready.map(|w| w.incarnation.clone()).collect(),
+            answered: 0,
+            sums: [0; 3],
+            until: Instant::now() + STAT_LIMIT,
+        });
+        for index in 0..self.workers.len() {
+            if self.workers.get(index).is_some_and(|w| w.ready) {
+                self.send(index, &ToWorker::QueueStats { request });
+            }
+        }
+        self.answer_complete_queries();
+    }
+
+    pub(super) fn on_stats(&mut self, request: u64, from: &str, counts: [u64; 3]) {
+        let Some(query) = self.queries.iter_mut().find(|q| q.request == request) else {
+            return;
+        };
+        let Some(place) = query.waiting.iter().position(|i| i == from) else {
+            return;
+        };
+        query.waiting.swap_remove(place);
+        query.answered += 1;
+        for (sum, count) in query.sums.iter_mut().zip(counts) {
+            *sum = sum.saturating_add(count);
+        }
+        self.answer_complete_queries();
+    }
+
+    /// A worker died: nobody waits for it.
+    pub(super) fn forget_in_queries(&mut self, incarnation: &str) {
+        for query in &mut self.queries {
+            query.waiting.retain(|i| i != incarnation);
+        }
+        self.answer_complete_queries();
+    }
+
+    fn answer_complete_queries(&mut self) {
+        self.answer_queries(|q| q.waiting.is_empty());
+    }
+
+    pub(super) fn answer_late_queries(&mut self, now: Instant) {
+        self.answer_queries(|q| now >= q.until);
+    }
+
+    fn answer_queries(&mut self, mut over: impl FnMut(&StatQuery) -> bool) {
+        let over: Vec<StatQuery> = self.queries.extract_if(.., |q| over(q)).collect();
+        for query in over {
+            let [in_progress, pending, deferred] = query.sums;
+            let line = format!(
+                "ok in_progress={in_progress} pending={pending} deferred={deferred} workers={} silent={}",
+                query.answered,
+                query.waiting.len()
+            );
+            self.answer(query.client, &line);
+        }
+    }
+}
