@@ -109,10 +109,11 @@ fn dependencies(manifest: &str) -> Vec<(usize, &str)> {
     for (i, line) in manifest.lines().enumerate() {
         if line.starts_with('[') {
             listed = ["[dependencies]", "[dev-dependencies]"].contains(&line);
-        } else if listed && let Some(name) = line.split(['.', ' ', '=']).next() {
-            if name.starts_with(char::is_alphabetic) {
-                found.push((i, name));
-            }
+        } else if listed
+            && let Some(name) = line.split(['.', ' ', '=']).next()
+            && name.starts_with(char::is_alphabetic)
+        {
+            found.push((i, name));
         }
     }
     found

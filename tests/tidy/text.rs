@@ -110,10 +110,10 @@ fn begins_alone(line: &str, path: &str) -> bool {
 /// Whether `mark` is in the line and not part of a longer word.
 fn stands_alone(line: &str, mark: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
-    let open_end = mark.ends_with(part);
+    let is_word = mark.ends_with(part);
     line.match_indices(mark).any(|(at, _)| {
-        !line[..at].ends_with(part)
-            && !(open_end && line[at + mark.len()..].starts_with(char::is_alphanumeric))
+        let goes_on = is_word && line[at + mark.len()..].starts_with(char::is_alphanumeric);
+        !line[..at].ends_with(part) && !goes_on
     })
 }
 
