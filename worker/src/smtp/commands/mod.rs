@@ -26,6 +26,7 @@ pub(crate) async fn run(s: &mut Session, command: Command<'_>) -> Outcome {
         Command::Mail(args) => mail::mail(s, args).await,
         Command::Rcpt(args) => rcpt::rcpt(s, args).await,
         Command::Data(args) => data::data(s, args).await,
+        Command::Bdat(rest) => unrecognized::unrecognized(s, "BDAT", rest).await,
         Command::Rset(args) => rset::rset(s, args).await,
         Command::Noop => noop::noop(s).await,
         Command::Vrfy(_) => vrfy::vrfy(s).await,

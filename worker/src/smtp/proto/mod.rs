@@ -7,5 +7,7 @@ pub mod chunk;
 pub mod command;
 pub mod data;
 pub mod line;
+pub mod offers;
 pub mod params;
 pub mod proxy;
+pub mod status;
