@@ -11,6 +11,7 @@ use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
 use super::{message, queue};
+use crate::rt;
 use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
 use crate::smtp::session::{Denied, Outcome, Session, spoken};
 
@@ -62,11 +63,11 @@ async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
     let config = &s.worker.config.connection;
     if txn.header.borrow().count("received") > config.max_received {
         log_conn!(Level::Error, s.conn, [], "Incoming message had too many Received headers");
-        let reply = Reply::new(550, "Too many received headers - possible mail loop");
-        count(s, txn, &reply);
-        return Outcome::SayReset(reply);
+        // Not counted in `msgs`, nor is one that is too big (LOG-14).
+        txn.status.set(Some(Counted::Reject));
+        return Outcome::SayReset(Reply::new(550, "Too many received headers - possible mail loop"));
     }
-    let started = Instant::now();
+    let started = rt::precise_now();
     let verdict = s.hook(Call::DataPost(())).await;
     log_message(s, txn, started, &verdict);
     let denied = Denied::from(
@@ -100,7 +101,7 @@ fn log_message(
             ("mid", mid.trim().into()),
             ("size", txn.data_bytes.get().into()),
             ("rcpts", (&txn.rcpt_count.to_string()).into()),
-            ("delay", started.elapsed().as_secs_f64().into()),
+            ("delay", (rt::precise_now() - started).as_secs_f64().into()),
             ("code", verdict.code.name().into()),
             ("msg", (&spoken(verdict)).into()),
         ],
