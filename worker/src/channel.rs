@@ -50,7 +50,7 @@ impl Channel {
         })
     }
 
-    /// A task that writes what the worker has to say.
+    /// A task that writes what the worker has to say, in order, up to its last word (`Drained`).
     pub(crate) fn writer(
         &self,
         mut frames: UnboundedReceiver<ToMaster>,
@@ -58,15 +58,15 @@ impl Channel {
         let socket = Rc::clone(&self.socket);
         async move {
             while let Some(frame) = frames.recv().await {
-                if write(&socket, &frame).await.is_err() {
-                    // The reader sees the same end and acts on it.
+                // After an error the reader sees the same end and acts on it.
+                if write(&socket, &frame).await.is_err() || matches!(frame, ToMaster::Drained) {
                     return;
                 }
             }
         }
     }
 
-    /// Writes one frame.
+    /// Writes one frame, while the writer has nothing to write: two at a time would mix.
     pub(crate) async fn send(&self, frame: &ToMaster) -> Result<(), ChannelError> {
         write(&self.socket, frame).await
     }
@@ -88,15 +88,21 @@ impl Channel {
                 Some(frame) => return Ok(Received::Frame(frame)),
                 None => {}
             }
-            let mut buffer = [0; 4096];
-            let (got, fd) = self.socket.read_with(|s| read(s, &mut buffer)).await?;
+            let decoder = &mut self.decoder;
+            let read = self.socket.read_with(|s| {
+                // In here, so that nobody who waits for the master carries it around.
+                let mut buffer = [0; 4096];
+                let (got, fd) = read(s, &mut buffer)?;
+                decoder.push(buffer.get(..got).unwrap_or_default());
+                Ok((got, fd))
+            });
+            let (got, fd) = read.await?;
             if got == 0 {
                 return Ok(Received::MasterGone);
             }
             if fd.is_some() {
                 self.descriptor = fd;
             }
-            self.decoder.push(buffer.get(..got).unwrap_or_default());
         }
     }
 }

@@ -37,7 +37,12 @@ impl Subject<'_> {
             .is_some_and(|t| t.skips(plugin))
     }
 
-    fn log(&self, level: Level, fields: &[(&str, log::Value<'_>)], message: std::fmt::Arguments<'_>) {
+    fn log(
+        &self,
+        level: Level,
+        fields: &[(&str, log::Value<'_>)],
+        message: std::fmt::Arguments<'_>,
+    ) {
         if !log::enabled(level) {
             return;
         }
@@ -65,14 +70,21 @@ impl Registry {
         let mut last = Verdict::CONT;
         for (at, entry) in chain.iter().enumerate() {
             if subject.gone() && !policy.required {
-                subject.log(Level::Debug, &[], format_args!("aborting {} hook", policy.name));
+                subject.log(
+                    Level::Debug,
+                    &[],
+                    format_args!("aborting {} hook", policy.name),
+                );
                 return Verdict::CONT;
             }
             if subject.skips(&entry.plugin) {
                 subject.log(
                     Level::Debug,
                     &[],
-                    format_args!("skipping {}_{} by request in notes", entry.plugin, policy.name),
+                    format_args!(
+                        "skipping {}_{} by request in notes",
+                        entry.plugin, policy.name
+                    ),
                 );
                 continue;
             }
@@ -118,7 +130,11 @@ impl Registry {
             }
             let verdict = ask(entry, Call::Deny(denial), subject).await;
             if verdict.code == Code::Ok {
-                subject.log(Level::Info, &[], format_args!("deny(soft?) overridden by deny hook"));
+                subject.log(
+                    Level::Info,
+                    &[],
+                    format_args!("deny(soft?) overridden by deny hook"),
+                );
                 return Some(verdict.message);
             }
             if verdict.code != Code::Cont {

@@ -48,7 +48,11 @@ pub struct Registry {
 impl Registry {
     /// Loads what `config/plugins` names (PLG-01, PLG-02). With `ignore_bad_plugins` a plugin that
     /// cannot be loaded is left out with a CRIT line; else the first such ends the start.
-    pub fn load(config: &Config, dir: &ConfigDir, install_dir: &Path) -> Result<Registry, LoadError> {
+    pub fn load(
+        config: &Config,
+        dir: &ConfigDir,
+        install_dir: &Path,
+    ) -> Result<Registry, LoadError> {
         let mut registrations = Vec::new();
         for listed in dir.list("plugins")? {
             match load_one(&listed, dir, install_dir) {
@@ -110,7 +114,11 @@ impl Registry {
                 writeln!(out, "{:-<80}", "")?;
                 for e in chain {
                     let limit = e.time_limit.map_or(0.0, |t| t.as_secs_f64());
-                    writeln!(out, "{:<35} {:<35} {:>4} {limit:>3}", e.plugin, e.method, e.priority)?;
+                    writeln!(
+                        out,
+                        "{:<35} {:<35} {:>4} {limit:>3}",
+                        e.plugin, e.method, e.priority
+                    )?;
                 }
                 writeln!(out)
             });

@@ -32,7 +32,10 @@ fn noting(ran: &Ran, name: &'static str, hook: HookName, priority: i8, verdict: 
 }
 
 fn client() -> Connection {
-    let local = Local { ip: "198.51.100.1".parse().unwrap(), port: 25 };
+    let local = Local {
+        ip: "198.51.100.1".parse().unwrap(),
+        port: 25,
+    };
     Connection::new("192.0.2.1".parse().unwrap(), 4321, local, Instant::now())
 }
 
@@ -40,7 +43,11 @@ fn client() -> Connection {
 fn ask(plugins: Vec<Loaded>, connection: &Connection, call: Call<'_>) -> Verdict {
     let registry = Registry::build(plugins);
     let services: Rc<dyn Services> = Rc::new(NoServices);
-    let subject = Subject { connection: Some(connection), delivery: None, services: &services };
+    let subject = Subject {
+        connection: Some(connection),
+        delivery: None,
+        services: &services,
+    };
     run_virtual(registry.run(call, &subject))
 }
 
@@ -53,7 +60,13 @@ fn asked(plugins: Vec<Loaded>, call: Call<'_>) -> Verdict {
 fn chain_runs_by_priority_and_equal_ones_as_registered() {
     let ran = Ran::default();
     let at = |name, priority| noting(&ran, name, HookName::Mail, priority, Verdict::CONT);
-    let plugins = vec![at("c", 0), at("e", 100), at("d", 0), at("a", -100), at("b", -1)];
+    let plugins = vec![
+        at("c", 0),
+        at("e", 100),
+        at("d", 0),
+        at("a", -100),
+        at("b", -1),
+    ];
     let verdict = asked(plugins, Call::Mail(&path("<a@b.c>")));
     assert_eq!(verdict, Verdict::CONT);
     assert_eq!(*ran.borrow(), ["a", "b", "c", "d", "e"]);
@@ -63,18 +76,40 @@ fn chain_runs_by_priority_and_equal_ones_as_registered() {
 
 fn path(address: &str) -> Path {
     let address = Address::parse(address, Limits { postel: false }).unwrap();
-    Path { address, params: Vec::new() }
+    Path {
+        address,
+        params: Vec::new(),
+    }
 }
 
 // covers PA-01
 #[test]
 fn first_answer_other_than_cont_ends_the_chain() {
-    for code in [Code::Ok, Code::Stop, Code::Deny, Code::DenySoft, Code::Disconnect, Code::NextHook] {
+    for code in [
+        Code::Ok,
+        Code::Stop,
+        Code::Deny,
+        Code::DenySoft,
+        Code::Disconnect,
+        Code::NextHook,
+    ] {
         let ran = Ran::default();
         let verdict = asked(
             vec![
-                noting(&ran, "first", HookName::Data, 0, Verdict::new(Code::Cont, "lost")),
-                noting(&ran, "second", HookName::Data, 0, Verdict::new(code, "kept")),
+                noting(
+                    &ran,
+                    "first",
+                    HookName::Data,
+                    0,
+                    Verdict::new(Code::Cont, "lost"),
+                ),
+                noting(
+                    &ran,
+                    "second",
+                    HookName::Data,
+                    0,
+                    Verdict::new(code, "kept"),
+                ),
                 noting(&ran, "third", HookName::Data, 0, Verdict::OK),
             ],
             Call::Data(()),
@@ -95,7 +130,13 @@ fn every_plugin_of_connect_init_and_disconnect_runs_and_none_is_heard() {
         let plugins = vec![
             noting(&ran, "first", hook, 0, Verdict::deny("no")),
             noting(&ran, "second", hook, 0, Verdict::OK),
-            noting(&ran, "third", hook, 0, Verdict::from(Code::DenySoftDisconnect)),
+            noting(
+                &ran,
+                "third",
+                hook,
+                0,
+                Verdict::from(Code::DenySoftDisconnect),
+            ),
         ];
         assert_eq!(asked(plugins, call), Verdict::CONT);
         assert_eq!(*ran.borrow(), ["first", "second", "third"]);
@@ -110,7 +151,9 @@ fn deny_hook_hears_all_of_the_denial_and_ok_lets_the_others_go_on() {
     let judge = {
         let heard = Rc::clone(&heard);
         plugin("karma", &[Wants::hook(HookName::Deny)], move |call, _| {
-            let Call::Deny(denial) = call else { panic!("only deny was asked for") };
+            let Call::Deny(denial) = call else {
+                panic!("only deny was asked for")
+            };
             heard.borrow_mut().push(format!(
                 "{} {} {} {} {}",
                 denial.verdict.code.name(),
@@ -135,7 +178,10 @@ fn deny_hook_hears_all_of_the_denial_and_ok_lets_the_others_go_on() {
     assert_eq!(*ran.borrow(), ["strict", "soft", "kind"]);
     assert_eq!(
         *heard.borrow(),
-        ["DENY go away strict hook_rcpt rcpt", "DENYSOFT later soft hook_rcpt rcpt"]
+        [
+            "DENY go away strict hook_rcpt rcpt",
+            "DENYSOFT later soft hook_rcpt rcpt"
+        ]
     );
 }
 
@@ -146,14 +192,22 @@ fn overturning_the_last_plugin_gives_cont_with_the_judges_text() {
         answers("strict", HookName::Connect, Verdict::deny("no")),
         answers("karma", HookName::Deny, Verdict::ok("hello after all")),
     ];
-    assert_eq!(asked(plugins, Call::Connect(())), Verdict::new(Code::Cont, "hello after all"));
+    assert_eq!(
+        asked(plugins, Call::Connect(())),
+        Verdict::new(Code::Cont, "hello after all")
+    );
 }
 
 // covers HOK-23
 #[test]
 fn any_other_answer_of_the_deny_hook_keeps_the_denial() {
     for code in [Code::Cont, Code::Deny, Code::DenySoft, Code::Stop] {
-        for denied in [Code::Deny, Code::DenySoft, Code::DenyDisconnect, Code::DenySoftDisconnect] {
+        for denied in [
+            Code::Deny,
+            Code::DenySoft,
+            Code::DenyDisconnect,
+            Code::DenySoftDisconnect,
+        ] {
             let ran = Ran::default();
             let verdict = asked(
                 vec![
@@ -173,10 +227,17 @@ fn any_other_answer_of_the_deny_hook_keeps_the_denial() {
 #[test]
 fn disconnect_is_no_denial() {
     let plugins = vec![
-        answers("strict", HookName::Connect, Verdict::new(Code::Disconnect, "bye")),
+        answers(
+            "strict",
+            HookName::Connect,
+            Verdict::new(Code::Disconnect, "bye"),
+        ),
         answers("karma", HookName::Deny, Verdict::OK),
     ];
-    assert_eq!(asked(plugins, Call::Connect(())), Verdict::new(Code::Disconnect, "bye"));
+    assert_eq!(
+        asked(plugins, Call::Connect(())),
+        Verdict::new(Code::Disconnect, "bye")
+    );
 }
 
 // covers HOK-23, HOK-01, HOK-02
@@ -211,15 +272,28 @@ fn sleepy(name: &'static str, seconds: u64, limit: Option<u64>) -> Loaded {
 fn plugin_over_its_time_is_a_soft_denial_and_a_crit_line() {
     keep_logs();
     let client = client();
-    let verdict = ask(vec![sleepy("slow", 31, Some(30))], &client, Call::Mail(&path("<a@b.c>")));
+    let verdict = ask(
+        vec![sleepy("slow", 31, Some(30))],
+        &client,
+        Call::Mail(&path("<a@b.c>")),
+    );
     assert_eq!(verdict, Verdict::deny_soft("plugin timeout"));
     let line = format!(
         "[CRIT] [{}] [core] Plugin slow timed out on hook mail - make sure it calls the callback",
         client.log_id()
     );
     assert_eq!(logged(&line).len(), 1);
-    assert_eq!(asked(vec![sleepy("quick", 29, Some(30))], Call::Mail(&path("<a@b.c>"))), Verdict::OK);
-    let patient = asked(vec![sleepy("patient", 86400, None)], Call::Mail(&path("<a@b.c>")));
+    assert_eq!(
+        asked(
+            vec![sleepy("quick", 29, Some(30))],
+            Call::Mail(&path("<a@b.c>"))
+        ),
+        Verdict::OK
+    );
+    let patient = asked(
+        vec![sleepy("patient", 86400, None)],
+        Call::Mail(&path("<a@b.c>")),
+    );
     assert_eq!(patient, Verdict::OK);
 }
 
@@ -231,7 +305,10 @@ fn time_out_is_put_to_the_deny_hook_like_any_denial() {
         answers("next", HookName::Mail, Verdict::ok("next")),
         answers("karma", HookName::Deny, Verdict::OK),
     ];
-    assert_eq!(asked(plugins, Call::Mail(&path("<a@b.c>"))), Verdict::ok("next"));
+    assert_eq!(
+        asked(plugins, Call::Mail(&path("<a@b.c>"))),
+        Verdict::ok("next")
+    );
 }
 
 // covers HOK-33, PA-06, PB-41
@@ -243,7 +320,9 @@ fn panic_in_a_plugin_is_a_crit_line_and_the_next_plugin_runs() {
     let verdict = ask(
         vec![
             // Before the future exists, at its first step, and after a wait.
-            plugin("early", &[Wants::hook(HookName::Data)], |_, _| panic!("too early")),
+            plugin("early", &[Wants::hook(HookName::Data)], |_, _| {
+                panic!("too early")
+            }),
             plugin("first", &[Wants::hook(HookName::Data)], |_, _| {
                 Box::pin(async { panic!("at once") })
             }),
@@ -261,8 +340,13 @@ fn panic_in_a_plugin_is_a_crit_line_and_the_next_plugin_runs() {
     assert_eq!(verdict, Verdict::ok("fine"));
     assert_eq!(*ran.borrow(), ["sound"]);
     let id = client.log_id().to_string();
-    for (name, text) in [("early", "too early"), ("first", "at once"), ("later", "in the middle")] {
-        let start = format!("[CRIT] [{id}] [core] Plugin {name} failed on hook data: panicked: {text} at ");
+    for (name, text) in [
+        ("early", "too early"),
+        ("first", "at once"),
+        ("later", "in the middle"),
+    ] {
+        let start =
+            format!("[CRIT] [{id}] [core] Plugin {name} failed on hook data: panicked: {text} at ");
         assert_eq!(logged(&start).len(), 1, "{start}");
     }
 }
@@ -274,14 +358,23 @@ fn plugins_named_in_skip_plugins_are_left_out_of_the_transaction() {
     let chain = || {
         vec![
             noting(&ran, "spf", HookName::Data, 0, Verdict::deny("no")),
-            noting(&ran, "dkim", HookName::Data, 0, Verdict::new(Code::Cont, "last")),
+            noting(
+                &ran,
+                "dkim",
+                HookName::Data,
+                0,
+                Verdict::new(Code::Cont, "last"),
+            ),
         ]
     };
     let client = client();
     let txn = Transaction::new("U.1".into(), path("<>"));
     txn.notes.set("skip_plugins", vec!["spf"]);
     client.set_transaction(Some(txn.clone()));
-    assert_eq!(ask(chain(), &client, Call::Data(())), Verdict::new(Code::Cont, "last"));
+    assert_eq!(
+        ask(chain(), &client, Call::Data(())),
+        Verdict::new(Code::Cont, "last")
+    );
     assert_eq!(ran.take(), ["dkim"]);
     txn.notes.set("skip_plugins", vec!["spf", "dkim"]);
     assert_eq!(ask(chain(), &client, Call::Data(())), Verdict::CONT);
@@ -301,9 +394,15 @@ fn client_that_leaves_ends_the_chain_but_not_those_of_the_end() {
         vec![leaver, noting(ran, "next", hook, 0, Verdict::deny("no"))]
     };
     let ran = Ran::default();
-    assert_eq!(asked(leaving(&ran, HookName::Data), Call::Data(())), Verdict::CONT);
+    assert_eq!(
+        asked(leaving(&ran, HookName::Data), Call::Data(())),
+        Verdict::CONT
+    );
     assert!(ran.take().is_empty());
-    asked(leaving(&ran, HookName::ResetTransaction), Call::ResetTransaction(()));
+    asked(
+        leaving(&ran, HookName::ResetTransaction),
+        Call::ResetTransaction(()),
+    );
     asked(leaving(&ran, HookName::Disconnect), Call::Disconnect(()));
     assert_eq!(ran.take(), ["next", "next"]);
 }
@@ -312,7 +411,10 @@ fn client_that_leaves_ends_the_chain_but_not_those_of_the_end() {
 #[test]
 fn text_with_cont_counts_from_the_last_plugin_only() {
     let said = |code, text: &'static str| answers("p", HookName::Connect, Verdict::new(code, text));
-    let verdict = asked(vec![said(Code::Cont, "one"), said(Code::Cont, "two")], Call::Connect(()));
+    let verdict = asked(
+        vec![said(Code::Cont, "one"), said(Code::Cont, "two")],
+        Call::Connect(()),
+    );
     assert_eq!(verdict, Verdict::new(Code::Cont, "two"));
     let silent = answers("q", HookName::Connect, Verdict::CONT);
     let verdict = asked(vec![said(Code::Cont, "one"), silent], Call::Connect(()));
@@ -324,7 +426,11 @@ fn empty_chain_gives_cont_without_waiting_or_touching_the_services() {
     let registry = Registry::build(vec![answers("p", HookName::Mail, Verdict::OK)]);
     let services: Rc<dyn Services> = Rc::new(NoServices);
     let client = client();
-    let subject = Subject { connection: Some(&client), delivery: None, services: &services };
+    let subject = Subject {
+        connection: Some(&client),
+        delivery: None,
+        services: &services,
+    };
     assert!(!registry.wants(HookName::Noop) && registry.wants(HookName::Mail));
     let future = registry.run(Call::Noop(()), &subject);
     // What every hook call of a session adds to the session.
@@ -422,7 +528,10 @@ fn run_order_looks_as_haraka_prints_it() {
 // covers CLI-11
 #[test]
 fn run_order_leaves_no_hook_out() {
-    let all = HookName::ALL.iter().map(|&hook| answers("p", hook, Verdict::CONT)).collect();
+    let all = HookName::ALL
+        .iter()
+        .map(|&hook| answers("p", hook, Verdict::CONT))
+        .collect();
     let order = Registry::build(all).order();
     for hook in HookName::ALL {
         let title = format!("Hook: {} -", hook.name());

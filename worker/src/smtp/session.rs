@@ -48,22 +48,29 @@ pub(crate) struct Session {
 }
 
 /// Serves a client until it or the server ends the session.
-pub(crate) async fn converse(worker: Rc<Worker>, conn: Connection, wire: Wire) {
+pub(crate) fn converse(
+    worker: Rc<Worker>,
+    conn: Connection,
+    wire: Wire,
+) -> impl Future<Output = ()> {
     let mut session = Session {
         worker,
         conn,
         wire,
         stuck: None,
     };
-    let greeted = rt::catch(Box::pin(session.greet(HookName::ConnectInit))).await;
-    let goes_on = match greeted {
-        Ok(goes_on) => goes_on,
-        Err(panic) => session.failed(&panic),
-    };
-    if goes_on {
-        session.serve().await;
+    // A block that captures the session holds it once, the parameter of an `async fn` twice.
+    async move {
+        let greeted = rt::catch(Box::pin(session.greet(HookName::ConnectInit))).await;
+        let goes_on = match greeted {
+            Ok(goes_on) => goes_on,
+            Err(panic) => session.failed(&panic),
+        };
+        if goes_on {
+            session.serve().await;
+        }
+        Box::pin(session.part()).await;
     }
-    Box::pin(session.part()).await;
 }
 
 impl Session {
@@ -96,7 +103,10 @@ impl Session {
             | Code::DenySoft
             | Code::DenyDisconnect
             | Code::DenySoftDisconnect
-            | Code::Disconnect => self.denied_at_start(verdict.code, verdict.message, CONNECT).await,
+            | Code::Disconnect => {
+                self.denied_at_start(verdict.code, verdict.message, CONNECT)
+                    .await
+            }
             _ => {
                 let banner = match verdict.message {
                     message if message.text().is_some() => reply(220, message, ""),
@@ -170,9 +180,7 @@ impl Session {
                 return;
             }
             if self.too_many_errors() {
-                let reply = Reply::new(421, "Too many errors");
-                self.settle(Outcome::SayClose(reply)).await;
-                return;
+                return self.say(&Reply::new(421, "Too many errors"));
             }
         }
     }
@@ -275,34 +283,66 @@ impl Session {
         match lost {
             Lost::Gone => {
                 self.conn.remote.borrow_mut().closed = true;
-                log_conn!(Level::Info, self.conn, [("ip", (&ip).into())], "client half closed connection");
+                log_conn!(
+                    Level::Info,
+                    self.conn,
+                    [("ip", (&ip).into())],
+                    "client half closed connection"
+                );
             }
             Lost::Broken(e) => {
                 self.conn.remote.borrow_mut().closed = true;
-                log_conn!(Level::Info, self.conn, [("ip", (&ip).into())], "client connection error: {e}");
+                log_conn!(
+                    Level::Info,
+                    self.conn,
+                    [("ip", (&ip).into())],
+                    "client connection error: {e}"
+                );
             }
             Lost::Idle => {
                 self.say(&Reply::new(421, "timeout"));
-                log_conn!(Level::Warn, self.conn, [("ip", (&ip).into())], "client connection timed out");
+                log_conn!(
+                    Level::Warn,
+                    self.conn,
+                    [("ip", (&ip).into())],
+                    "client connection timed out"
+                );
             }
             Lost::TooSlow => {
                 self.say(&Reply::new(421, "timeout"));
-                log_conn!(Level::Warn, self.conn, [("ip", (&ip).into())], "client took longer than is allowed");
+                log_conn!(
+                    Level::Warn,
+                    self.conn,
+                    [("ip", (&ip).into())],
+                    "client took longer than is allowed"
+                );
             }
             Lost::Deaf => {
                 self.conn.remote.borrow_mut().closed = true;
-                log_conn!(Level::Warn, self.conn, [("ip", (&ip).into())], "client does not take our replies");
+                log_conn!(
+                    Level::Warn,
+                    self.conn,
+                    [("ip", (&ip).into())],
+                    "client does not take our replies"
+                );
             }
             Lost::Stopping => {
                 let text = format!("{} Service shutting down", self.worker.config.me);
                 self.say(&Reply::new(421, text));
             }
             Lost::Line(LineError::TooLong) => self.say(&Reply::new(521, "Command line too long")),
-            Lost::Line(LineError::TlsHandshake) => self.say(&Reply::new(501, "SSL attempted over a non-SSL socket")),
+            Lost::Line(LineError::TlsHandshake) => {
+                self.say(&Reply::new(501, "SSL attempted over a non-SSL socket"))
+            }
             Lost::Line(e) => {
                 // Postfix closes as well: what follows could be somebody else's mail (PB-01).
                 self.say(&Reply::new(521, format!("5.5.2 {e}, closing connection")));
-                log_conn!(Level::Notice, self.conn, [("ip", (&ip).into())], "{e} in a command");
+                log_conn!(
+                    Level::Notice,
+                    self.conn,
+                    [("ip", (&ip).into())],
+                    "{e} in a command"
+                );
             }
         }
     }
@@ -326,7 +366,12 @@ impl Session {
         let yes_no = |b: bool| if b { "Y" } else { "N" };
         let remote = conn.remote.borrow();
         let ip = remote.ip.to_string();
-        let helo = conn.hello.borrow().as_ref().map(|(_, h)| h.to_string()).unwrap_or_default();
+        let helo = conn
+            .hello
+            .borrow()
+            .as_ref()
+            .map(|(_, h)| h.to_string())
+            .unwrap_or_default();
         let rcpts = conn.rcpt_count.to_string();
         let msgs = conn.msg_count.to_string();
         let lr = conn.last_reject.borrow();
@@ -348,7 +393,10 @@ impl Session {
                 ("msgs", (&msgs).into()),
                 ("bytes", conn.total_bytes.get().into()),
                 ("lr", lr.as_deref().unwrap_or_default().into()),
-                ("time", (rt::precise_now() - conn.started).as_secs_f64().into()),
+                (
+                    "time",
+                    (rt::precise_now() - conn.started).as_secs_f64().into()
+                ),
             ],
             "disconnect"
         );
@@ -448,10 +496,17 @@ impl Denied {
             Code::DenySoft | Code::DenySoftDisconnect => Counted::Tempfail,
             _ => return None,
         };
-        let (code, text) = if counted == Counted::Reject { hard } else { soft };
+        let (code, text) = if counted == Counted::Reject {
+            hard
+        } else {
+            soft
+        };
         Some(Denied {
             reply: reply(code, verdict.message.clone(), text.to_owned()),
-            close: matches!(verdict.code, Code::DenyDisconnect | Code::DenySoftDisconnect),
+            close: matches!(
+                verdict.code,
+                Code::DenyDisconnect | Code::DenySoftDisconnect
+            ),
             counted,
         })
     }

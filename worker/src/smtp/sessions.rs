@@ -131,7 +131,11 @@ impl Ticket {
             Phase::Stopping => true,
             Phase::Draining if !entry.busy => true,
             _ => {
-                if !entry.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                if !entry
+                    .waker
+                    .as_ref()
+                    .is_some_and(|w| w.will_wake(cx.waker()))
+                {
                     entry.waker = Some(cx.waker().clone());
                 }
                 false

@@ -55,7 +55,12 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(stream: Stream, idle: Duration, session: Option<Duration>, ticket: Ticket) -> Wire {
+    pub(crate) fn new(
+        stream: Stream,
+        idle: Duration,
+        session: Option<Duration>,
+        ticket: Ticket,
+    ) -> Wire {
         let now = rt::now();
         Wire {
             stream,
@@ -97,7 +102,8 @@ impl Wire {
     /// Whether the client has sent something that nobody has looked at yet; wakes when it does.
     pub(crate) fn spoke(&self, cx: &mut Context<'_>) -> bool {
         self.start < self.end
-            || (matches!(self.stream.poll_readable(cx), Poll::Ready(Ok(()))) && !self.stream.is_peer_closed())
+            || (matches!(self.stream.poll_readable(cx), Poll::Ready(Ok(())))
+                && !self.stream.is_peer_closed())
     }
 
     /// Drops these many bytes from the front.
@@ -150,12 +156,19 @@ impl Wire {
                 return Err(Lost::TooSlow);
             }
             let idle_end = now + self.idle;
-            self.deadline.reset_at(until.map_or(idle_end, |until| idle_end.min(until)));
+            self.deadline
+                .reset_at(until.map_or(idle_end, |until| idle_end.min(until)));
             self.put_by();
-            let ready = self.readable(until.is_none_or(|until| idle_end <= until)).await;
+            let ready = self
+                .readable(until.is_none_or(|until| idle_end <= until))
+                .await;
             self.take_up();
             ready?;
-            let room = match self.input.get_or_insert_with(Buffer::take).get_mut(self.end..) {
+            let room = match self
+                .input
+                .get_or_insert_with(Buffer::take)
+                .get_mut(self.end..)
+            {
                 Some(room) if !room.is_empty() => room,
                 _ => return Err(self.no_line(LineError::TooLong)),
             };
@@ -178,7 +191,8 @@ impl Wire {
     /// Before a wait: a part of a line must not hold a whole buffer while the client dawdles.
     fn put_by(&mut self) {
         if let Some(input) = self.input.take() {
-            self.kept.extend_from_slice(input.get(self.start..self.end).unwrap_or_default());
+            self.kept
+                .extend_from_slice(input.get(self.start..self.end).unwrap_or_default());
             self.end -= self.start;
             self.start = 0;
         }
@@ -212,7 +226,11 @@ impl Wire {
                 return Poll::Ready(ready.map_err(Lost::Broken));
             }
             if Pin::new(&mut self.deadline).poll(cx).is_ready() {
-                let why = if idle_first { Lost::Idle } else { Lost::TooSlow };
+                let why = if idle_first {
+                    Lost::Idle
+                } else {
+                    Lost::TooSlow
+                };
                 return Poll::Ready(Err(why));
             }
             Poll::Pending

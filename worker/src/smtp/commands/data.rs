@@ -62,10 +62,18 @@ pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
 async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
     let config = &s.worker.config.connection;
     if txn.header.borrow().count("received") > config.max_received {
-        log_conn!(Level::Error, s.conn, [], "Incoming message had too many Received headers");
+        log_conn!(
+            Level::Error,
+            s.conn,
+            [],
+            "Incoming message had too many Received headers"
+        );
         // Not counted in `msgs`, nor is one that is too big (LOG-14).
         txn.status.set(Some(Counted::Reject));
-        return Outcome::SayReset(Reply::new(550, "Too many received headers - possible mail loop"));
+        return Outcome::SayReset(Reply::new(
+            550,
+            "Too many received headers - possible mail loop",
+        ));
     }
     let started = rt::precise_now();
     let verdict = s.hook(Call::DataPost(())).await;
@@ -112,9 +120,18 @@ fn log_message(
 /// The message was read to its end, so that its rest is never taken for commands (PA-20).
 async fn too_big(s: &mut Session) -> Outcome {
     let most = s.worker.config.connection.max_bytes.unwrap_or(0);
-    log_conn!(Level::Notice, s.conn, [], "Incoming message exceeded max size of {most}");
+    log_conn!(
+        Level::Notice,
+        s.conn,
+        [],
+        "Incoming message exceeded max size of {most}"
+    );
     let verdict = s.hook(Call::MaxDataExceeded(())).await;
-    let code = if verdict.code == Code::DenySoft { 450 } else { 550 };
+    let code = if verdict.code == Code::DenySoft {
+        450
+    } else {
+        550
+    };
     Outcome::SayReset(Reply::new(code, "Message too big!"))
 }
 

@@ -33,7 +33,10 @@ pub(super) fn internalcmd(s: &mut Session, args: &str) -> Outcome {
         Some(_) => return say(501, "Command is not one of flushQueue, gracefulRestart"),
     };
     s.worker.tell_master(order);
-    say(250, "Command sent for execution. Check Haraka logs for results.")
+    say(
+        250,
+        "Command sent for execution. Check Haraka logs for results.",
+    )
 }
 
 /// Compares in a time that does not tell how much was right.

@@ -3,9 +3,9 @@
 use haraka_shared::address::{Address, Limits};
 use haraka_shared::hook::{Call, Path};
 use haraka_shared::log::Level;
+use haraka_shared::log_conn;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
-use haraka_shared::log_conn;
 
 use crate::smtp::proto::params::{Arguments, Path as Which};
 use crate::smtp::session::{Denied, Outcome, Session, reply, spoken};
@@ -46,7 +46,10 @@ pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
     log_conn!(
         Level::Notice,
         s.conn,
-        [("code", verdict.code.name().into()), ("msg", (&spoken(&verdict)).into())],
+        [
+            ("code", verdict.code.name().into()),
+            ("msg", (&spoken(&verdict)).into())
+        ],
         "sender {shown}"
     );
     let default = format!("sender {shown} denied");
@@ -55,7 +58,11 @@ pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
     txn.results.add("mail_from", "action", action.name());
     txn.results.add("mail_from", "code", verdict.code.name());
     let bare = shown.trim_start_matches('<').trim_end_matches('>');
-    txn.results.add("mail_from", "address", if bare.is_empty() { &shown } else { bare });
+    txn.results.add(
+        "mail_from",
+        "address",
+        if bare.is_empty() { &shown } else { bare },
+    );
     match denied {
         Some(denied) => denied.and_reset(),
         None => Outcome::Say(reply(250, verdict.message, format!("sender {shown} OK"))),
@@ -71,7 +78,9 @@ pub(super) fn path(s: &Session, which: Which, args: &str) -> Result<Path, Outcom
         log_conn!(Level::Notice, s.conn, [], "Error: {e}");
         Outcome::Say(e.reply())
     })?;
-    let limits = Limits { postel: config.postel };
+    let limits = Limits {
+        postel: config.postel,
+    };
     let address = Address::parse(&parsed.path, limits).map_err(|e| {
         let command = match which {
             Which::Mail => "MAIL FROM",

@@ -69,10 +69,21 @@ pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Receiv
     }
     // Haraka counts the final dot as well (LOG-12).
     txn.data_bytes.set(scanner.received());
-    s.conn.total_bytes.set(s.conn.total_bytes.get() + scanner.received());
+    s.conn
+        .total_bytes
+        .set(s.conn.total_bytes.get() + scanner.received());
     if let Some(e) = disk_trouble {
-        log_conn!(Level::Crit, s.conn, [], "message not spooled to {}: {e}", spool.file.display());
-        return Ok(Received::Unusable(Reply::new(452, "4.3.1 Insufficient system storage")));
+        log_conn!(
+            Level::Crit,
+            s.conn,
+            [],
+            "message not spooled to {}: {e}",
+            spool.file.display()
+        );
+        return Ok(Received::Unusable(Reply::new(
+            452,
+            "4.3.1 Insufficient system storage",
+        )));
     }
     if let Some(violation) = scanner.violation() {
         return Ok(Received::Unusable(bare(violation)));
@@ -81,11 +92,17 @@ pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Receiv
         return Ok(Received::TooBig);
     }
     if incoming.header_too_large {
-        return Ok(Received::Unusable(Reply::new(554, "5.6.0 Message header too large")));
+        return Ok(Received::Unusable(Reply::new(
+            554,
+            "5.6.0 Message header too large",
+        )));
     }
     let Incoming { header, body, .. } = incoming;
     let Reading::Body(header) = header else {
-        return Ok(Received::Unusable(Reply::new(451, "4.3.0 Internal Server Error")));
+        return Ok(Received::Unusable(Reply::new(
+            451,
+            "4.3.0 Internal Server Error",
+        )));
     };
     if header.is_over_line_limit() {
         let most = s.worker.config.connection.max_header_lines;
@@ -212,7 +229,9 @@ impl Spooling {
             return Ok(());
         }
         let Some((mut file, pieces)) = body.take_held() else {
-            return Err(std::io::Error::other("no descriptor left for the spool file"));
+            return Err(std::io::Error::other(
+                "no descriptor left for the spool file",
+            ));
         };
         offloaded(move || pieces.iter().try_for_each(|p| file.write_all(p))).await
     }

@@ -30,7 +30,10 @@ pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {
     log_conn!(
         Level::Notice,
         s.conn,
-        [("code", verdict.code.name().into()), ("msg", (&spoken(&verdict)).into())],
+        [
+            ("code", verdict.code.name().into()),
+            ("msg", (&spoken(&verdict)).into())
+        ],
         "queue"
     );
     if let Some(denied) = Denied::from(&verdict, (550, ""), (450, "")) {
@@ -38,7 +41,11 @@ pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {
         return denied.and_reset();
     }
     count(s, txn, Counted::Tempfail);
-    Outcome::SayReset(Reply::new(451, said))
+    // Whatever the plugins said, a message that nobody took is not accepted.
+    match reply(451, verdict.message, "") {
+        refusal if refusal.code() >= 400 => Outcome::SayReset(refusal),
+        _ => Outcome::SayReset(Reply::new(451, said)),
+    }
 }
 
 /// The outbound queue. Local trouble is never the client's fault (PB-19): 452 when the disk is full,

@@ -38,10 +38,21 @@ pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
         return outcome;
     }
     if verdict.code != Code::Cont {
-        log_conn!(Level::Alert, s.conn, [], "No plugin determined if relaying was allowed");
+        log_conn!(
+            Level::Alert,
+            s.conn,
+            [],
+            "No plugin determined if relaying was allowed"
+        );
     }
     let text = format!("I cannot deliver mail for {}", to.address);
-    count(s, &txn, &to.address, Counted::Reject, Some((&text, verdict.code)));
+    count(
+        s,
+        &txn,
+        &to.address,
+        Counted::Reject,
+        Some((&text, verdict.code)),
+    );
     txn.pop_recipient();
     Outcome::Say(Reply::new(550, text))
 }
@@ -79,7 +90,11 @@ fn log_recipient(s: &Session, txn: &Transaction, to: &Address, verdict: &Verdict
     if !haraka_shared::log::enabled(Level::Notice) {
         return;
     }
-    let code = if verdict.code == Code::Cont { Code::Ok } else { verdict.code };
+    let code = if verdict.code == Code::Cont {
+        Code::Ok
+    } else {
+        verdict.code
+    };
     log_conn!(
         Level::Notice,
         s.conn,

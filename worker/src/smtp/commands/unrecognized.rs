@@ -37,8 +37,16 @@ async fn next_hook(s: &mut Session, name: &str) -> Outcome {
         Some(HookName::Vrfy) => super::vrfy::vrfy(s).await,
         Some(HookName::Quit) => super::quit::quit(s, Bare::Yes).await,
         _ => {
-            log_conn!(Level::Error, s.conn, [], "NEXT_HOOK names {name:?}, which cannot follow a command");
-            Outcome::SayClose(haraka_shared::reply::Reply::new(421, "Internal Server Error"))
+            log_conn!(
+                Level::Error,
+                s.conn,
+                [],
+                "NEXT_HOOK names {name:?}, which cannot follow a command"
+            );
+            Outcome::SayClose(haraka_shared::reply::Reply::new(
+                421,
+                "Internal Server Error",
+            ))
         }
     }
 }
