@@ -10,7 +10,7 @@ use haraka_shared::log_conn;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
-use super::{message, queue};
+use super::{auth_results, message, queue};
 use crate::rt;
 use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
 use crate::smtp::session::{Denied, Outcome, Session, spoken};
@@ -75,9 +75,12 @@ async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
             "Too many received headers - possible mail loop",
         ));
     }
+    let (me, clean) = (&s.worker.config.me, config.clean_auth_results);
+    auth_results::before(me, clean, &s.conn, txn);
     let started = rt::precise_now();
     let verdict = s.hook(Call::DataPost(())).await;
     log_message(s, txn, started, &verdict);
+    auth_results::after(&s.worker.config.me, &s.conn, txn);
     let denied = Denied::from(
         &verdict,
         (550, "Message denied"),

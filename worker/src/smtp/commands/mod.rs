@@ -1,5 +1,6 @@
 //! One file per verb: its rules, its hook, its replies. This file only chooses.
 
+mod auth_results;
 mod data;
 mod helo;
 mod internalcmd;

@@ -342,3 +342,64 @@ fn data_that_trickles_in_is_one_message() {
         assert_eq!(body(&kept.borrow()[0]), b"te\r\n..xt\r\n");
     });
 }
+
+// covers CON-37, TXN-07, PA-28, KEY-27
+#[test]
+fn authentication_results_are_ours_only_and_seen_before_and_after_data_post() {
+    const FOREIGN: &str = "Authentication-Results: evil;\r\n\tspf=pass\r\nA: b\r\n";
+    let ours = "Authentication-Results: mx.example.org;\r\n\tauth=pass x;\r\n\tspf=fail";
+    let original = "Original-Authentication-Results: evil;\r\n\tspf=pass\r\n";
+    for (clean, noted, before, after) in [
+        (
+            true,
+            false,
+            format!("A: b\r\n{original}"),
+            format!("A: b\r\n{original}"),
+        ),
+        (
+            true,
+            true,
+            format!("A: b\r\n{original}{ours}\r\n"),
+            format!("{ours};\r\n\tdkim=pass\r\nA: b\r\n{original}"),
+        ),
+        (false, false, FOREIGN.to_owned(), FOREIGN.to_owned()),
+        (
+            false,
+            true,
+            format!("{FOREIGN}{ours}\r\n"),
+            format!("{ours};\r\n\tdkim=pass\r\nA: b\r\n"),
+        ),
+    ] {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let notes = Rc::clone(&seen);
+        let hooks = [HookName::Mail, HookName::DataPost, HookName::Queue].map(|h| Wants::at(h, -1));
+        let spy = plugin("spy", &hooks, move |call, cx| {
+            let (conn, txn) = (cx.connection.as_ref().unwrap(), cx.transaction().unwrap());
+            let note = |entries: &[&str]| txn.notes.set("authentication_results", entries);
+            match call.hook() {
+                HookName::Mail if noted => {
+                    conn.notes
+                        .set("authentication_results", vec!["auth=pass\r\n x"]);
+                    note(&["spf=fail"]);
+                }
+                HookName::Mail => {}
+                hook => {
+                    let header = txn.header.borrow().as_bytes().to_vec();
+                    notes.borrow_mut().push(String::from_utf8(header).unwrap());
+                    if noted && hook == HookName::DataPost {
+                        note(&["spf=fail", "dkim=pass"]);
+                    }
+                }
+            }
+            Box::pin(async { Verdict::CONT })
+        });
+        let mut plugins = taking();
+        plugins.push(spy);
+        let ini = format!("[headers]\nadd_received=false\nclean_auth_results={clean}\n");
+        with(&ini, plugins, async |rig| {
+            let mut c = at_data(&rig).await;
+            c.say(&format!("{FOREIGN}\r\n.")).await;
+            assert_eq!(*seen.borrow(), [before, after]);
+        });
+    }
+}
