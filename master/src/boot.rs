@@ -7,13 +7,16 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use haraka_shared::config::{Config, ConfigDir, ConfigError, Nodes};
+use haraka_shared::config::{Config, ConfigDir, ConfigError, Nodes, Warning};
+use haraka_shared::flight::FlightPage;
 use haraka_shared::ipc::{ToMaster, encode};
 use haraka_shared::log::Level;
 use haraka_shared::{log, log_server};
 use haraka_worker::WorkerSetup;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::WorkerSide;
 use crate::channel::{Channel, ChannelError};
@@ -34,8 +37,8 @@ pub enum BootError {
     #[error("{}", lines(.0))]
     Config(Vec<ConfigError>),
     /// Plugins that cannot be loaded.
-    #[error("{}", lines(.0))]
-    Plugins(Vec<String>),
+    #[error("{0}")]
+    Plugins(String),
     /// User or group.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
@@ -89,6 +92,9 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
         env!("CARGO_PKG_VERSION")
     );
 
+    // Each client and each delivery takes a descriptor; the workers inherit the limit.
+    raise_descriptor_limit();
+
     // Ports below 1024 need root, so they are bound before it is given up; a port in use ends here.
     let generation = generation(config, 0, Instant::now(), None)?;
     for addr in generation.listeners.addresses() {
@@ -131,13 +137,16 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
     };
 
     // Fork and supervise; each worker gives up root before it reads a byte from the network.
-    if single { serve_alone(hub) } else { finish(hub.run(), side) }
+    if single {
+        serve_alone(hub)
+    } else {
+        finish(hub.run(), side)
+    }
 }
 
 /// Reads and checks the configuration of an install directory. Warnings are logged.
 pub fn load(install_dir: &Path, side: &WorkerSide) -> Result<Config, BootError> {
-    let dir = ConfigDir::open(install_dir).map_err(|e| BootError::Config(vec![e]))?;
-    let (config, warnings) = Config::load(&dir).map_err(BootError::Config)?;
+    let (config, warnings) = settings(install_dir)?;
     for warning in warnings {
         log_server!(Level::Warn, "{warning}");
     }
@@ -146,6 +155,26 @@ pub fn load(install_dir: &Path, side: &WorkerSide) -> Result<Config, BootError> 
     }
     (side.check)(&config, install_dir).map_err(BootError::Plugins)?;
     Ok(config)
+}
+
+/// Systems start programs with a low limit that each may raise for itself up to a higher one.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard {
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        }
+        Ok(hard)
+    });
+    match raised {
+        Ok(limit) => log_server!(Level::Info, "at most {limit} open files in each process"),
+        Err(e) => log_server!(Level::Warn, "limit on open files not raised: {e}"),
+    }
+}
+
+/// Reads the configuration of an install directory, with what an operator should look at.
+pub fn settings(install_dir: &Path) -> Result<(Config, Vec<Warning>), BootError> {
+    let dir = ConfigDir::open(install_dir).map_err(|e| BootError::Config(vec![e]))?;
+    Config::load(&dir).map_err(BootError::Config)
 }
 
 /// Makes the logger follow the configuration.
@@ -203,9 +232,8 @@ impl Background {
         if !smtp.daemonize {
             return Ok(None);
         }
-        let absolute = |path: &Path| {
-            std::path::absolute(path).map_err(io_error(&path.display().to_string()))
-        };
+        let absolute =
+            |path: &Path| std::path::absolute(path).map_err(io_error(&path.display().to_string()));
         let log_file = absolute(&smtp.daemon_log_file)?;
         let pid_file = PidFile::lock(&absolute(&smtp.daemon_pid_file)?)?;
         let log = daemon::open_log(&log_file).map_err(io_error(&log_file.display().to_string()))?;
@@ -232,7 +260,12 @@ impl Background {
 }
 
 /// A hub with everything but the daemon's belongings.
-fn equip(install_dir: &Path, side: WorkerSide, current: Generation, single: bool) -> Result<Hub, BootError> {
+fn equip(
+    install_dir: &Path,
+    side: WorkerSide,
+    current: Generation,
+    single: bool,
+) -> Result<Hub, BootError> {
     let control = match Control::bind(install_dir) {
         Ok(control) => Some(control),
         Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
@@ -288,42 +321,45 @@ fn exit_status(stop: Stopping) -> Result<u8, BootError> {
 /// Runs the worker's side to its end. False if it failed, which the master has been told then.
 fn be_worker(setup: WorkerSetup, identity: Option<&Identity>, side: WorkerSide) -> bool {
     let last_words = setup.channel.try_clone();
-    let failed = match speak(&last_words, &ToMaster::hello()) {
-        Err(e) => Some(format!("channel: {e}")),
-        Ok(()) => identity
-            .map_or(Ok(()), Identity::assume)
-            .map_err(|e| e.to_string())
-            .and_then(|()| (side.run)(setup))
-            .err(),
+    let served = identity
+        .map_or(Ok(()), Identity::assume)
+        .map_err(|e| e.to_string())
+        .and_then(|()| (side.run)(setup));
+    let Err(reason) = served else { return true };
+    let failed = ToMaster::Failed {
+        reason: reason.clone(),
     };
-    let Some(reason) = failed else { return true };
-    if let Err(e) = speak(&last_words, &ToMaster::Failed { reason: reason.clone() }) {
-        log_server!(Level::Crit, "worker failed: {reason} (and cannot tell the master: {e})");
+    if let Err(e) = last_words.and_then(|channel| speak(channel, &failed)) {
+        log_server!(
+            Level::Crit,
+            "worker failed: {reason} (and cannot tell the master: {e})"
+        );
     }
     false
 }
 
-fn speak(channel: &io::Result<UnixStream>, frame: &ToMaster) -> io::Result<()> {
-    let channel = channel.as_ref().map_err(|e| io::Error::from(e.kind()))?;
-    let bytes = encode(frame).map_err(io::Error::other)?;
-    (&mut &*channel).write_all(&bytes)
+fn speak(mut channel: UnixStream, frame: &ToMaster) -> io::Result<()> {
+    channel.write_all(&encode(frame).map_err(io::Error::other)?)
 }
 
 /// `nodes=0`: the hub on a thread of its own, the worker on this one, and the same channel between
 /// them. Nothing is forked, so the thread breaks no rule.
 fn serve_alone(mut hub: Hub) -> Result<u8, BootError> {
     let (channel, theirs) = Channel::pair()?;
-    let page = || haraka_shared::flight::FlightPage::new().map_err(io::Error::other);
-    let incarnation = new_incarnation(&[]).map_err(io_error("/dev/urandom"))?;
+    let page = || FlightPage::new().map_err(io::Error::other);
+    let incarnation = new_incarnation(&[]);
     let setup = WorkerSetup {
         install_dir: hub.install_dir.clone(),
         config: hub.current.config.clone(),
-        listeners: hub.current.listeners.for_slot(0).map_err(io_error("listeners"))?,
+        listeners: hub
+            .current
+            .listeners
+            .for_slot(0)
+            .map_err(io_error("listeners"))?,
         channel: theirs,
         slot: 0,
-        nodes: 1,
         incarnation: incarnation.clone(),
-        flight: page().map_err(io_error("memory"))?,
+        flight: Arc::new(page().map_err(io_error("memory"))?),
     };
     hub.current.incarnations.push((incarnation.clone(), 0));
     hub.workers.push(WorkerHandle {
@@ -350,7 +386,8 @@ fn serve_alone(mut hub: Hub) -> Result<u8, BootError> {
     match thread.join() {
         Ok(Leave::Exit(stop)) if served => exit_status(stop),
         Ok(Leave::Exit(Stopping {
-            failure: Some(failure), ..
+            failure: Some(failure),
+            ..
         })) => Err(BootError::Failed(failure)),
         _ => Ok(1),
     }

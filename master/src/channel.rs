@@ -174,6 +174,8 @@ impl Channel {
                 self.greeted = true;
                 Ok(None)
             }
+            // The one thing that a worker may say which failed before it could greet.
+            (false, frame @ ToMaster::Failed { .. }) => Ok(Some(frame)),
             (true, ToMaster::Hello { .. }) | (false, _) => Err(IpcError::Greeting.into()),
             (true, frame) => Ok(Some(frame)),
         }
@@ -204,7 +206,9 @@ mod tests {
 
     fn greeted() -> (Channel, UnixStream) {
         let (channel, mut worker) = Channel::pair().unwrap();
-        worker.write_all(&encode(&ToMaster::hello()).unwrap()).unwrap();
+        worker
+            .write_all(&encode(&ToMaster::hello()).unwrap())
+            .unwrap();
         (channel, worker)
     }
 
@@ -227,7 +231,9 @@ mod tests {
     #[test]
     fn a_worker_that_does_not_greet_is_refused() {
         let (mut channel, mut worker) = Channel::pair().unwrap();
-        worker.write_all(&encode(&ToMaster::Drained).unwrap()).unwrap();
+        worker
+            .write_all(&encode(&ToMaster::Drained).unwrap())
+            .unwrap();
         assert!(matches!(
             channel.receive(),
             Err(ChannelError::Frame(IpcError::Greeting))

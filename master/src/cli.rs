@@ -2,12 +2,12 @@
 //! to standard error and end with a status other than 0 (PB-62).
 
 use std::fmt::Display;
-use std::io::{IsTerminal as _, stderr, stdout};
+use std::io::{BufWriter, IsTerminal as _, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use haraka_shared::config::Nodes;
+use haraka_shared::config::{Config, Nodes};
 
 use crate::control::ask;
 use crate::install::install;
@@ -54,7 +54,11 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>, side: WorkerSide)
 fn perform(wanted: Wanted, side: WorkerSide) -> Result<u8, String> {
     match wanted {
         Wanted::Version => {
-            println!("{} — Version: {}", green("Haraka"), env!("CARGO_PKG_VERSION"));
+            println!(
+                "{} — Version: {}",
+                green("Haraka"),
+                env!("CARGO_PKG_VERSION")
+            );
             Ok(0)
         }
         Wanted::Usage => {
@@ -74,7 +78,11 @@ fn perform(wanted: Wanted, side: WorkerSide) -> Result<u8, String> {
         }
         Wanted::Install(dir, force) => {
             for kept in install(&dir, force).map_err(text)? {
-                eprintln!("{}: EEXIST, File exists '{}'", red("warning"), kept.display());
+                eprintln!(
+                    "{}: EEXIST, File exists '{}'",
+                    red("warning"),
+                    kept.display()
+                );
             }
             Ok(0)
         }
@@ -85,13 +93,17 @@ fn perform(wanted: Wanted, side: WorkerSide) -> Result<u8, String> {
             Ok(0)
         }
         Wanted::QueueList(dir) => {
-            let config = boot::load(&install_dir(&dir)?, &side).map_err(text)?;
-            queue_tools::list(&config.queue_dir, &mut stdout().lock()).map_err(text)?;
-            Ok(0)
+            let queue_dir = settings(&install_dir(&dir)?)?.queue_dir;
+            let mut out = BufWriter::new(stdout().lock());
+            let broken = queue_tools::list(&queue_dir, &mut out).map_err(text)?;
+            match broken.is_empty() {
+                true => Ok(0),
+                false => Err(broken.join("\n")),
+            }
         }
         Wanted::QueueStat(dir) => {
-            let config = boot::load(&install_dir(&dir)?, &side).map_err(text)?;
-            queue_tools::stat(&config.queue_dir, &mut stdout().lock()).map_err(text)?;
+            let queue_dir = settings(&install_dir(&dir)?)?.queue_dir;
+            queue_tools::stat(&queue_dir, &mut stdout().lock()).map_err(text)?;
             Ok(0)
         }
         Wanted::Unstick(dir, domain) => {
@@ -101,9 +113,10 @@ fn perform(wanted: Wanted, side: WorkerSide) -> Result<u8, String> {
         }
         Wanted::Graceful(dir) => {
             let dir = install_dir(&dir)?;
-            let config = boot::load(&dir, &side).map_err(text)?;
-            if config.smtp.nodes == Nodes::One {
-                return Err("Graceful restart not possible without `nodes` value in smtp.ini".to_owned());
+            if settings(&dir)?.smtp.nodes == Nodes::One {
+                return Err(
+                    "Graceful restart not possible without `nodes` value in smtp.ini".to_owned(),
+                );
             }
             println!("{}", ask(&dir, "graceful").map_err(text)?);
             Ok(0)
@@ -115,9 +128,17 @@ fn text(e: impl Display) -> String {
     e.to_string()
 }
 
+/// The settings alone, for tools that run no plugin.
+fn settings(dir: &Path) -> Result<Config, String> {
+    boot::settings(dir).map(|(config, _)| config).map_err(text)
+}
+
 /// The directory, absolute, if it holds an installation (CLI-14).
 fn install_dir(dir: &Path) -> Result<PathBuf, String> {
-    let hint = format!("Did you install a Haraka config? (haraka -i {})", dir.display());
+    let hint = format!(
+        "Did you install a Haraka config? (haraka -i {})",
+        dir.display()
+    );
     let absolute = dir
         .canonicalize()
         .map_err(|_| format!("No such directory: {}\n{hint}", dir.display()))?;
@@ -143,7 +164,9 @@ fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Wanted, S
 
 fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
     let path = |name| m.get_one::<PathBuf>(name).cloned();
-    let configs = |option: &str| path("configs").ok_or_else(|| format!("{option} option requires config path"));
+    let configs = |option: &str| {
+        path("configs").ok_or_else(|| format!("{option} option requires config path"))
+    };
     let word = |name| m.get_one::<String>(name).cloned();
     if m.get_flag("version") {
         return Ok(Wanted::Version);
@@ -246,7 +269,11 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Wanted, String> {
-        parse(std::iter::once("haraka").chain(line.split_whitespace()).map(Into::into))
+        parse(
+            std::iter::once("haraka")
+                .chain(line.split_whitespace())
+                .map(Into::into),
+        )
     }
 
     // covers CLI-01, CLI-03, CLI-06, CLI-08, CLI-09, CLI-11, CLI-14, CLI-15, PB-62
@@ -254,17 +281,35 @@ mod tests {
     fn options_mean_the_same_in_any_order_and_form() {
         let d = || PathBuf::from("d");
         for (lines, wanted) in [
-            (&["-v", "--version", "--vers", "-v -c d"][..], Wanted::Version),
+            (
+                &["-v", "--version", "--vers", "-v -c d"][..],
+                Wanted::Version,
+            ),
             (&["-h", "--help"], Wanted::Usage),
-            (&["-h tls", "--help=tls"], Wanted::Manual("tls".into(), None)),
-            (&["-h tls -c d", "-c d -h tls"], Wanted::Manual("tls".into(), Some(d()))),
-            (&["-c d", "--configs d", "--configs=d", "--conf d"], Wanted::Start(d())),
+            (
+                &["-h tls", "--help=tls"],
+                Wanted::Manual("tls".into(), None),
+            ),
+            (
+                &["-h tls -c d", "-c d -h tls"],
+                Wanted::Manual("tls".into(), Some(d())),
+            ),
+            (
+                &["-c d", "--configs d", "--configs=d", "--conf d"],
+                Wanted::Start(d()),
+            ),
             (&["-i d", "--install d"], Wanted::Install(d(), false)),
-            (&["-i d -f", "-f -i d", "--force --inst d"], Wanted::Install(d(), true)),
+            (
+                &["-i d -f", "-f -i d", "--force --inst d"],
+                Wanted::Install(d(), true),
+            ),
             (&["-o -c d", "-c d -o", "-c d --order"], Wanted::Order(d())),
             (&["--qlist -c d", "-c d --qlist"], Wanted::QueueList(d())),
             (&["--qstat -c d"], Wanted::QueueStat(d())),
-            (&["--qunstick -c d", "-c d --qunstick"], Wanted::Unstick(d(), None)),
+            (
+                &["--qunstick -c d", "-c d --qunstick"],
+                Wanted::Unstick(d(), None),
+            ),
             (
                 &["--qunstick Example.COM -c d", "-c d --qunstick example.com"],
                 Wanted::Unstick(d(), Some("example.com".into())),

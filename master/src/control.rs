@@ -138,7 +138,9 @@ impl Control {
     /// Does what can be done without waiting. Gives the commands that became complete.
     pub fn turn(&mut self, now: Instant) -> Vec<(ClientId, Command)> {
         while self.clients.len() < MOST_CLIENTS {
-            let Ok((stream, _)) = self.listener.accept() else { break };
+            let Ok((stream, _)) = self.listener.accept() else {
+                break;
+            };
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
@@ -219,7 +221,9 @@ impl Client {
     fn after_the_command(&mut self) -> Progress {
         let mut sink = [0u8; LONGEST_COMMAND];
         match self.stream.read(&mut sink) {
-            Err(e) if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Progress::Gone,
+            Err(e) if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Progress::Gone
+            }
             _ => Progress::Waiting,
         }
     }
@@ -276,7 +280,9 @@ pub enum AskError {
 pub fn ask(install_dir: &Path, command: &str) -> Result<String, AskError> {
     let path = socket_path(install_dir);
     let failed = |cause: io::Error| match cause.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => AskError::NotRunning(install_dir.to_owned()),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            AskError::NotRunning(install_dir.to_owned())
+        }
         _ => AskError::Io {
             path: path.clone(),
             cause,
@@ -296,7 +302,9 @@ pub fn ask(install_dir: &Path, command: &str) -> Result<String, AskError> {
     match line.split_once(' ').unwrap_or((line, "")) {
         ("ok", rest) => Ok(rest.to_owned()),
         ("error", rest) => Err(AskError::Refused(rest.to_owned())),
-        _ => Err(AskError::Refused("the server closed the connection".to_owned())),
+        _ => Err(AskError::Refused(
+            "the server closed the connection".to_owned(),
+        )),
     }
 }
 
@@ -314,7 +322,16 @@ mod tests {
         assert_eq!(Command::parse("graceful"), Ok(Command::Graceful));
         assert_eq!(Command::parse("stat"), Ok(Command::Stat));
         assert_eq!(Command::parse("ping"), Ok(Command::Ping));
-        for bad in ["", "  ", "FLUSH", "stop", "flush a b", "ping x", "flush a\u{1b}[0m", "flush a;b"] {
+        for bad in [
+            "",
+            "  ",
+            "FLUSH",
+            "stop",
+            "flush a b",
+            "ping x",
+            "flush a\u{1b}[0m",
+            "flush a;b",
+        ] {
             assert!(Command::parse(bad).is_err(), "{bad:?}");
         }
     }
@@ -326,7 +343,8 @@ mod tests {
 
     impl Fixture {
         fn new(name: &str) -> Fixture {
-            let dir = std::env::temp_dir().join(format!("haraka-control-{}-{name}", std::process::id()));
+            let dir =
+                std::env::temp_dir().join(format!("haraka-control-{}-{name}", std::process::id()));
             std::fs::create_dir_all(&dir).unwrap();
             let control = Control::bind(&dir).unwrap();
             Fixture { control, dir }
@@ -366,7 +384,10 @@ mod tests {
         client.write_all(b"ple.com\nping\nping\n").unwrap();
         let commands = f.control.turn(now);
         assert_eq!(commands.len(), 1);
-        assert_eq!(commands[0].1, Command::Flush(Some("example.com".to_owned())));
+        assert_eq!(
+            commands[0].1,
+            Command::Flush(Some("example.com".to_owned()))
+        );
         assert!(f.control.turn(now).is_empty());
         f.control.answer(commands[0].0, "ok done");
         let mut answer = [0u8; 8];

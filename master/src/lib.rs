@@ -31,8 +31,8 @@ use haraka_worker::WorkerSetup;
 pub struct WorkerSide {
     /// Serves; returns when the worker is done.
     pub run: fn(WorkerSetup) -> Result<(), String>,
-    /// Whether plugins resolve; leaves no thread and no state behind, as the master forks later.
-    pub check: fn(&Config, &Path) -> Result<(), Vec<String>>,
+    /// Whether plugins resolve, with what is wrong; leaves no thread and no state behind, as the master forks later.
+    pub check: fn(&Config, &Path) -> Result<(), String>,
     /// The run order for `-o`.
     pub hook_order: fn(&Config, &Path) -> Result<String, String>,
 }
@@ -41,7 +41,7 @@ impl WorkerSide {
     /// The real worker.
     pub const REAL: WorkerSide = WorkerSide {
         run: |setup| haraka_worker::run(setup).map_err(|e| e.to_string()),
-        check: haraka_worker::check,
+        check: |config, dir| haraka_worker::check(config, dir).map_err(|e| e.to_string()),
         hook_order: |config, dir| haraka_worker::hook_order(config, dir).map_err(|e| e.to_string()),
     };
 }

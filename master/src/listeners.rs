@@ -5,7 +5,7 @@
 //! wait in it. Unix sockets, and TCP elsewhere, are one socket shared by all.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use haraka_shared::config::ListenAddr;
-use haraka_worker::Listener;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+    sockopt,
 };
 
 /// Connections that wait for a worker; Node asks for 511 (PRC-24). The system may cut it down.
@@ -26,8 +26,8 @@ const BACKLOG: i32 = 1024;
 /// the balancing.
 const BALANCED: bool = cfg!(target_os = "linux");
 
-/// All sockets of one configuration.
-#[derive(Debug)]
+/// All sockets of one configuration. Dropping them, here and in the workers, closes the ports.
+#[derive(Debug, Default)]
 pub struct ListenerSet {
     bound: Vec<Bound>,
 }
@@ -110,15 +110,12 @@ impl ListenerSet {
     }
 
     /// The sockets of one slot, as descriptors of their own.
-    pub fn for_slot(&self, slot: u32) -> io::Result<Vec<Listener>> {
+    pub fn for_slot(&self, slot: u32) -> io::Result<Vec<(ListenAddr, OwnedFd)>> {
         let slot = usize::try_from(slot).unwrap_or(usize::MAX);
         let of_slot = |b: &Bound| {
             let fd = b.sockets.get(slot).or_else(|| b.sockets.first());
             let fd = fd.ok_or_else(|| io::Error::other("no socket for this slot"))?;
-            Ok(Listener {
-                addr: b.actual.clone(),
-                fd: fd.try_clone()?,
-            })
+            Ok((b.actual.clone(), fd.try_clone()?))
         };
         self.bound.iter().map(of_slot).collect()
     }
@@ -194,7 +191,12 @@ fn tcp_socket(addr: SocketAddr, v6_only: bool, shared: bool) -> io::Result<Owned
     Ok(fd)
 }
 
-fn bind_unix(wanted: &ListenAddr, path: &Path, mode: Option<u32>, known: Option<&Bound>) -> io::Result<Bound> {
+fn bind_unix(
+    wanted: &ListenAddr,
+    path: &Path,
+    mode: Option<u32>,
+    known: Option<&Bound>,
+) -> io::Result<Bound> {
     if let Some(known) = known
         && let Some(socket) = known.sockets.first()
     {
@@ -251,7 +253,7 @@ pub fn remove_stale_socket(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::net::Ipv6Addr;
+    use std::net::{Ipv6Addr, TcpStream};
 
     use super::*;
 
@@ -277,7 +279,7 @@ mod tests {
         assert_ne!(port(&set, 0), 0);
         let ports: HashSet<u16> = (0..3)
             .map(|slot| {
-                let fd = set.for_slot(slot).unwrap().remove(0).fd;
+                let fd = set.for_slot(slot).unwrap().remove(0).1;
                 TcpListener::from(fd).local_addr().unwrap().port()
             })
             .collect();
@@ -295,7 +297,7 @@ mod tests {
         let addr = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port(&set, 0));
         let _clients: Vec<_> = (0..64).map(|_| TcpStream::connect(addr).unwrap()).collect();
         let accepted = |slot| {
-            let socket = TcpListener::from(set.for_slot(slot).unwrap().remove(0).fd);
+            let socket = TcpListener::from(set.for_slot(slot).unwrap().remove(0).1);
             std::iter::from_fn(|| socket.accept().ok()).count()
         };
         let (a, b) = (accepted(0), accepted(1));
@@ -311,7 +313,10 @@ mod tests {
         for nodes in [1, 2] {
             let e = ListenerSet::bind(std::slice::from_ref(&addr), false, nodes, None).unwrap_err();
             assert_eq!(e.cause.kind(), io::ErrorKind::AddrInUse, "nodes={nodes}");
-            assert!(e.to_string().starts_with(&format!("Failed to setup listeners: {addr}: ")));
+            assert!(
+                e.to_string()
+                    .starts_with(&format!("Failed to setup listeners: {addr}: "))
+            );
         }
     }
 

@@ -31,9 +31,16 @@ fn places(name: &str, install_dir: Option<&Path>, program: &Path) -> Vec<PathBuf
     let docs = [install_dir, shared.as_deref()].into_iter().flatten();
     let mut places: Vec<PathBuf> = docs
         .map(|base| base.join("docs"))
-        .flat_map(|docs| [docs.join(format!("{name}.md")), docs.join(format!("plugins/{name}.md"))])
+        .flat_map(|docs| {
+            [
+                docs.join(format!("{name}.md")),
+                docs.join(format!("plugins/{name}.md")),
+            ]
+        })
         .collect();
-    places.extend(install_dir.map(|d| d.join(format!("node_modules/haraka-plugin-{name}/README.md"))));
+    places.extend(
+        install_dir.map(|d| d.join(format!("node_modules/haraka-plugin-{name}/README.md"))),
+    );
     places
 }
 
@@ -44,7 +51,11 @@ mod tests {
     // covers CLI-04
     #[test]
     fn own_documents_come_before_shared_ones() {
-        let found = places("queue/lmtp", Some(Path::new("/h")), Path::new("/usr/bin/haraka"));
+        let found = places(
+            "queue/lmtp",
+            Some(Path::new("/h")),
+            Path::new("/usr/bin/haraka"),
+        );
         let found: Vec<_> = found.iter().map(|p| p.display().to_string()).collect();
         assert_eq!(
             found,

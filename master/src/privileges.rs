@@ -13,8 +13,8 @@ use haraka_shared::log::Level;
 use haraka_shared::log_server;
 use nix::errno::Errno;
 use nix::unistd::{
-    Gid, Group, Uid, User, geteuid, getresgid, getresuid, initgroups, seteuid, setgroups, setresgid,
-    setresuid,
+    Gid, Group, Uid, User, geteuid, getresgid, getresuid, initgroups, seteuid, setgroups,
+    setresgid, setresuid,
 };
 
 /// Who serves.
@@ -66,7 +66,10 @@ pub enum PrivilegeError {
 impl Identity {
     /// Looks up user and group, by name or number. `None` if neither is set. Without a group, the
     /// user's own is taken. Fails also if this process may not switch.
-    pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Identity>, PrivilegeError> {
+    pub fn resolve(
+        user: Option<&str>,
+        group: Option<&str>,
+    ) -> Result<Option<Identity>, PrivilegeError> {
         if user.is_none() && group.is_none() {
             return Ok(None);
         }
@@ -102,18 +105,27 @@ impl Identity {
             Some(login) => initgroups(login, self.gid).map_err(refused("initgroups"))?,
             None => setgroups(&[self.gid]).map_err(refused("setgroups"))?,
         }
-        log_server!(Level::Notice, "Switching from current gid: {}", nix::unistd::getgid());
+        log_server!(
+            Level::Notice,
+            "Switching from current gid: {}",
+            nix::unistd::getgid()
+        );
         setresgid(self.gid, self.gid, self.gid).map_err(refused("setgid"))?;
         log_server!(Level::Notice, "New gid: {}", nix::unistd::getgid());
         if let Some(uid) = self.uid {
-            log_server!(Level::Notice, "Switching from current uid: {}", nix::unistd::getuid());
+            log_server!(
+                Level::Notice,
+                "Switching from current uid: {}",
+                nix::unistd::getuid()
+            );
             setresuid(uid, uid, uid).map_err(refused("setuid"))?;
             log_server!(Level::Notice, "New uid: {}", nix::unistd::getuid());
         }
         if !self.is_current()? {
             return Err(PrivilegeError::Regained);
         }
-        let root_again = self.uid.is_some_and(|uid| !uid.is_root()) && seteuid(Uid::from_raw(0)).is_ok();
+        let root_again =
+            self.uid.is_some_and(|uid| !uid.is_root()) && seteuid(Uid::from_raw(0)).is_ok();
         if root_again {
             return Err(PrivilegeError::Regained);
         }
@@ -207,9 +219,15 @@ mod tests {
     #[test]
     fn an_unknown_user_or_group_is_named() {
         let e = Identity::resolve(Some("no-such-user-here"), None).unwrap_err();
-        assert_eq!(e.to_string(), "smtp.ini: user: no user \"no-such-user-here\"");
+        assert_eq!(
+            e.to_string(),
+            "smtp.ini: user: no user \"no-such-user-here\""
+        );
         let e = Identity::resolve(None, Some("no-such-group-here")).unwrap_err();
-        assert_eq!(e.to_string(), "smtp.ini: group: no group \"no-such-group-here\"");
+        assert_eq!(
+            e.to_string(),
+            "smtp.ini: group: no group \"no-such-group-here\""
+        );
     }
 
     // covers KEY-07
@@ -223,7 +241,9 @@ mod tests {
             Identity::resolve(Some("3999999"), None),
             Err(PrivilegeError::NoPrimary(_))
         ));
-        let identity = Identity::resolve(Some("3999999"), Some("3999998")).unwrap().unwrap();
+        let identity = Identity::resolve(Some("3999999"), Some("3999998"))
+            .unwrap()
+            .unwrap();
         assert_eq!(
             identity.owner(),
             (Some(Uid::from_raw(3_999_999)), Gid::from_raw(3_999_998))

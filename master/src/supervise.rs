@@ -3,13 +3,12 @@
 //! The other side of a fork is `haraka_worker`; the two share only `haraka_shared::ipc` and
 //! `haraka_shared::flight`. When these rules are asked is `hub.rs`.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::time::{Duration, Instant};
 
 use haraka_shared::config::Config;
 use haraka_shared::flight::FlightPage;
 use haraka_shared::ipc::ToWorker;
+use haraka_shared::spool::Incarnation;
 use nix::unistd::Pid;
 
 use crate::channel::Channel;
@@ -177,15 +176,11 @@ impl StopClock {
 }
 
 /// Six random letters or digits that no other incarnation of the table has.
-pub fn new_incarnation(table: &[(String, u32)]) -> io::Result<String> {
-    let mut random = File::open("/dev/urandom")?;
+pub fn new_incarnation(table: &[(String, u32)]) -> String {
     loop {
-        let mut bytes = [0u8; 64];
-        random.read_exact(&mut bytes)?;
-        let usable = bytes.iter().map(|b| char::from(b & 0x7f));
-        let name: String = usable.filter(char::is_ascii_alphanumeric).take(6).collect();
-        if name.len() == 6 && table.iter().all(|(known, _)| *known != name) {
-            return Ok(name);
+        let name = Incarnation::random().as_str().to_owned();
+        if table.iter().all(|(known, _)| *known != name) {
+            return name;
         }
     }
 }
@@ -224,7 +219,7 @@ mod tests {
     fn incarnations_are_six_letters_or_digits_and_never_twice() {
         let mut table = Vec::new();
         for _ in 0..200 {
-            let name = new_incarnation(&table).unwrap();
+            let name = new_incarnation(&table);
             assert!(name.len() == 6 && name.bytes().all(|b| b.is_ascii_alphanumeric()));
             assert!(!table.iter().any(|(n, _)| *n == name));
             table.push((name, 0));

@@ -81,7 +81,9 @@ impl Body {
                 start -= len;
                 continue;
             }
-            let from = piece.get(usize::try_from(start).unwrap_or(usize::MAX)..).unwrap_or_default();
+            let from = piece
+                .get(usize::try_from(start).unwrap_or(usize::MAX)..)
+                .unwrap_or_default();
             let n = from.len().min(buffer.len());
             if let (Some(to), Some(from)) = (buffer.get_mut(..n), from.get(..n)) {
                 to.copy_from_slice(from);

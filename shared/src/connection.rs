@@ -216,7 +216,9 @@ impl Connection {
 
     /// `name [ip]`, or `[ip]` while there is no name (EHLO reply, Received).
     pub fn shown<'a>(&self, name: Option<&'a Rc<str>>) -> Shown<'a> {
-        let name = name.map(|n| &**n).filter(|n| !matches!(*n, "" | "NXDOMAIN" | "DNSERROR"));
+        let name = name
+            .map(|n| &**n)
+            .filter(|n| !matches!(*n, "" | "NXDOMAIN" | "DNSERROR"));
         Shown {
             name,
             ip: self.remote_ip(),

@@ -371,7 +371,15 @@ mod tests {
 
     fn shown(fields: &[(&str, Value<'_>)], message: &str) -> String {
         let mut out = String::new();
-        plain(&mut out, Level::Notice, &"U", "core", fields, format_args!("{message}")).unwrap();
+        plain(
+            &mut out,
+            Level::Notice,
+            &"U",
+            "core",
+            fields,
+            format_args!("{message}"),
+        )
+        .unwrap();
         escape_line_breaks(out)
     }
 
@@ -410,7 +418,11 @@ mod tests {
             Level::Notice,
             &"U",
             "core",
-            &[("ip", "1.2.3.4".into()), ("port", 25u16.into()), ("time", 0.8071.into())],
+            &[
+                ("ip", "1.2.3.4".into()),
+                ("port", 25u16.into()),
+                ("time", 0.8071.into()),
+            ],
             format_args!("connect"),
         )
         .unwrap();

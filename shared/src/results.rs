@@ -46,7 +46,12 @@ impl Results {
 
 fn own<'a>(all: &'a mut Map<String, Value>, plugin: &str) -> &'a mut Map<String, Value> {
     let entry = all.entry(plugin).or_insert_with(|| {
-        Value::Object(LISTS.iter().map(|l| ((*l).to_owned(), Value::Array(Vec::new()))).collect())
+        Value::Object(
+            LISTS
+                .iter()
+                .map(|l| ((*l).to_owned(), Value::Array(Vec::new())))
+                .collect(),
+        )
     });
     if !entry.is_object() {
         *entry = Value::Object(Map::new());

@@ -125,7 +125,10 @@ impl Route {
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let bad = || RouteError::Bracket(text.to_owned());
             let (inside, after) = rest.split_once(']').ok_or_else(bad)?;
-            let ip = inside.trim_start_matches("IPv6:").parse().map_err(|_| bad())?;
+            let ip = inside
+                .trim_start_matches("IPv6:")
+                .parse()
+                .map_err(|_| bad())?;
             let port = match after {
                 "" => None,
                 _ => Some(after.strip_prefix(':').ok_or_else(bad)?),
@@ -144,7 +147,10 @@ impl Route {
         };
         let mut route = Route::to(host);
         if let Some(port) = port {
-            route.port = Some(port.parse().map_err(|_| RouteError::Port(port.to_owned()))?);
+            route.port = Some(
+                port.parse()
+                    .map_err(|_| RouteError::Port(port.to_owned()))?,
+            );
         }
         Ok(route)
     }
@@ -173,7 +179,9 @@ fn percent_decoded(text: &str) -> String {
 }
 
 fn hex(b: u8) -> Option<u8> {
-    char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok())
+    char::from(b)
+        .to_digit(16)
+        .and_then(|d| u8::try_from(d).ok())
 }
 
 #[cfg(test)]
@@ -184,18 +192,57 @@ mod tests {
     #[test]
     fn every_written_form_gives_its_route() {
         let cases: [(&str, Host, Option<u16>, bool); 8] = [
-            ("MX.example.com", Host::Name("mx.example.com".into()), None, false),
-            ("mx.example.com:2525", Host::Name("mx.example.com".into()), Some(2525), false),
-            ("127.0.0.1:26", Host::Ip("127.0.0.1".parse().unwrap()), Some(26), false),
+            (
+                "MX.example.com",
+                Host::Name("mx.example.com".into()),
+                None,
+                false,
+            ),
+            (
+                "mx.example.com:2525",
+                Host::Name("mx.example.com".into()),
+                Some(2525),
+                false,
+            ),
+            (
+                "127.0.0.1:26",
+                Host::Ip("127.0.0.1".parse().unwrap()),
+                Some(26),
+                false,
+            ),
             ("::1", Host::Ip("::1".parse().unwrap()), None, false),
-            ("[::1]:26", Host::Ip("::1".parse().unwrap()), Some(26), false),
-            ("smtp://mx.example.com", Host::Name("mx.example.com".into()), None, false),
-            ("lmtp://[::1]:24", Host::Ip("::1".parse().unwrap()), Some(24), true),
-            ("/run/lmtp.sock", Host::Path("/run/lmtp.sock".into()), None, false),
+            (
+                "[::1]:26",
+                Host::Ip("::1".parse().unwrap()),
+                Some(26),
+                false,
+            ),
+            (
+                "smtp://mx.example.com",
+                Host::Name("mx.example.com".into()),
+                None,
+                false,
+            ),
+            (
+                "lmtp://[::1]:24",
+                Host::Ip("::1".parse().unwrap()),
+                Some(24),
+                true,
+            ),
+            (
+                "/run/lmtp.sock",
+                Host::Path("/run/lmtp.sock".into()),
+                None,
+                false,
+            ),
         ];
         for (text, host, port, lmtp) in cases {
             let route = Route::parse(text).unwrap();
-            assert_eq!((route.host, route.port, route.lmtp), (host, port, lmtp), "{text}");
+            assert_eq!(
+                (route.host, route.port, route.lmtp),
+                (host, port, lmtp),
+                "{text}"
+            );
         }
     }
 

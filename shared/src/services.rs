@@ -102,5 +102,8 @@ pub trait Services {
     ) -> LocalFuture<'a, Result<Forwarded, ForwardError>>;
     /// Puts the transaction's message into the outbound queue; when it resolves the message is
     /// on disk.
-    fn enqueue<'a>(&'a self, transaction: &'a Transaction) -> LocalFuture<'a, Result<(), QueueError>>;
+    fn enqueue<'a>(
+        &'a self,
+        transaction: &'a Transaction,
+    ) -> LocalFuture<'a, Result<(), QueueError>>;
 }

@@ -61,7 +61,13 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}/{}", self.accept.get(), self.tempfail.get(), self.reject.get())
+        write!(
+            f,
+            "{}/{}/{}",
+            self.accept.get(),
+            self.tempfail.get(),
+            self.reject.get()
+        )
     }
 }
 
@@ -120,7 +126,11 @@ impl Transaction {
 
     /// The recipients' addresses.
     pub fn recipients(&self) -> Vec<Address> {
-        self.rcpt_to.borrow().iter().map(|p| p.address.clone()).collect()
+        self.rcpt_to
+            .borrow()
+            .iter()
+            .map(|p| p.address.clone())
+            .collect()
     }
 
     /// How many recipients there are.

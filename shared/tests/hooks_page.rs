@@ -1,5 +1,7 @@
 //! `docs/hooks.md` is made from the hook table; `UPDATE=1` rewrites it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fmt::Write;
 use std::path::Path;
 
@@ -57,10 +59,18 @@ fn the_page_says_what_the_table_says() {
 #[test]
 fn exceptions_to_the_chain_rule_are_those_of_haraka() {
     let named = |f: fn(&haraka_shared::hook::Policy) -> bool| -> Vec<&str> {
-        HookName::ALL.iter().map(|h| h.policy()).filter(|p| f(p)).map(|p| p.name).collect()
+        HookName::ALL
+            .iter()
+            .map(|h| h.policy())
+            .filter(|p| f(p))
+            .map(|p| p.name)
+            .collect()
     };
     assert_eq!(named(|p| p.runs_all), ["connect_init", "disconnect"]);
     assert_eq!(named(|p| p.required), ["reset_transaction", "disconnect"]);
-    assert!(named(|p| !p.deniable).iter().all(|n| n.starts_with("init_")
-        || ["deny", "log", "deferred", "bounce"].contains(n)));
+    assert!(
+        named(|p| !p.deniable)
+            .iter()
+            .all(|n| n.starts_with("init_") || ["deny", "log", "deferred", "bounce"].contains(n))
+    );
 }

@@ -1,5 +1,6 @@
 //! The worker's end of the channel to the master: frames both ways, and a descriptor with one of them.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{IoSliceMut, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -37,7 +38,7 @@ pub(crate) enum Received {
 pub(crate) struct Channel {
     socket: Rc<Watched<UnixStream>>,
     decoder: Decoder<ToWorker>,
-    descriptor: Option<OwnedFd>,
+    descriptors: VecDeque<OwnedFd>,
 }
 
 impl Channel {
@@ -46,7 +47,7 @@ impl Channel {
         Ok(Channel {
             socket: Rc::new(Watched::new(socket)?),
             decoder: Decoder::new(),
-            descriptor: None,
+            descriptors: VecDeque::new(),
         })
     }
 
@@ -80,7 +81,7 @@ impl Channel {
                     continue;
                 }
                 Some(ToWorker::ReopenLog) => {
-                    if let Some(fd) = self.descriptor.take() {
+                    if let Some(fd) = self.descriptors.pop_front() {
                         return Ok(Received::NewLog(fd));
                     }
                     continue;
@@ -88,21 +89,13 @@ impl Channel {
                 Some(frame) => return Ok(Received::Frame(frame)),
                 None => {}
             }
-            let decoder = &mut self.decoder;
-            let read = self.socket.read_with(|s| {
-                // In here, so that nobody who waits for the master carries it around.
-                let mut buffer = [0; 4096];
-                let (got, fd) = read(s, &mut buffer)?;
-                decoder.push(buffer.get(..got).unwrap_or_default());
-                Ok((got, fd))
-            });
-            let (got, fd) = read.await?;
+            let mut buffer = [0; 512];
+            let (got, fd) = self.socket.read_with(|s| read(s, &mut buffer)).await?;
             if got == 0 {
                 return Ok(Received::MasterGone);
             }
-            if fd.is_some() {
-                self.descriptor = fd;
-            }
+            self.descriptors.extend(fd);
+            self.decoder.push(buffer.get(..got).unwrap_or_default());
         }
     }
 }

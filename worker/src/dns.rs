@@ -59,7 +59,10 @@ impl Resolver {
 
     /// The longest that one question takes, all tries together.
     pub fn limit(&self) -> Duration {
-        self.0.settings.timeout.saturating_mul(self.0.settings.tries.max(1))
+        self.0
+            .settings
+            .timeout
+            .saturating_mul(self.0.settings.tries.max(1))
     }
 
     fn resolver(&self) -> Result<TokioResolver, DnsError> {
@@ -86,17 +89,37 @@ impl Resolver {
             Ok(answer) => answer.map_err(meaning)?,
             Err(rt::Elapsed) => return Err(DnsError::Temporary("timeout".to_owned())),
         };
-        let found: Vec<T> = answer.answers().iter().filter_map(|r| pick(&r.data)).collect();
-        if found.is_empty() { Err(DnsError::NoData) } else { Ok(found) }
+        let found: Vec<T> = answer
+            .answers()
+            .iter()
+            .filter_map(|r| pick(&r.data))
+            .collect();
+        if found.is_empty() {
+            Err(DnsError::NoData)
+        } else {
+            Ok(found)
+        }
     }
 
     async fn addresses(&self, host: &str, v6: bool) -> Result<Vec<IpAddr>, DnsError> {
         if let Ok(ip) = host.parse::<IpAddr>() {
-            return if ip.is_ipv6() == v6 { Ok(vec![ip]) } else { Err(DnsError::NoData) };
+            return if ip.is_ipv6() == v6 {
+                Ok(vec![ip])
+            } else {
+                Err(DnsError::NoData)
+            };
         }
         if let Some(known) = self.0.hosts.addresses(host) {
-            let found: Vec<_> = known.iter().copied().filter(|ip| ip.is_ipv6() == v6).collect();
-            return if found.is_empty() { Err(DnsError::NoData) } else { Ok(found) };
+            let found: Vec<_> = known
+                .iter()
+                .copied()
+                .filter(|ip| ip.is_ipv6() == v6)
+                .collect();
+            return if found.is_empty() {
+                Err(DnsError::NoData)
+            } else {
+                Ok(found)
+            };
         }
         let kind = if v6 { RecordType::AAAA } else { RecordType::A };
         self.ask(absolute(host)?, kind, RData::ip_addr).await
@@ -108,7 +131,10 @@ impl Dns for Resolver {
         let name = absolute(domain);
         Box::pin(async move {
             self.ask(name?, RecordType::MX, |data| match data {
-                RData::MX(mx) => Some(MxRecord { preference: mx.preference, exchange: relative(&mx.exchange) }),
+                RData::MX(mx) => Some(MxRecord {
+                    preference: mx.preference,
+                    exchange: relative(&mx.exchange),
+                }),
                 _ => None,
             })
             .await
@@ -143,7 +169,9 @@ impl Dns for Resolver {
         let name = absolute(name);
         Box::pin(async move {
             self.ask(name?, RecordType::TXT, |data| match data {
-                RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+                RData::TXT(txt) => {
+                    Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned())
+                }
                 _ => None,
             })
             .await

@@ -92,12 +92,18 @@ pub fn run(setup: WorkerSetup) -> Result<(), WorkerError> {
         let worker = match prepare(&setup, tell).await {
             Ok(worker) => worker,
             Err(e) => {
-                channel.send(&ToMaster::Failed { reason: e.to_string() }).await?;
+                channel
+                    .send(&ToMaster::Failed {
+                        reason: e.to_string(),
+                    })
+                    .await?;
                 return Err(e);
             }
         };
         let accepting = listen(&worker, setup.listeners)?;
-        worker.tell_master(ToMaster::Ready { pid: std::process::id() });
+        worker.tell_master(ToMaster::Ready {
+            pid: std::process::id(),
+        });
         let end = obey(&worker, &mut channel).await;
         drop(accepting);
         finish(&worker, &mut channel, end).await;
@@ -208,7 +214,11 @@ async fn obey(worker: &Rc<Worker>, channel: &mut Channel) -> End {
 
 fn carry_out(worker: &Rc<Worker>, frame: ToWorker) {
     match frame {
-        ToWorker::OwnQueue { nodes, slot, incarnations } => {
+        ToWorker::OwnQueue {
+            nodes,
+            slot,
+            incarnations,
+        } => {
             worker.outbound.own(worker, nodes, slot, incarnations);
         }
         ToWorker::Flush { domain } => worker.outbound.flush(worker, domain),
@@ -228,8 +238,8 @@ fn carry_out(worker: &Rc<Worker>, frame: ToWorker) {
 
 /// Standard output and error go to the new log file (USR1).
 fn reopen_log(fd: &OwnedFd) {
-    let moved = nix::unistd::dup2_stdout(fd.as_fd())
-        .and_then(|()| nix::unistd::dup2_stderr(fd.as_fd()));
+    let moved =
+        nix::unistd::dup2_stdout(fd.as_fd()).and_then(|()| nix::unistd::dup2_stderr(fd.as_fd()));
     match moved {
         Ok(()) => log_server!(Level::Notice, "log reopened"),
         Err(e) => log_server!(Level::Error, "log not reopened: {e}"),

@@ -99,10 +99,16 @@ impl Services for Worker {
         transaction: &'a Transaction,
         one_per_recipient: bool,
     ) -> LocalFuture<'a, Result<Forwarded, ForwardError>> {
-        Box::pin(self.outbound.forward(&self.resolver, route, transaction, one_per_recipient))
+        Box::pin(
+            self.outbound
+                .forward(&self.resolver, route, transaction, one_per_recipient),
+        )
     }
 
-    fn enqueue<'a>(&'a self, transaction: &'a Transaction) -> LocalFuture<'a, Result<(), QueueError>> {
+    fn enqueue<'a>(
+        &'a self,
+        transaction: &'a Transaction,
+    ) -> LocalFuture<'a, Result<(), QueueError>> {
         Box::pin(async move {
             match self.this.upgrade() {
                 Some(worker) => self.outbound.enqueue(&worker, transaction).await,

@@ -14,6 +14,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::{Hub, Leave, Stopping};
+use crate::listeners::ListenerSet;
 use crate::poison::set_aside;
 use crate::supervise::{Due, Slot, StopClock, WorkerHandle, YOUNG, back_off};
 
@@ -58,10 +59,17 @@ impl Hub {
         self.forget_in_queries(&worker.incarnation);
         match end {
             End::Killed(signal) => {
-                log_server!(Level::Notice, "worker {number} killed by signal {}", signal.as_str());
+                log_server!(
+                    Level::Notice,
+                    "worker {number} killed by signal {}",
+                    signal.as_str()
+                );
             }
             End::Exited(status) if status != 0 || !worker.dismissed => {
-                log_server!(Level::Notice, "worker {number} exited with error code: {status}");
+                log_server!(
+                    Level::Notice,
+                    "worker {number} exited with error code: {status}"
+                );
             }
             End::Exited(_) => log_server!(Level::Info, "worker {number} has ended"),
         }
@@ -121,7 +129,9 @@ impl Hub {
     }
 
     pub(super) fn schedule_refill(&mut self, number: u32, young: bool, now: Instant) {
-        let Some(slot) = self.slot_mut(number) else { return };
+        let Some(slot) = self.slot_mut(number) else {
+            return;
+        };
         slot.young_deaths = if young {
             slot.young_deaths.saturating_add(1)
         } else {
@@ -153,14 +163,13 @@ impl Hub {
 
     /// Sends all workers home, in the way that `smtp.ini` says.
     pub(super) fn begin_stop(&mut self, stop: Stopping) {
-        if let Some(readiness) = self.readiness.take() {
-            readiness.failed(stop.failure.as_deref().unwrap_or("stopped while starting"));
-        }
         let smtp = &self.current.config.smtp;
         let drains = smtp.graceful_shutdown && stop.failure.is_none();
         let time = drains.then_some(smtp.force_shutdown_timeout);
         self.stop = Some(stop);
         self.next = None;
+        // With a copy left here, clients would connect and wait for an answer that never comes.
+        self.current.listeners = ListenerSet::default();
         let now = Instant::now();
         for index in 0..self.workers.len() {
             self.dismiss(index, time, now);

@@ -6,7 +6,9 @@
 //! up they are the ones to go. The queue changes hands when the last old worker is gone, so that no
 //! file has two owners.
 
-use std::time::Instant;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use haraka_shared::flight::FlightPage;
 use haraka_shared::ipc::ToWorker;
@@ -64,7 +66,9 @@ impl Hub {
             return Ok(());
         }
         for number in 0..self.current.nodes() {
-            let Some(slot) = self.slot_mut(number) else { continue };
+            let Some(slot) = self.slot_mut(number) else {
+                continue;
+            };
             if slot.refill_at.is_none_or(|at| at > now) {
                 continue;
             }
@@ -179,13 +183,18 @@ impl Hub {
         if self.stop.is_some() {
             return Err("the server is stopping".to_owned());
         }
-        let older = self.workers.iter().any(|w| w.generation != self.current.number);
+        let older = self
+            .workers
+            .iter()
+            .any(|w| w.generation != self.current.number);
         if !self.current.up || self.next.is_some() || older {
             return Err("Restart currently in progress - ignoring request".to_owned());
         }
         let now = Instant::now();
         let next = boot::load(&self.install_dir, &self.side)
-            .and_then(|config| boot::generation(config, self.current.number + 1, now, Some(&self.current)))
+            .and_then(|config| {
+                boot::generation(config, self.current.number + 1, now, Some(&self.current))
+            })
             .map_err(|e| e.to_string())?;
         if next.config.smtp.nodes == haraka_shared::config::Nodes::One {
             return Err("nodes=0 needs the server to be stopped and started".to_owned());
@@ -204,7 +213,11 @@ impl Hub {
         log_server!(Level::Notice, "Reload complete, workers: {numbers:?}");
         let now = Instant::now();
         for index in 0..self.workers.len() {
-            if self.workers.get(index).is_some_and(|w| w.generation == old.number) {
+            if self
+                .workers
+                .get(index)
+                .is_some_and(|w| w.generation == old.number)
+            {
                 self.dismiss(index, Some(time), now);
             }
         }
@@ -220,7 +233,11 @@ impl Hub {
         );
         let now = Instant::now();
         for index in 0..self.workers.len() {
-            if self.workers.get(index).is_some_and(|w| w.generation == next.number) {
+            if self
+                .workers
+                .get(index)
+                .is_some_and(|w| w.generation == next.number)
+            {
                 self.dismiss(index, None, now);
             }
         }
@@ -235,7 +252,9 @@ impl Hub {
         }
         self.current.owns_queue = true;
         for index in 0..self.workers.len() {
-            let Some(worker) = self.workers.get(index) else { continue };
+            let Some(worker) = self.workers.get(index) else {
+                continue;
+            };
             if worker.generation == current && worker.ready {
                 let own = self.current.own_queue(worker.slot);
                 self.send(index, &own);
@@ -244,7 +263,7 @@ impl Hub {
     }
 
     /// Asks a worker to end: within `time`, or at once.
-    pub(super) fn dismiss(&mut self, index: usize, time: Option<std::time::Duration>, now: Instant) {
+    pub(super) fn dismiss(&mut self, index: usize, time: Option<Duration>, now: Instant) {
         let Some(worker) = self.workers.get_mut(index) else {
             return;
         };
@@ -284,7 +303,9 @@ impl Hub {
             self.boot_failed(&format!("workers not ready within {limit} s"));
         }
         for index in 0..self.workers.len() {
-            let Some(worker) = self.workers.get(index) else { continue };
+            let Some(worker) = self.workers.get(index) else {
+                continue;
+            };
             if Self::start_limit(worker).is_some_and(|at| now >= at) {
                 log_server!(
                     Level::Crit,
@@ -305,12 +326,12 @@ enum Born {
 fn fork_one(
     generation: &mut Generation,
     slot: u32,
-    install_dir: std::path::PathBuf,
+    install_dir: PathBuf,
 ) -> Result<Born, SpawnError> {
     // All that can fail comes before the fork, where one place deals with it.
     let (channel, theirs) = Channel::pair()?;
     let flight = FlightPage::new()?;
-    let incarnation = new_incarnation(&generation.incarnations)?;
+    let incarnation = new_incarnation(&generation.incarnations);
     let listeners = generation.listeners.for_slot(slot)?;
     match fork()? {
         Forked::Master(pid) => {
@@ -336,9 +357,8 @@ fn fork_one(
                 listeners,
                 channel: theirs,
                 slot,
-                nodes: generation.nodes(),
                 incarnation,
-                flight,
+                flight: Arc::new(flight),
             },
             identity: generation.identity.clone(),
             blocked: Some(blocked),

@@ -77,7 +77,6 @@ pub struct Stopping {
 }
 
 /// Why the loop ended.
-#[derive(Debug)]
 pub enum Leave {
     /// The server has ended.
     Exit(Stopping),
@@ -86,7 +85,6 @@ pub enum Leave {
 }
 
 /// What a new worker starts with.
-#[derive(Debug)]
 pub struct NewWorker {
     /// For the worker's side.
     pub setup: WorkerSetup,
@@ -102,10 +100,19 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 impl Hub {
     /// Starts the workers and serves until the end. In a child this returns with its setup.
     pub fn run(mut self) -> Leave {
-        match self.serve() {
+        let leave = match self.serve() {
             Ok(never) => match never {},
             Err(leave) => leave,
+        };
+        if let Leave::Exit(stop) = &leave {
+            // Whoever hears of the failure may start again at once: nothing is in the way.
+            self.pid_file = None;
+            self.control = None;
+            if let Some(readiness) = self.readiness.take() {
+                readiness.failed(stop.failure.as_deref().unwrap_or("stopped while starting"));
+            }
         }
+        leave
     }
 
     fn serve(&mut self) -> Result<std::convert::Infallible, Leave> {
@@ -120,7 +127,11 @@ impl Hub {
             }
             self.forget_worker_of_this_process()?;
             let now = Instant::now();
-            let commands = self.control.as_mut().map(|c| c.turn(now)).unwrap_or_default();
+            let commands = self
+                .control
+                .as_mut()
+                .map(|c| c.turn(now))
+                .unwrap_or_default();
             for (client, command) in commands {
                 self.on_command(client, command)?;
             }
@@ -139,7 +150,11 @@ impl Hub {
         waiting.extend(control.map(|(fd, write)| PollFd::new(fd, interest(write))));
         let first_worker = waiting.len();
         let open = |w: &&WorkerHandle| w.channel.is_open();
-        let indices: Vec<usize> = (0..).zip(&self.workers).filter(|(_, w)| open(w)).map(|(i, _)| i).collect();
+        let indices: Vec<usize> = (0..)
+            .zip(&self.workers)
+            .filter(|(_, w)| open(w))
+            .map(|(i, _)| i)
+            .collect();
         waiting.extend(
             self.workers
                 .iter()
@@ -168,14 +183,21 @@ impl Hub {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let stops = self.workers.iter().filter_map(|w| match w.stopping?.due(Instant::now()) {
-            Due::Wait(until) => until,
-            Due::Stop | Due::Kill => Some(Instant::now()),
-        });
+        let stops = self
+            .workers
+            .iter()
+            .filter_map(|w| match w.stopping?.due(Instant::now()) {
+                Due::Wait(until) => until,
+                Due::Stop | Due::Kill => Some(Instant::now()),
+            });
         let starts = self.workers.iter().filter_map(Self::start_limit);
         let refills = self.current.slots.iter().filter_map(|s| s.refill_at);
         let boots = [Some(&self.current), self.next.as_ref()];
-        let boots = boots.into_iter().flatten().filter(|g| !g.up).map(|g| g.up_by);
+        let boots = boots
+            .into_iter()
+            .flatten()
+            .filter(|g| !g.up)
+            .map(|g| g.up_by);
         let queries = self.queries.iter().map(|q| q.until);
         let control = self.control.as_ref().and_then(Control::deadline);
         stops

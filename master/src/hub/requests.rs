@@ -117,7 +117,10 @@ impl Hub {
             }
         };
         for index in 0..self.workers.len() {
-            let sent = log.as_fd().try_clone_to_owned().map(|fd| self.send_log(index, fd));
+            let sent = log
+                .as_fd()
+                .try_clone_to_owned()
+                .map(|fd| self.send_log(index, fd));
             if let Err(e) = sent {
                 log_server!(Level::Error, "log for a worker: {e}");
             }

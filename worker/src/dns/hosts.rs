@@ -15,8 +15,14 @@ impl Hosts {
     pub(super) fn parse(text: &str) -> Hosts {
         let mut hosts = Hosts::default();
         for line in text.lines().take(MOST_LINES) {
-            let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-            let Some(ip) = words.next().and_then(|w| w.parse::<IpAddr>().ok()) else { continue };
+            let mut words = line
+                .split('#')
+                .next()
+                .unwrap_or_default()
+                .split_whitespace();
+            let Some(ip) = words.next().and_then(|w| w.parse::<IpAddr>().ok()) else {
+                continue;
+            };
             for name in words {
                 hosts.add(ip, name);
             }
@@ -72,9 +78,18 @@ mod tests {
         );
         assert_eq!(hosts.names(ip("127.0.0.1")), Some(vec!["localhost".into()]));
         assert_eq!(hosts.names(ip("127.0.0.9")), Some(vec!["localhost".into()]));
-        assert_eq!(hosts.names(ip("192.0.2.1")), Some(vec!["Mail.Example".into(), "mail".into()]));
-        assert_eq!(hosts.addresses("MAIL"), Some(&[ip("192.0.2.1"), ip("192.0.2.2")][..]));
-        assert_eq!(hosts.addresses("mail.example."), Some(&[ip("192.0.2.1")][..]));
+        assert_eq!(
+            hosts.names(ip("192.0.2.1")),
+            Some(vec!["Mail.Example".into(), "mail".into()])
+        );
+        assert_eq!(
+            hosts.addresses("MAIL"),
+            Some(&[ip("192.0.2.1"), ip("192.0.2.2")][..])
+        );
+        assert_eq!(
+            hosts.addresses("mail.example."),
+            Some(&[ip("192.0.2.1")][..])
+        );
         assert_eq!(hosts.addresses("x"), None);
         assert_eq!(hosts.names(ip("192.0.2.3")), None);
     }
@@ -82,7 +97,10 @@ mod tests {
     #[test]
     fn localhost_is_known_without_a_file() {
         let hosts = Hosts::parse("");
-        assert_eq!(hosts.addresses("localhost"), Some(&[ip("127.0.0.1"), ip("::1")][..]));
+        assert_eq!(
+            hosts.addresses("localhost"),
+            Some(&[ip("127.0.0.1"), ip("::1")][..])
+        );
         assert_eq!(hosts.names(ip("::1")), Some(vec!["localhost".into()]));
     }
 }

@@ -35,7 +35,11 @@ impl Names {
 
     pub(super) fn over(dns: Rc<dyn Dns>, capacity: usize) -> Names {
         let known = RefCell::new(Known::new(capacity));
-        Names(Rc::new(Inner { dns, known, asked: RefCell::default() }))
+        Names(Rc::new(Inner {
+            dns,
+            known,
+            asked: RefCell::default(),
+        }))
     }
 
     /// The first name of an address, or Haraka's words for why there is none: `Unknown`,
@@ -64,7 +68,11 @@ impl Names {
         }
         let question = Rc::new(Question::default());
         self.0.asked.borrow_mut().insert(ip, question.clone());
-        let asking = Asking { names: self.clone(), ip, question: question.clone() };
+        let asking = Asking {
+            names: self.clone(),
+            ip,
+            question: question.clone(),
+        };
         rt::spawn(async move { asking.ask().await }).detach();
         question
     }
@@ -87,14 +95,24 @@ impl Asking {
     async fn ask(self) {
         let answer = self.names.0.dns.ptr(self.ip).await;
         let (name, lasting) = match answer {
-            Ok(names) => (names.into_iter().next().map_or_else(|| "Unknown".into(), Rc::from), LASTING),
+            Ok(names) => (
+                names
+                    .into_iter()
+                    .next()
+                    .map_or_else(|| "Unknown".into(), Rc::from),
+                LASTING,
+            ),
             Err(DnsError::NoSuchName) => ("NXDOMAIN".into(), LASTING),
             // Node's resolver, and so Haraka, has this as an error too.
             Err(DnsError::NoData) => (ERROR.into(), LASTING),
             Err(DnsError::Temporary(_)) => (Rc::<str>::from(ERROR), PASSING),
         };
         let until = rt::now() + lasting;
-        self.names.0.known.borrow_mut().put(self.ip, name.clone(), until);
+        self.names
+            .0
+            .known
+            .borrow_mut()
+            .put(self.ip, name.clone(), until);
         *self.question.answer.borrow_mut() = Some(name);
     }
 }
@@ -123,7 +141,12 @@ struct Entry {
 
 impl Known {
     fn new(capacity: usize) -> Known {
-        Known { capacity: capacity.max(1), places: HashMap::new(), entries: Vec::new(), hand: 0 }
+        Known {
+            capacity: capacity.max(1),
+            places: HashMap::new(),
+            entries: Vec::new(),
+            hand: 0,
+        }
     }
 
     fn get(&mut self, ip: IpAddr, now: Instant) -> Option<Rc<str>> {
@@ -136,7 +159,12 @@ impl Known {
     }
 
     fn put(&mut self, ip: IpAddr, name: Rc<str>, until: Instant) {
-        let entry = Entry { ip, name, until, used: false };
+        let entry = Entry {
+            ip,
+            name,
+            until,
+            used: false,
+        };
         let place = match self.places.get(&ip) {
             Some(&place) => place,
             None if self.entries.len() < self.capacity => self.entries.len(),

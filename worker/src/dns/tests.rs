@@ -45,13 +45,20 @@ fn answer(question: &Message) -> Option<Vec<u8>> {
             .map(|(p, n)| RData::MX(MX::new(p, Name::from_ascii(n).unwrap())))
             .to_vec(),
         ("MX", "null.example.") => vec![RData::MX(MX::new(0, Name::root()))],
-        ("MX", "xn--exmple-cua.com.") => vec![RData::MX(MX::new(1, Name::from_ascii("idn.").unwrap()))],
-        ("A", "mx1.example.com.") => vec![RData::A(A::new(192, 0, 2, 1)), RData::A(A::new(192, 0, 2, 2))],
+        ("MX", "xn--exmple-cua.com.") => {
+            vec![RData::MX(MX::new(1, Name::from_ascii("idn.").unwrap()))]
+        }
+        ("A", "mx1.example.com.") => vec![
+            RData::A(A::new(192, 0, 2, 1)),
+            RData::A(A::new(192, 0, 2, 2)),
+        ],
         ("AAAA", "mx1.example.com.") => vec![RData::AAAA(AAAA("2001:db8::1".parse().unwrap()))],
         ("PTR", "7.2.0.192.in-addr.arpa.") => ["first.example.", "second.example."]
             .map(|n| RData::PTR(PTR(Name::from_ascii(n).unwrap())))
             .to_vec(),
-        ("TXT", "example.com.") => vec![RData::TXT(TXT::new(vec!["v=spf1 ".into(), "-all".into()]))],
+        ("TXT", "example.com.") => {
+            vec![RData::TXT(TXT::new(vec!["v=spf1 ".into(), "-all".into()]))]
+        }
         _ => vec![],
     };
     let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
@@ -71,8 +78,15 @@ fn answer(question: &Message) -> Option<Vec<u8>> {
 }
 
 fn resolver(server: SocketAddr) -> Resolver {
-    let settings = DnsIni { timeout: Duration::from_millis(400), tries: 1, servers: vec![server] };
-    Resolver::with_hosts(&settings, b"192.0.2.50 lan.example lan\n127.0.0.1 localhost other\n")
+    let settings = DnsIni {
+        timeout: Duration::from_millis(400),
+        tries: 1,
+        servers: vec![server],
+    };
+    Resolver::with_hosts(
+        &settings,
+        b"192.0.2.50 lan.example lan\n127.0.0.1 localhost other\n",
+    )
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -88,17 +102,29 @@ fn ip(text: &str) -> IpAddr {
 fn every_kind_of_record_is_read() {
     let dns = resolver(server().0);
     run(async {
-        let mx = |preference, exchange: &str| MxRecord { preference, exchange: exchange.into() };
+        let mx = |preference, exchange: &str| MxRecord {
+            preference,
+            exchange: exchange.into(),
+        };
         let mut found = dns.mx("example.com").await.unwrap();
         found.sort_by_key(|r| r.preference);
-        assert_eq!(found, [mx(10, "mx1.example.com"), mx(20, "MX2.example.com")]);
+        assert_eq!(
+            found,
+            [mx(10, "mx1.example.com"), mx(20, "MX2.example.com")]
+        );
         assert_eq!(dns.mx("null.example.").await, Ok(vec![mx(0, "")]));
         assert_eq!(dns.mx("exämple.com").await, Ok(vec![mx(1, "idn")]));
         let mut found = dns.a("mx1.example.com").await.unwrap();
         found.sort();
         assert_eq!(found, [ip("192.0.2.1"), ip("192.0.2.2")]);
-        assert_eq!(dns.aaaa("mx1.example.com").await, Ok(vec![ip("2001:db8::1")]));
-        assert_eq!(dns.txt("example.com").await, Ok(vec!["v=spf1 -all".to_owned()]));
+        assert_eq!(
+            dns.aaaa("mx1.example.com").await,
+            Ok(vec![ip("2001:db8::1")])
+        );
+        assert_eq!(
+            dns.txt("example.com").await,
+            Ok(vec!["v=spf1 -all".to_owned()])
+        );
         let mut found = dns.ptr(ip("192.0.2.7")).await.unwrap();
         found.sort();
         assert_eq!(found, ["first.example", "second.example"]);
@@ -129,7 +155,10 @@ fn dead_server_costs_the_configured_time_and_no_more() {
         let error = dns.a("dead.example").await.unwrap_err();
         let took = start.elapsed();
         assert_eq!(error, DnsError::Temporary("timeout".into()));
-        assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(3), "{took:?}");
+        assert!(
+            took >= Duration::from_millis(300) && took < Duration::from_secs(3),
+            "{took:?}"
+        );
     });
 }
 
@@ -141,7 +170,10 @@ fn hosts_file_and_literals_are_answered_without_asking() {
         assert_eq!(dns.a("LAN").await, Ok(vec![ip("192.0.2.50")]));
         assert_eq!(dns.aaaa("lan.example").await, Err(DnsError::NoData));
         assert_eq!(dns.ptr(ip("192.0.2.50")).await.unwrap()[0], "lan.example");
-        assert_eq!(dns.ptr(ip("::ffff:127.0.0.1")).await.unwrap()[0], "localhost");
+        assert_eq!(
+            dns.ptr(ip("::ffff:127.0.0.1")).await.unwrap()[0],
+            "localhost"
+        );
         assert_eq!(dns.ptr(ip("127.0.0.9")).await.unwrap(), ["localhost"]);
         assert_eq!(dns.a("192.0.2.3").await, Ok(vec![ip("192.0.2.3")]));
         assert_eq!(dns.a("2001:db8::3").await, Err(DnsError::NoData));
@@ -233,6 +265,9 @@ fn sessions_share_a_question_even_if_the_first_one_leaves() {
         assert_eq!(panicking.await.as_deref().ok(), Some("DNSERROR"));
         assert_eq!(ask(1).await.as_deref().ok(), Some("a"));
         assert_eq!(dns.asked.get(), 4, "it was remembered");
-        assert_eq!(names.remembered(ip("::ffff:192.0.2.1")).as_deref(), Some("a"));
+        assert_eq!(
+            names.remembered(ip("::ffff:192.0.2.1")).as_deref(),
+            Some("a")
+        );
     });
 }

@@ -19,10 +19,10 @@ use haraka_shared::spool::{Body as StoredBody, BodyPiece, NewItem, NewMessage, R
 use haraka_shared::transaction::Transaction;
 use serde_json::{Map, Value};
 
+use super::Outbound;
 use super::item::{Loaded, Stored};
 use super::message::{Envelope, Outgoing};
 use super::schedule::Job;
-use super::Outbound;
 use crate::hooks::Subject;
 use crate::worker::Worker;
 
@@ -38,7 +38,11 @@ pub(super) struct Submission {
 
 impl Outbound {
     /// Queues a relayed transaction (OUT-01); on disk when it resolves.
-    pub(crate) async fn enqueue(&self, worker: &Rc<Worker>, txn: &Transaction) -> Result<(), QueueError> {
+    pub(crate) async fn enqueue(
+        &self,
+        worker: &Rc<Worker>,
+        txn: &Transaction,
+    ) -> Result<(), QueueError> {
         complete_header(&mut txn.header.borrow_mut(), &txn.uuid, &worker.config);
         if worker.hooks.wants(HookName::PreSendTransEmail) {
             let services = worker.services();
@@ -48,12 +52,16 @@ impl Outbound {
                 delivery: None,
                 services: &services,
             };
-            worker.hooks.run(Call::PreSendTransEmail(()), &subject).await;
+            worker
+                .hooks
+                .run(Call::PreSendTransEmail(()), &subject)
+                .await;
         }
         let mut notes = txn.notes.to_json();
         if let Value::Object(map) = &mut notes {
             // Plugins of both programs expect the list to be there (PB-67).
-            map.entry("skip_plugins").or_insert_with(|| Value::Array(Vec::new()));
+            map.entry("skip_plugins")
+                .or_insert_with(|| Value::Array(Vec::new()));
         }
         let submission = Submission {
             uuid: txn.uuid.clone(),
@@ -94,12 +102,23 @@ impl Outbound {
         let outgoing = Outgoing::received(header, body);
         let mail = &self.mail;
         mail.courier
-            .forward(dns, &mail.routing, route, &envelope, &outgoing, one_per_recipient)
+            .forward(
+                dns,
+                &mail.routing,
+                route,
+                &envelope,
+                &outgoing,
+                one_per_recipient,
+            )
             .await
     }
 
     /// Stores a message and hands its items to the scheduler.
-    pub(super) async fn submit(&self, worker: &Rc<Worker>, new: Submission) -> Result<(), QueueError> {
+    pub(super) async fn submit(
+        &self,
+        worker: &Rc<Worker>,
+        new: Submission,
+    ) -> Result<(), QueueError> {
         let now = date::epoch_ms();
         let items = split(&new.rcpt_to, worker.config.outbound.always_split);
         for item in &items {
@@ -200,7 +219,9 @@ mod tests {
     use haraka_shared::address::Limits;
 
     fn addresses(list: &[&str]) -> Vec<Address> {
-        list.iter().map(|a| Address::parse(a, Limits { postel: false }).unwrap()).collect()
+        list.iter()
+            .map(|a| Address::parse(a, Limits { postel: false }).unwrap())
+            .collect()
     }
 
     // covers OUT-04
@@ -208,9 +229,15 @@ mod tests {
     fn recipients_of_one_domain_share_an_item_unless_always_split() {
         let rcpts = addresses(&["<a@x.org>", "<b@y.org>", "<c@X.org>"]);
         let shape = |items: Vec<NewItem>| -> Vec<(String, usize)> {
-            items.into_iter().map(|i| (i.domain, i.rcpt_to.len())).collect()
+            items
+                .into_iter()
+                .map(|i| (i.domain, i.rcpt_to.len()))
+                .collect()
         };
-        assert_eq!(shape(split(&rcpts, false)), [("x.org".into(), 2), ("y.org".into(), 1)]);
+        assert_eq!(
+            shape(split(&rcpts, false)),
+            [("x.org".into(), 2), ("y.org".into(), 1)]
+        );
         assert_eq!(split(&rcpts, true).len(), 3);
     }
 }

@@ -31,7 +31,12 @@ impl Cause {
             // RFC 3464 §2.3.4 wants a status also from hosts that give none
             _ => general(class),
         };
-        Cause { status, text: reply.to_string(), reply: Some(reply), host: Some(host.clone()) }
+        Cause {
+            status,
+            text: reply.to_string(),
+            reply: Some(reply),
+            host: Some(host.clone()),
+        }
     }
 
     /// Put off for a reason of ours; `subject` and `detail` as in RFC 3463.
@@ -46,7 +51,12 @@ impl Cause {
 
     fn own(class: u8, subject: u16, detail: u16, text: String) -> Cause {
         let status = Enhanced::new(class, subject, detail).unwrap_or(general(class));
-        Cause { status, text, reply: None, host: None }
+        Cause {
+            status,
+            text,
+            reply: None,
+            host: None,
+        }
     }
 
     /// The same cause, found while talking to this host.
@@ -147,17 +157,28 @@ pub struct Attempt {
 impl Attempt {
     /// All recipients share a cause that no host gave; its class says whether it is final.
     pub fn without_host(recipients: usize, cause: Cause) -> Attempt {
-        let result = if cause.status.class() == 5 { RcptResult::Failed(cause) } else { RcptResult::Deferred(cause) };
-        Attempt { results: vec![result; recipients], peer: None, response: None, in_doubt: false }
+        let result = if cause.status.class() == 5 {
+            RcptResult::Failed(cause)
+        } else {
+            RcptResult::Deferred(cause)
+        };
+        Attempt {
+            results: vec![result; recipients],
+            peer: None,
+            response: None,
+            in_doubt: false,
+        }
     }
 
     /// How many were delivered, deferred and failed; the `rcpts` of the log line.
     pub fn tally(&self) -> (usize, usize, usize) {
-        self.results.iter().fold((0, 0, 0), |(ok, later, no), r| match r {
-            RcptResult::Delivered(_) => (ok + 1, later, no),
-            RcptResult::Deferred(_) => (ok, later + 1, no),
-            RcptResult::Failed(_) => (ok, later, no + 1),
-        })
+        self.results
+            .iter()
+            .fold((0, 0, 0), |(ok, later, no), r| match r {
+                RcptResult::Delivered(_) => (ok + 1, later, no),
+                RcptResult::Deferred(_) => (ok, later + 1, no),
+                RcptResult::Failed(_) => (ok, later, no + 1),
+            })
     }
 }
 
@@ -251,7 +272,8 @@ impl Unusable {
                 let text = reply.to_string();
                 // Another attempt may meet another host: a 5xx greeting is no word about recipients.
                 let mut cause = Cause::from_reply(reply, host);
-                cause.status = Enhanced::new(4, cause.status.subject(), cause.status.detail()).unwrap_or(general(4));
+                cause.status = Enhanced::new(4, cause.status.subject(), cause.status.detail())
+                    .unwrap_or(general(4));
                 cause.text = text;
                 cause
             }
@@ -278,9 +300,15 @@ mod tests {
     fn status_comes_from_the_reply_when_it_fits_its_code() {
         let e = |c, s, d| Enhanced::new(c, s, d).unwrap();
         for (reply, status) in [
-            (Reply::fixed(550, "no").with_enhanced(e(5, 7, 26)), e(5, 7, 26)),
+            (
+                Reply::fixed(550, "no").with_enhanced(e(5, 7, 26)),
+                e(5, 7, 26),
+            ),
             (Reply::fixed(550, "no"), e(5, 0, 0)),
-            (Reply::fixed(450, "wait").with_enhanced(e(5, 1, 1)), e(4, 0, 0)),
+            (
+                Reply::fixed(450, "wait").with_enhanced(e(5, 1, 1)),
+                e(4, 0, 0),
+            ),
             (Reply::fixed(354, "what"), e(4, 0, 0)),
         ] {
             let cause = Cause::from_reply(reply.clone(), &host());

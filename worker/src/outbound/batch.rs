@@ -79,7 +79,10 @@ impl<J: Send + 'static, A: Send + 'static> Batches<J, A> {
                 return;
             }
             let work = Arc::clone(&state.work);
-            let mut done = rt::offload(move || work(jobs)).await.unwrap_or_default().into_iter();
+            let mut done = rt::offload(move || work(jobs))
+                .await
+                .unwrap_or_default()
+                .into_iter();
             for answer in answers {
                 // Whoever is gone does not want to know; the job is done all the same.
                 let _ = answer.send(done.next().ok_or(ThreadLost));
@@ -112,10 +115,14 @@ mod tests {
     fn sizes(most: u64, jobs: u64) -> Vec<u64> {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
-            let batches = Batches::new(|_: &u64| 1, most, |jobs: Vec<u64>| {
-                let size = jobs.len() as u64;
-                jobs.into_iter().map(|j| j * 1000 + size).collect()
-            });
+            let batches = Batches::new(
+                |_: &u64| 1,
+                most,
+                |jobs: Vec<u64>| {
+                    let size = jobs.len() as u64;
+                    jobs.into_iter().map(|j| j * 1000 + size).collect()
+                },
+            );
             let waiting: Vec<_> = (0..jobs)
                 .map(|j| {
                     let batches = batches.clone();
@@ -126,7 +133,10 @@ mod tests {
             for task in waiting {
                 got.push(task.await.unwrap());
             }
-            assert!(got.iter().enumerate().all(|(i, a)| a / 1000 == i as u64), "{got:?}");
+            assert!(
+                got.iter().enumerate().all(|(i, a)| a / 1000 == i as u64),
+                "{got:?}"
+            );
             assert!(!batches.is_busy());
             got.into_iter().map(|a| a % 1000).collect()
         })
@@ -148,10 +158,14 @@ mod tests {
     fn a_panic_in_the_work_is_an_answer_and_later_jobs_go_on() {
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
-            let batches = Batches::new(|_: &bool| 1, 1, |jobs: Vec<bool>| {
-                assert!(jobs.iter().all(|ok| *ok), "told to fail");
-                jobs
-            });
+            let batches = Batches::new(
+                |_: &bool| 1,
+                1,
+                |jobs: Vec<bool>| {
+                    assert!(jobs.iter().all(|ok| *ok), "told to fail");
+                    jobs
+                },
+            );
             assert!(batches.run(false).await.is_err());
             assert!(batches.run(true).await.is_ok());
         });

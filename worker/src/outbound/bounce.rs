@@ -87,9 +87,20 @@ struct Text {
 
 impl Text {
     fn of(report: &Report<'_>, templates: &Templates) -> Text {
-        let field = |name| report.header.get(name).map(decoded).filter(|v| !v.is_empty());
+        let field = |name| {
+            report
+                .header
+                .get(name)
+                .map(decoded)
+                .filter(|v| !v.is_empty())
+        };
         let joined = |sep: &str, each: &dyn Fn(&(&Address, &Cause)) -> String| {
-            report.recipients.iter().map(each).collect::<Vec<_>>().join(sep)
+            report
+                .recipients
+                .iter()
+                .map(each)
+                .collect::<Vec<_>>()
+                .join(sep)
         };
         let values: [(&'static str, Cow<'_, str>); 10] = [
             ("pid", report.pid.to_string().into()),
@@ -98,9 +109,15 @@ impl Text {
             ("from", "<>".into()),
             ("to", report.sender.to_string().into()),
             ("subject", field("Subject").unwrap_or_default().into()),
-            ("recipients", joined(", ", &|(address, _)| address.to_string()).into()),
+            (
+                "recipients",
+                joined(", ", &|(address, _)| address.to_string()).into(),
+            ),
             ("reason", report.reason.into()),
-            ("extended_reason", joined("\n", &|(address, cause)| format!("{address}: {cause}")).into()),
+            (
+                "extended_reason",
+                joined("\n", &|(address, cause)| format!("{address}: {cause}")).into(),
+            ),
             ("msgid", format!("<{}@{}>", report.id, report.me).into()),
         ];
         let (header, body) = templates.parts();
@@ -120,14 +137,21 @@ impl Text {
         let html_text = templates.html.as_ref();
         Text {
             header: fields,
-            plain: body.iter().map(|line| filled(line, &values, str::to_owned)).collect(),
+            plain: body
+                .iter()
+                .map(|line| filled(line, &values, str::to_owned))
+                .collect(),
             html: html_text.map(|t| t.lines().map(|line| filled(line, &values, html)).collect()),
             original_id: field("Message-Id"),
         }
     }
 
     fn is_ascii(&self) -> bool {
-        let all = self.header.iter().chain(&self.plain).chain(self.html.iter().flatten());
+        let all = self
+            .header
+            .iter()
+            .chain(&self.plain)
+            .chain(self.html.iter().flatten());
         all.chain(&self.original_id).all(|line| line.is_ascii())
     }
 
@@ -138,10 +162,14 @@ impl Text {
             return out.text("plain", &self.plain);
         };
         out.boundary(id, "");
-        out.line(&format!("Content-Type: multipart/related; boundary=\"boundary_{id}a\""));
+        out.line(&format!(
+            "Content-Type: multipart/related; boundary=\"boundary_{id}a\""
+        ));
         out.line("");
         out.boundary(id, "a");
-        out.line(&format!("Content-Type: multipart/alternative; boundary=\"boundary_{id}b\""));
+        out.line(&format!(
+            "Content-Type: multipart/alternative; boundary=\"boundary_{id}b\""
+        ));
         out.line("");
         out.boundary(id, "b");
         out.text("plain", &self.plain);
@@ -175,7 +203,10 @@ fn status_part(report: &Report<'_>, original_id: Option<&str>, out: &mut Message
         out.field("Action", "failed");
         match &cause.reply {
             Some(_) => out.field("Status", &cause.status.to_string()),
-            None => out.field("Status", &format!("{} ({})", cause.status, comment(&cause.text))),
+            None => out.field(
+                "Status",
+                &format!("{} ({})", cause.status, comment(&cause.text)),
+            ),
         }
         if let (Some(host), Some(reply)) = (&cause.host, &cause.reply) {
             let host = match host.parse::<IpAddr>() {
@@ -204,7 +235,16 @@ fn recipient(address: &Address) -> String {
 
 /// Text that can stand in a comment (RFC 5322 §3.2.2).
 fn comment(text: &str) -> String {
-    one_line(text).chars().map(|c| if matches!(c, '(' | ')' | '\\') { ' ' } else { c }).collect()
+    one_line(text)
+        .chars()
+        .map(|c| {
+            if matches!(c, '(' | ')' | '\\') {
+                ' '
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// A filled header line; only Subject may hold anything beyond ASCII, and has it encoded.
@@ -218,12 +258,15 @@ fn header_line(line: &str) -> String {
 }
 
 fn is_field(line: &str, name: &str) -> bool {
-    line.split_once(':').is_some_and(|(n, _)| n.trim_end().eq_ignore_ascii_case(name))
+    line.split_once(':')
+        .is_some_and(|(n, _)| n.trim_end().eq_ignore_ascii_case(name))
 }
 
 fn original_header(header: &Header) -> Vec<u8> {
     let mut plain = Vec::with_capacity(header.as_bytes().len());
-    Unstuffer::new().push(header.as_bytes(), &mut |piece| plain.extend_from_slice(piece));
+    Unstuffer::new().push(header.as_bytes(), &mut |piece| {
+        plain.extend_from_slice(piece)
+    });
     plain
 }
 

@@ -36,14 +36,22 @@ fn bounce(header: &Header, to: &[&str], causes: &[Cause], templates: &Templates)
 }
 
 fn check(name: &str, got: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bounce").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/bounce")
+        .join(name);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, got).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(got, expected, "{name}: run with UPDATE=1 if this is meant");
-    assert!(!got.replace("\r\n", "").contains(['\r', '\n']), "{name}: bare line end");
-    assert!(got.split("\r\n").all(|l| l.len() <= 998), "{name}: long line");
+    assert!(
+        !got.replace("\r\n", "").contains(['\r', '\n']),
+        "{name}: bare line end"
+    );
+    assert!(
+        got.split("\r\n").all(|l| l.len() <= 998),
+        "{name}: long line"
+    );
 }
 
 fn refused() -> Cause {
@@ -55,18 +63,31 @@ fn refused() -> Cause {
 // covers BNC-04 to BNC-07, BNC-09 to BNC-11, PB-37, PB-38
 #[test]
 fn refused_recipient_in_the_built_in_words() {
-    let got = bounce(&header(HEADER), &["<x@y.z>"], &[refused()], &Templates::default());
+    let got = bounce(
+        &header(HEADER),
+        &["<x@y.z>"],
+        &[refused()],
+        &Templates::default(),
+    );
     check("refused.eml", &got);
 }
 
 // covers BNC-10, OUT-20, OUT-22
 #[test]
 fn several_recipients_have_their_own_status() {
-    let mut given_up = Cause::from_reply(Reply::fixed(451, "later"), &"192.0.2.7".into()).given_up();
+    let mut given_up =
+        Cause::from_reply(Reply::fixed(451, "later"), &"192.0.2.7".into()).given_up();
     given_up.text = format!("Too many failures ({})", given_up.text);
-    let causes = [refused(), given_up, Cause::permanent(1, 2, "No Such Domain: (none)")];
+    let causes = [
+        refused(),
+        given_up,
+        Cause::permanent(1, 2, "No Such Domain: (none)"),
+    ];
     let to = ["<x@y.z>", "<y@y.z>", "<\"q w\"@none>"];
-    check("several.eml", &bounce(&header(HEADER), &to, &causes, &Templates::default()));
+    check(
+        "several.eml",
+        &bounce(&header(HEADER), &to, &causes, &Templates::default()),
+    );
 }
 
 // covers PB-39
@@ -76,43 +97,71 @@ fn international_subject_and_address_are_declared() {
     let text = "From: MAILER-DAEMON@{me}\nSubject: zurück: {subject}\nContent-Type: text/plain\n\n\"{subject}\" {recipients}\n";
     let templates = Templates::new(Some(text.into()), None, None);
     let cause = Cause::permanent(6, 7, "mx.example.com does not offer SMTPUTF8");
-    check("international.eml", &bounce(&header, &["<ü+x@y.z>"], &[cause], &templates));
+    check(
+        "international.eml",
+        &bounce(&header, &["<ü+x@y.z>"], &[cause], &templates),
+    );
 }
 
 // covers BNC-08
 #[test]
 fn html_comes_as_alternative_with_its_image() {
     let html = "<html>\n<p title=\"{subject}\">{recipients}: {reason}</p>\n</html>\n";
-    let image = "Content-Type: image/png; name=\"icon.png\"\nContent-Transfer-Encoding: base64\n\nAAAA\n";
+    let image =
+        "Content-Type: image/png; name=\"icon.png\"\nContent-Transfer-Encoding: base64\n\nAAAA\n";
     let header = header("Subject: <b>\"bold\"</b>\r\n\r\n");
-    let with = |image: Option<&str>| Templates::new(None, Some(html.into()), image.map(str::to_owned));
+    let with =
+        |image: Option<&str>| Templates::new(None, Some(html.into()), image.map(str::to_owned));
     let got = bounce(&header, &["<x@y.z>"], &[refused()], &with(Some(image)));
     check("html_image.eml", &got);
-    check("html.eml", &bounce(&header, &["<x@y.z>"], &[refused()], &with(None)));
+    check(
+        "html.eml",
+        &bounce(&header, &["<x@y.z>"], &[refused()], &with(None)),
+    );
 }
 
 #[test]
 fn huge_lists_and_headers_stay_within_lines_and_limits() {
-    let to: Vec<String> = (0..1000).map(|i| format!("<recipient{i}@example.com>")).collect();
+    let to: Vec<String> = (0..1000)
+        .map(|i| format!("<recipient{i}@example.com>"))
+        .collect();
     let to: Vec<&str> = to.iter().map(String::as_str).collect();
-    let block = format!("{}\r\n", "X-Filler: 0123456789012345678901234567890123456789\r\n".repeat(10_000));
-    let got = bounce(&header(&block), &to, &vec![refused(); 1000], &Templates::default());
+    let block = format!(
+        "{}\r\n",
+        "X-Filler: 0123456789012345678901234567890123456789\r\n".repeat(10_000)
+    );
+    let got = bounce(
+        &header(&block),
+        &to,
+        &vec![refused(); 1000],
+        &Templates::default(),
+    );
     assert!(got.split("\r\n").all(|l| l.len() <= 998));
     let returned = got.split("text/rfc822-headers\r\n\r\n").nth(1).unwrap();
-    assert!(returned.len() < 70_000 && returned.ends_with("6789\r\n\r\n--boundary_1C1B9CF6-0000--\r\n"));
-    for part in ["<recipient999@example.com>", "rfc822;recipient999@example.com"] {
+    assert!(
+        returned.len() < 70_000 && returned.ends_with("6789\r\n\r\n--boundary_1C1B9CF6-0000--\r\n")
+    );
+    for part in [
+        "<recipient999@example.com>",
+        "rfc822;recipient999@example.com",
+    ] {
         assert!(got.contains(part));
     }
 }
 
 #[test]
 fn nothing_from_outside_adds_header_fields() {
-    let header = header("Subject: =?utf-8?Q?a=0D=0ABcc:_evil?=\r\nMessage-Id: =?utf-8?Q?=0D=0ABcc:?=\r\n\r\n");
+    let header = header(
+        "Subject: =?utf-8?Q?a=0D=0ABcc:_evil?=\r\nMessage-Id: =?utf-8?Q?=0D=0ABcc:?=\r\n\r\n",
+    );
     let text = "Subject: {subject} {reason}\n\n{reason}\n";
     let templates = Templates::new(Some(text.into()), None, None);
     let cause = Cause::permanent(0, 0, "one\r\nBcc: evil\nContent-Type: x");
     let got = bounce(&header, &["<x@y.z>"], &[cause], &templates);
     let (head, _) = got.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains("Subject: aBcc: evil one Bcc: evil Content-Type: x\r\n"), "{head}");
+    assert!(
+        head.contains("Subject: aBcc: evil one Bcc: evil Content-Type: x\r\n"),
+        "{head}"
+    );
     assert!(!head.contains("\r\nBcc"), "{head}");
 }

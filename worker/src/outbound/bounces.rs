@@ -52,15 +52,23 @@ pub(super) async fn send(
     let header = match header(item).await {
         Ok(header) => header,
         Err(e) => {
-            log_at!(Level::Error, &todo.uuid, "outbound", [], "{name} not read for its bounce: {e}");
+            log_at!(
+                Level::Error,
+                &todo.uuid,
+                "outbound",
+                [],
+                "{name} not read for its bounce: {e}"
+            );
             return Told::NotStored;
         }
     };
     let id = format!("{:X}", Uuid::new_v4().hyphenated());
     let now = date::rfc2822_now();
     let arrival = date::rfc2822(i64::try_from(todo.queue_time / 1000).unwrap_or(i64::MAX));
-    let recipients: Vec<(&Address, &Cause)> =
-        failed.iter().map(|(r, cause)| (&r.address, cause)).collect();
+    let recipients: Vec<(&Address, &Cause)> = failed
+        .iter()
+        .map(|(r, cause)| (&r.address, cause))
+        .collect();
     let report = Report {
         me: &worker.config.me,
         pid: std::process::id(),
@@ -82,11 +90,23 @@ pub(super) async fn send(
     };
     match worker.outbound.submit(worker, submission).await {
         Ok(()) => {
-            log_at!(Level::Info, &todo.uuid, "outbound", [], "bounce queued as {id}.1");
+            log_at!(
+                Level::Info,
+                &todo.uuid,
+                "outbound",
+                [],
+                "bounce queued as {id}.1"
+            );
             Told::Queued
         }
         Err(e) => {
-            log_at!(Level::Error, &todo.uuid, "outbound", [], "bounce for {name} not queued: {e}");
+            log_at!(
+                Level::Error,
+                &todo.uuid,
+                "outbound",
+                [],
+                "bounce for {name} not queued: {e}"
+            );
             Told::NotStored
         }
     }
@@ -106,22 +126,41 @@ async fn double_bounce(
         Level::Notice,
         &item.todo.uuid,
         "outbound",
-        [("file", name.as_str().into()), ("rcpts", (&recipients).into())],
+        [
+            ("file", name.as_str().into()),
+            ("rcpts", (&recipients).into())
+        ],
         "Double bounce: {why}"
     );
     if !last {
         // The message stays in the queue for the other recipients.
         return Told::Queued;
     }
-    let (spool, name, why) = (worker.outbound.spool(), name.clone(), format!("double bounce: {why}"));
+    let (spool, name, why) = (
+        worker.outbound.spool(),
+        name.clone(),
+        format!("double bounce: {why}"),
+    );
     match rt::offload(move || spool.set_aside(&name, &why)).await {
         Ok(Ok(())) => Told::SetAside,
         Ok(Err(e)) => {
-            log_at!(Level::Error, &item.todo.uuid, "outbound", [], "double bounce not set aside: {e}");
+            log_at!(
+                Level::Error,
+                &item.todo.uuid,
+                "outbound",
+                [],
+                "double bounce not set aside: {e}"
+            );
             Told::NotStored
         }
         Err(e) => {
-            log_at!(Level::Error, &item.todo.uuid, "outbound", [], "double bounce not set aside: {e}");
+            log_at!(
+                Level::Error,
+                &item.todo.uuid,
+                "outbound",
+                [],
+                "double bounce not set aside: {e}"
+            );
             Told::NotStored
         }
     }
@@ -160,7 +199,13 @@ fn templates(worker: &Worker) -> Templates {
     let text = |name: &str| match worker.dir.bytes(name) {
         Ok(bytes) => bytes.map(|b| String::from_utf8_lossy(&b).into_owned()),
         Err(e) => {
-            log_at!(Level::Error, &"-", "outbound", [], "{e}; the built-in text is used");
+            log_at!(
+                Level::Error,
+                &"-",
+                "outbound",
+                [],
+                "{e}; the built-in text is used"
+            );
             None
         }
     };

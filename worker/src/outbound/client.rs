@@ -149,13 +149,29 @@ impl Client {
 
     async fn greeting(&mut self) -> Result<(), Unusable> {
         let reply = self.reply(Stage::Greeting).await?;
-        if reply.is_success() { Ok(()) } else { Err(Unusable::Greeting(reply)) }
+        if reply.is_success() {
+            Ok(())
+        } else {
+            Err(Unusable::Greeting(reply))
+        }
     }
 
     async fn hello(&mut self) -> Result<(), Unusable> {
-        let name = self.target.route.bind_helo.as_ref().unwrap_or(&self.settings.me).clone();
-        let verb = if self.target.route.lmtp { "LHLO" } else { "EHLO" };
-        let mut reply = self.ask(&format!("{verb} {name}\r\n"), Stage::Hello).await?;
+        let name = self
+            .target
+            .route
+            .bind_helo
+            .as_ref()
+            .unwrap_or(&self.settings.me)
+            .clone();
+        let verb = if self.target.route.lmtp {
+            "LHLO"
+        } else {
+            "EHLO"
+        };
+        let mut reply = self
+            .ask(&format!("{verb} {name}\r\n"), Stage::Hello)
+            .await?;
         if reply.is_success() {
             self.extensions = Extensions::from_reply(&reply);
             return Ok(());
@@ -178,7 +194,9 @@ impl Client {
     }
 
     pub(super) async fn reply(&mut self, stage: Stage) -> Result<Reply, Lost> {
-        self.remote.reply(stage, self.settings.timeouts.of(stage)).await
+        self.remote
+            .reply(stage, self.settings.timeouts.of(stage))
+            .await
     }
 
     /// Where this connection leads.

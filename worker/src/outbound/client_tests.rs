@@ -70,7 +70,11 @@ fn without_pipelining_commands_go_one_by_one_and_any_2xx_accepts() {
         S: 250 2.0.0 queued
         C: QUIT
         S: 221 bye",
-        &["+250 2.0.0 queued", "+250 2.0.0 queued", "-550 5.1.1 nobody"],
+        &[
+            "+250 2.0.0 queued",
+            "+250 2.0.0 queued",
+            "-550 5.1.1 nobody",
+        ],
     );
     assert_eq!(attempt.tally(), (2, 0, 1));
     assert_eq!(attempt.response.unwrap().text(), "queued");
@@ -119,7 +123,9 @@ fn data_go_ahead_for_nobody_gets_a_lone_dot() {
     check(
         false,
         &["<x@y.z>"],
-        &format!("{greeting}\nS: 451 4.3.0 later|503 mail first|354 go\nD: \nS: 250 ok\nC: QUIT\nS: 221 bye"),
+        &format!(
+            "{greeting}\nS: 451 4.3.0 later|503 mail first|354 go\nD: \nS: 250 ok\nC: QUIT\nS: 221 bye"
+        ),
         &["~451 4.3.0 later"],
     );
     check(
@@ -135,14 +141,33 @@ fn data_go_ahead_for_nobody_gets_a_lone_dot() {
 fn refusal_of_sender_or_data_counts_for_all_recipients() {
     let start = "S: 220 mx\nC: EHLO me.example.org\nS: 250 mx\nC: MAIL FROM:<a@b.c>";
     let quit = "C: QUIT\nS: 221 bye";
-    for (reply, expected) in [("552 5.3.4 too big", "-552 5.3.4 too big"), ("450 slow down", "~450 slow down")] {
+    for (reply, expected) in [
+        ("552 5.3.4 too big", "-552 5.3.4 too big"),
+        ("450 slow down", "~450 slow down"),
+    ] {
         let both = [expected, expected];
-        check(false, &["<x@y.z>", "<y@y.z>"], &format!("{start}\nS: {reply}\n{quit}"), &both);
-        let rcpts = "S: 250 ok\nC: RCPT TO:<x@y.z>\nS: 250 ok\nC: RCPT TO:<y@y.z>\nS: 250 ok\nC: DATA";
-        check(false, &["<x@y.z>", "<y@y.z>"], &format!("{start}\n{rcpts}\nS: {reply}\n{quit}"), &both);
+        check(
+            false,
+            &["<x@y.z>", "<y@y.z>"],
+            &format!("{start}\nS: {reply}\n{quit}"),
+            &both,
+        );
+        let rcpts =
+            "S: 250 ok\nC: RCPT TO:<x@y.z>\nS: 250 ok\nC: RCPT TO:<y@y.z>\nS: 250 ok\nC: DATA";
+        check(
+            false,
+            &["<x@y.z>", "<y@y.z>"],
+            &format!("{start}\n{rcpts}\nS: {reply}\n{quit}"),
+            &both,
+        );
         let data = r"S: 354 go
         D: A: b\r\n\r\nhi\r\n";
-        check(false, &["<x@y.z>", "<y@y.z>"], &format!("{start}\n{rcpts}\n{data}\nS: {reply}\n{quit}"), &both);
+        check(
+            false,
+            &["<x@y.z>", "<y@y.z>"],
+            &format!("{start}\n{rcpts}\n{data}\nS: {reply}\n{quit}"),
+            &both,
+        );
     }
 }
 
@@ -166,7 +191,12 @@ fn lmtp_replies_belong_to_the_accepted_recipients_in_order() {
         S: 250 r1 ok|452 4.2.2 r3 full|250 r4 ok
         C: QUIT
         S: 221 bye",
-        &["+250 r1 ok", "-550 5.1.1 no r2", "~452 4.2.2 r3 full", "+250 r4 ok"],
+        &[
+            "+250 r1 ok",
+            "-550 5.1.1 no r2",
+            "~452 4.2.2 r3 full",
+            "+250 r4 ok",
+        ],
     );
     assert_eq!(attempt.peer.unwrap().mode(), "LMTP");
 }
@@ -226,19 +256,43 @@ fn refused_ehlo_falls_back_to_helo() {
 // covers PB-29
 #[test]
 fn trouble_before_the_sender_leaves_it_to_the_next_host() {
-    let error = check_unusable("S: 554 not you\nC: QUIT\nX".replace("C: QUIT\nX", "X").as_str());
-    assert!(matches!(&error, Unusable::Greeting(r) if r.code() == 554), "{error}");
+    let error = check_unusable(
+        "S: 554 not you\nC: QUIT\nX"
+            .replace("C: QUIT\nX", "X")
+            .as_str(),
+    );
+    assert!(
+        matches!(&error, Unusable::Greeting(r) if r.code() == 554),
+        "{error}"
+    );
     let error = check_unusable("S: 421 too busy\nX");
-    assert!(matches!(&error, Unusable::Greeting(r) if r.code() == 421), "{error}");
+    assert!(
+        matches!(&error, Unusable::Greeting(r) if r.code() == 421),
+        "{error}"
+    );
     let ehlo = "S: 220 mx\nC: EHLO me.example.org";
     let error = check_unusable(&format!("{ehlo}\nS: 450 wait\nX"));
-    assert!(matches!(&error, Unusable::Hello(r) if r.code() == 450), "{error}");
-    let error = check_unusable(&format!("{ehlo}\nS: 250 mx\nC: MAIL FROM:<a@b.c>\nS: 421 closing\nX"));
-    assert!(matches!(&error, Unusable::Unavailable(r) if r.code() == 421), "{error}");
+    assert!(
+        matches!(&error, Unusable::Hello(r) if r.code() == 450),
+        "{error}"
+    );
+    let error = check_unusable(&format!(
+        "{ehlo}\nS: 250 mx\nC: MAIL FROM:<a@b.c>\nS: 421 closing\nX"
+    ));
+    assert!(
+        matches!(&error, Unusable::Unavailable(r) if r.code() == 421),
+        "{error}"
+    );
     let error = check_unusable("S: hello there\nX");
-    assert!(matches!(&error, Unusable::Lost(Lost::Junk(Stage::Greeting, _))), "{error}");
+    assert!(
+        matches!(&error, Unusable::Lost(Lost::Junk(Stage::Greeting, _))),
+        "{error}"
+    );
     let error = check_unusable("X");
-    assert!(matches!(&error, Unusable::Lost(Lost::Closed(_) | Lost::Broken(..))), "{error}");
+    assert!(
+        matches!(&error, Unusable::Lost(Lost::Closed(_) | Lost::Broken(..))),
+        "{error}"
+    );
 }
 
 // covers OUT-36
@@ -246,9 +300,17 @@ fn trouble_before_the_sender_leaves_it_to_the_next_host() {
 fn connection_lost_before_the_final_dot_leaves_it_to_the_next_host() {
     let start = "S: 220 mx\nC: EHLO me.example.org\nS: 250 mx\nC: MAIL FROM:<a@b.c>";
     let error = check_unusable(&format!("{start}\nX"));
-    assert!(matches!(&error, Unusable::Lost(Lost::Closed(Stage::Mail))), "{error}");
-    let error = check_unusable(&format!("{start}\nS: 250 ok\nC: RCPT TO:<x@y.z>\nS: 250 ok\nC: DATA\nX"));
-    assert!(matches!(&error, Unusable::Lost(Lost::Closed(Stage::Data))), "{error}");
+    assert!(
+        matches!(&error, Unusable::Lost(Lost::Closed(Stage::Mail))),
+        "{error}"
+    );
+    let error = check_unusable(&format!(
+        "{start}\nS: 250 ok\nC: RCPT TO:<x@y.z>\nS: 250 ok\nC: DATA\nX"
+    ));
+    assert!(
+        matches!(&error, Unusable::Lost(Lost::Closed(Stage::Data))),
+        "{error}"
+    );
 }
 
 // covers PB-18
@@ -275,7 +337,10 @@ fn silence_after_the_final_dot_is_in_doubt_and_not_for_the_next_host() {
 #[test]
 fn silent_host_is_left_after_the_time_for_the_greeting() {
     let error = check_unusable("");
-    assert!(matches!(&error, Unusable::Lost(Lost::Timeout(Stage::Greeting))), "{error}");
+    assert!(
+        matches!(&error, Unusable::Lost(Lost::Timeout(Stage::Greeting))),
+        "{error}"
+    );
 }
 
 #[test]
@@ -293,7 +358,11 @@ fn closing_421_at_rcpt_defers_whoever_has_no_result() {
         C: RCPT TO:<y@y.z>
         S: 421 4.3.2 shutting down
         X",
-        &["-550 no", "~421 4.3.2 shutting down", "~421 4.3.2 shutting down"],
+        &[
+            "-550 no",
+            "~421 4.3.2 shutting down",
+            "~421 4.3.2 shutting down",
+        ],
     );
 }
 
@@ -353,10 +422,18 @@ fn connection_carries_the_next_message_with_rset_only_after_an_unfinished_one() 
         S: 221 bye"]);
     run(async {
         let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-        let mut client = Client::connect(&sink.target(false), &settings(), "T".into()).await.unwrap();
-        for (text, expected) in [("1\r\n", "+250 one"), ("2\r\n", "-550 no"), ("3\r\n", "+250 three")] {
+        let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
+            .await
+            .unwrap();
+        for (text, expected) in [
+            ("1\r\n", "+250 one"),
+            ("2\r\n", "-550 no"),
+            ("3\r\n", "+250 three"),
+        ] {
             assert!(client.is_usable());
-            let attempt = Box::pin(client.send(&envelope(&from, &to), &message(text))).await.unwrap();
+            let attempt = Box::pin(client.send(&envelope(&from, &to), &message(text)))
+                .await
+                .unwrap();
             assert_eq!(shown(&attempt), [expected]);
         }
         assert_eq!(client.used(), 3);
@@ -391,12 +468,20 @@ fn smtputf8_is_used_where_offered_and_needed() {
         &script("<a@b.c> SMTPUTF8", "<ü@exämple.com>", "SMTPUTF8"),
         &["+250 done"],
     );
-    check(false, &["<x@y.z>"], &script("<a@b.c>", "<x@y.z>", "SMTPUTF8"), &["+250 done"]);
+    check(
+        false,
+        &["<x@y.z>"],
+        &script("<a@b.c>", "<x@y.z>", "SMTPUTF8"),
+        &["+250 done"],
+    );
     check(
         false,
         &["<x@exämple.com>", "<ü@y.z>"],
         &script("<a@b.c>", "<x@xn--exmple-cua.com>", "HELP"),
-        &["+250 done", "-mx.example.com does not offer SMTPUTF8, which <ü@y.z> needs"],
+        &[
+            "+250 done",
+            "-mx.example.com does not offer SMTPUTF8, which <ü@y.z> needs",
+        ],
     );
 }
 
@@ -408,13 +493,17 @@ fn message_over_the_announced_size_is_not_offered() {
         "S: 220 mx\nC: EHLO me.example.org\nS: 250-mx|250 SIZE 11\nC: QUIT\nS: 221 bye",
         &["-message of 12 octets is over the limit of 11 of mx.example.com"],
     );
-    assert_eq!(attempt.results[0].cause().unwrap().status.to_string(), "5.3.4");
+    assert_eq!(
+        attempt.results[0].cause().unwrap().status.to_string(),
+        "5.3.4"
+    );
 }
 
 #[test]
 fn stored_message_with_bare_line_ends_arrives_whole_and_stuffed() {
     let mut file = tempfile();
-    file.write_all(b"0123A: b\n\n.\nMAIL FROM:<evil@x>\r\n..x\nend").unwrap();
+    file.write_all(b"0123A: b\n\n.\nMAIL FROM:<evil@x>\r\n..x\nend")
+        .unwrap();
     let len = file.metadata().unwrap().len() - 4;
     let sink = Sink::start(&[r"S: 220 mx
         C: EHLO me.example.org
@@ -431,8 +520,13 @@ fn stored_message_with_bare_line_ends_arrives_whole_and_stuffed() {
         S: 221 bye"]);
     run(async {
         let (from, to) = (address("<>"), addresses(&["<x@y.z>"]));
-        let mut client = Client::connect(&sink.target(false), &settings(), "T".into()).await.unwrap();
-        let envelope = Envelope { eight_bit: true, ..envelope(&from, &to) };
+        let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
+            .await
+            .unwrap();
+        let envelope = Envelope {
+            eight_bit: true,
+            ..envelope(&from, &to)
+        };
         let message = Outgoing::stored(Body::from_file(file.into(), 4, len));
         let attempt = Box::pin(client.send(&envelope, &message)).await.unwrap();
         assert_eq!(shown(&attempt), ["+250 done"]);
@@ -457,10 +551,16 @@ fn truncated_file_is_never_finished_with_a_dot() {
         D: A: b\r\n(closed)"]);
     run(async {
         let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-        let mut client = Client::connect(&sink.target(false), &settings(), "T".into()).await.unwrap();
+        let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
+            .await
+            .unwrap();
         let message = Outgoing::received(Vec::new(), Body::from_file(file.into(), 0, 100));
-        let attempt = Box::pin(client.send(&envelope(&from, &to), &message)).await.unwrap();
-        assert!(matches!(&attempt.results[0], RcptResult::Deferred(c) if c.status.to_string() == "4.3.0"));
+        let attempt = Box::pin(client.send(&envelope(&from, &to), &message))
+            .await
+            .unwrap();
+        assert!(
+            matches!(&attempt.results[0], RcptResult::Deferred(c) if c.status.to_string() == "4.3.0")
+        );
         assert!(!attempt.in_doubt);
         client.quit().await;
     });
@@ -486,12 +586,19 @@ fn large_bodies_of_either_kind_arrive_whole() {
             writer.push(body.as_bytes());
             writer.finish()
         };
-        for message in [Outgoing::stored(content.clone()), Outgoing::received(Vec::new(), content)] {
+        for message in [
+            Outgoing::stored(content.clone()),
+            Outgoing::received(Vec::new(), content),
+        ] {
             let sink = Sink::start(&[&script]);
             run(async {
                 let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-                let mut client = Client::connect(&sink.target(false), &settings(), "T".into()).await.unwrap();
-                let attempt = Box::pin(client.send(&envelope(&from, &to), &message)).await.unwrap();
+                let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
+                    .await
+                    .unwrap();
+                let attempt = Box::pin(client.send(&envelope(&from, &to), &message))
+                    .await
+                    .unwrap();
                 assert_eq!(shown(&attempt), ["+250 done"]);
                 client.quit().await;
             });
@@ -502,22 +609,37 @@ fn large_bodies_of_either_kind_arrive_whole() {
 
 #[test]
 fn thousand_recipients_do_not_block_each_other() {
-    let to: Vec<String> = (0..1000).map(|i| format!("<recipient-with-a-long-name-{i}@example.com>")).collect();
+    let to: Vec<String> = (0..1000)
+        .map(|i| format!("<recipient-with-a-long-name-{i}@example.com>"))
+        .collect();
     let to: Vec<&str> = to.iter().map(String::as_str).collect();
     let long = "y".repeat(400);
-    let mut script = String::from("S: 220 mx\nC: EHLO me.example.org\nS: 250-mx|250 PIPELINING\nC: MAIL FROM:<a@b.c>\nS: 250 ok\n");
+    let mut script = String::from(
+        "S: 220 mx\nC: EHLO me.example.org\nS: 250-mx|250 PIPELINING\nC: MAIL FROM:<a@b.c>\nS: 250 ok\n",
+    );
     for to in &to {
         // answered one by one, with more octets than commands have
         script.push_str(&format!("C: RCPT TO:{to}\nS: 250 {long}\n"));
     }
-    script.push_str("C: DATA\nS: 354 go\nD: A: b\\r\\n\\r\\nhi\\r\\n\nS: 250 done\nC: QUIT\nS: 221 bye");
+    script.push_str(
+        "C: DATA\nS: 354 go\nD: A: b\\r\\n\\r\\nhi\\r\\n\nS: 250 done\nC: QUIT\nS: 221 bye",
+    );
     let expected = vec!["+250 done"; 1000];
     check(false, &to, &script, &expected);
 }
 
 fn tempfile() -> std::fs::File {
-    let path = std::env::temp_dir().join(format!("haraka-client-{}-{}", std::process::id(), fastrand::u64(..)));
-    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    let path = std::env::temp_dir().join(format!(
+        "haraka-client-{}-{}",
+        std::process::id(),
+        fastrand::u64(..)
+    ));
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .unwrap();
     std::fs::remove_file(&path).unwrap();
     file
 }

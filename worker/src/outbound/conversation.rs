@@ -23,7 +23,11 @@ impl Client {
     /// # Errors
     /// [`Unusable`] if nothing was decided about any recipient, so that another host may be asked
     /// at once.
-    pub async fn send(&mut self, envelope: &Envelope<'_>, message: &Outgoing) -> Result<Attempt, Unusable> {
+    pub async fn send(
+        &mut self,
+        envelope: &Envelope<'_>,
+        message: &Outgoing,
+    ) -> Result<Attempt, Unusable> {
         self.used += 1;
         self.remote.set_uuid(envelope.uuid.clone());
         let host = self.peer.host.clone();
@@ -44,7 +48,10 @@ impl Client {
             }
             let left = book.open();
             if self.gone || left.len() >= open.len() {
-                book.defer_open(&Cause::temporary(4, 2, "the connection served other recipients only").at(&host));
+                book.defer_open(
+                    &Cause::temporary(4, 2, "the connection served other recipients only")
+                        .at(&host),
+                );
                 break;
             }
             open = left;
@@ -58,7 +65,10 @@ impl Client {
         let every = 0..envelope.recipients.len();
         if let Some(limit) = self.extensions.refuses_size(message.octets()) {
             // RFC 1870 §6.1
-            let text = format!("message of {} octets is over the limit of {limit} of {host}", message.octets());
+            let text = format!(
+                "message of {} octets is over the limit of {limit} of {host}",
+                message.octets()
+            );
             let cause = Cause::permanent(3, 4, text).at(host);
             every.for_each(|i| book.set(i, RcptResult::Failed(cause.clone())));
             return;
@@ -141,11 +151,17 @@ impl Client {
         self.dirty = false;
         // LMTP answers once for each accepted recipient, in their order (RFC 2033 §4.2).
         let per_recipient = self.target.route.lmtp;
-        let mut replies = accepted.chunks(if per_recipient { 1 } else { accepted.len().max(1) });
+        let mut replies = accepted.chunks(if per_recipient {
+            1
+        } else {
+            accepted.len().max(1)
+        });
         while let Some(recipients) = replies.next() {
             match self.reply(Stage::Dot).await {
                 Ok(reply) => {
-                    recipients.iter().for_each(|i| book.settle(*i, reply.clone()));
+                    recipients
+                        .iter()
+                        .for_each(|i| book.settle(*i, reply.clone()));
                     self.gone |= reply.code() == 421;
                     book.response = Some(reply);
                 }
@@ -187,7 +203,11 @@ impl Client {
             let mut batch = Vec::with_capacity(PIECES.min(pieces.len() + 2));
             for piece in all.by_ref().take(PIECES) {
                 tail = piece;
-                batch.push(if message.checked { piece.into() } else { form.piece(piece) });
+                batch.push(if message.checked {
+                    piece.into()
+                } else {
+                    form.piece(piece)
+                });
             }
             let last = all.peek().is_none();
             let end = match (last, message.checked) {
@@ -197,31 +217,49 @@ impl Client {
             };
             let mut slices: Vec<_> = batch.iter().map(|p| IoSlice::new(p)).collect();
             slices.push(IoSlice::new(end));
-            self.remote.data(&mut slices, self.settings.timeouts.block).await?;
+            self.remote
+                .data(&mut slices, self.settings.timeouts.block)
+                .await?;
             if last {
                 return Ok(());
             }
         }
-        self.remote.data(&mut [IoSlice::new(b".\r\n")], self.settings.timeouts.block).await
+        self.remote
+            .data(&mut [IoSlice::new(b".\r\n")], self.settings.timeouts.block)
+            .await
     }
 
     async fn data_from_disk(&mut self, message: &Outgoing) -> Result<(), Lost> {
         let within = self.settings.timeouts.block;
         let mut form = WireForm::default();
-        let mut head = if message.checked { (&*message.head).into() } else { form.piece(&message.head) };
+        let mut head = if message.checked {
+            (&*message.head).into()
+        } else {
+            form.piece(&message.head)
+        };
         let mut chunk = Vec::new();
         let mut at = 0;
         loop {
-            let read = read_chunk(message.body.clone(), at, chunk).await.map_err(Lost::Local)?;
+            let read = read_chunk(message.body.clone(), at, chunk)
+                .await
+                .map_err(Lost::Local)?;
             at += read.len() as u64;
             let last = at >= message.body.len();
             if read.is_empty() && !last {
                 return Err(Lost::Local(io::ErrorKind::UnexpectedEof.into()));
             }
-            let piece = if message.checked { (&*read).into() } else { form.piece(&read) };
+            let piece = if message.checked {
+                (&*read).into()
+            } else {
+                form.piece(&read)
+            };
             let end = match (last, message.checked) {
                 (false, _) => &[],
-                (true, true) => WireForm::finish_known(if read.is_empty() { &message.head } else { &read }),
+                (true, true) => WireForm::finish_known(if read.is_empty() {
+                    &message.head
+                } else {
+                    &read
+                }),
                 (true, false) => std::mem::take(&mut form).finish(),
             };
             let mut slices = [IoSlice::new(&head), IoSlice::new(&piece), IoSlice::new(end)];

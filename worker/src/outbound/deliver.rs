@@ -78,7 +78,11 @@ async fn load(worker: &Rc<Worker>, job: Job) -> Option<(QueueName, Loaded)> {
     };
     out.release(&job.name);
     if let Some(why) = failed {
-        log_server!(Level::Error, "queue file {} not read, trying again later: {why}", job.name);
+        log_server!(
+            Level::Error,
+            "queue file {} not read, trying again later: {why}",
+            job.name
+        );
         out.wait_until(&job.name, epoch_ms() + LOCAL_RETRY_MS);
     }
     None
@@ -102,7 +106,9 @@ async fn deliver(worker: &Rc<Worker>, name: QueueName, item: Loaded) {
     {
         // Only in memory, as in Haraka: after a restart the item is due at once (HOK-26).
         let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX / 2);
-        return worker.outbound.wait_until(&name, epoch_ms().saturating_add(ms));
+        return worker
+            .outbound
+            .wait_until(&name, epoch_ms().saturating_add(ms));
     }
     let attempt = match routes(worker, delivery.as_ref()).await {
         Ok(routes) => attempt(worker, &item, routes).await,
@@ -126,7 +132,12 @@ fn handle(worker: &Rc<Worker>, name: &QueueName, item: &Loaded) -> Option<Delive
             file: name.as_str().to_owned(),
             domain: item.todo.domain.clone(),
             mail_from: item.todo.mail_from.clone(),
-            rcpt_to: item.todo.rcpt_to.iter().map(|r| r.address.clone()).collect(),
+            rcpt_to: item
+                .todo
+                .rcpt_to
+                .iter()
+                .map(|r| r.address.clone())
+                .collect(),
             attempts: name.attempts,
             notes: Notes::from_json(item.todo.notes.clone()),
         })
@@ -135,12 +146,12 @@ fn handle(worker: &Rc<Worker>, name: &QueueName, item: &Loaded) -> Option<Delive
 
 /// The delay that a send_email plugin asks for.
 async fn postponed(worker: &Rc<Worker>, delivery: &Delivery) -> Option<Duration> {
-    let verdict = worker.ask_outbound(delivery, Call::SendEmail(delivery)).await;
+    let verdict = worker
+        .ask_outbound(delivery, Call::SendEmail(delivery))
+        .await;
     match (verdict.code, verdict.message) {
         (Code::Delay, Said::Seconds(s)) => Duration::try_from_secs_f64(s).ok(),
-        (Code::Delay, Said::Text(t)) => {
-            Duration::try_from_secs_f64(t.trim().parse().ok()?).ok()
-        }
+        (Code::Delay, Said::Text(t)) => Duration::try_from_secs_f64(t.trim().parse().ok()?).ok(),
         _ => None,
     }
 }
@@ -159,17 +170,41 @@ async fn routes(
         (Code::Ok, Said::Routes(routes)) if !routes.is_empty() => Ok(Some(routes)),
         (Code::Ok, Said::Text(text)) => match Route::parse(&text) {
             Ok(route) => Ok(Some(vec![route])),
-            Err(e) => Err(Cause::temporary(4, 4, format!("get_mx plugin gave {text:?}: {e}"))),
+            Err(e) => Err(Cause::temporary(
+                4,
+                4,
+                format!("get_mx plugin gave {text:?}: {e}"),
+            )),
         },
         (Code::Deny, _) => {
-            log_at!(Level::Warn, &delivery.uuid, "outbound", [], "get_mx plugin returned DENY: {said}");
+            log_at!(
+                Level::Warn,
+                &delivery.uuid,
+                "outbound",
+                [],
+                "get_mx plugin returned DENY: {said}"
+            );
             let why = format!("No MX for {}", delivery.domain);
-            Err(Cause::permanent(1, 2, if said.is_empty() { why } else { said }))
+            Err(Cause::permanent(
+                1,
+                2,
+                if said.is_empty() { why } else { said },
+            ))
         }
         (Code::DenySoft, _) => {
-            log_at!(Level::Warn, &delivery.uuid, "outbound", [], "get_mx plugin returned DENYSOFT: {said}");
+            log_at!(
+                Level::Warn,
+                &delivery.uuid,
+                "outbound",
+                [],
+                "get_mx plugin returned DENYSOFT: {said}"
+            );
             let why = format!("Temporary MX lookup error for {}", delivery.domain);
-            Err(Cause::temporary(4, 3, if said.is_empty() { why } else { said }))
+            Err(Cause::temporary(
+                4,
+                3,
+                if said.is_empty() { why } else { said },
+            ))
         }
         _ => Ok(None),
     }
@@ -187,7 +222,12 @@ async fn attempt(worker: &Rc<Worker>, item: &Loaded, routes: Option<Vec<Route>>)
         Ok(targets) => targets,
         Err(none) => return for_all(item, &none.cause()),
     };
-    let recipients: Vec<Address> = item.todo.rcpt_to.iter().map(|r| r.address.clone()).collect();
+    let recipients: Vec<Address> = item
+        .todo
+        .rcpt_to
+        .iter()
+        .map(|r| r.address.clone())
+        .collect();
     let envelope = Envelope {
         uuid: item.todo.uuid.as_str().into(),
         sender: &item.todo.mail_from,

@@ -24,16 +24,28 @@ pub(super) struct Book {
 
 impl Book {
     pub(super) fn new(recipients: usize, host: Rc<str>) -> Book {
-        Book { results: vec![None; recipients], host, response: None, in_doubt: false }
+        Book {
+            results: vec![None; recipients],
+            host,
+            response: None,
+            in_doubt: false,
+        }
     }
 
     /// Recipients without a result.
     pub(super) fn open(&self) -> Vec<usize> {
-        self.results.iter().enumerate().filter(|(_, r)| r.is_none()).map(|(i, _)| i).collect()
+        self.results
+            .iter()
+            .enumerate()
+            .filter(|(_, r)| r.is_none())
+            .map(|(i, _)| i)
+            .collect()
     }
 
     pub(super) fn any_delivered(&self) -> bool {
-        self.results.iter().any(|r| matches!(r, Some(RcptResult::Delivered(_))))
+        self.results
+            .iter()
+            .any(|r| matches!(r, Some(RcptResult::Delivered(_))))
     }
 
     pub(super) fn set(&mut self, recipient: usize, result: RcptResult) {
@@ -64,7 +76,11 @@ impl Book {
     pub(super) fn finish(self, peer: Peer) -> Attempt {
         let lost = || RcptResult::Deferred(Cause::temporary(5, 0, "no reply about this recipient"));
         Attempt {
-            results: self.results.into_iter().map(|r| r.unwrap_or_else(lost)).collect(),
+            results: self
+                .results
+                .into_iter()
+                .map(|r| r.unwrap_or_else(lost))
+                .collect(),
             peer: Some(peer),
             response: self.response,
             in_doubt: self.in_doubt,
@@ -179,7 +195,11 @@ impl<'a> Exchange<'a> {
                 }
                 Step::Rcpt => match self.open.get(self.next) {
                     Some(&i) if !self.full => {
-                        let to = self.envelope.recipients.get(i).map(|a| a.format(!self.utf8));
+                        let to = self
+                            .envelope
+                            .recipients
+                            .get(i)
+                            .map(|a| a.format(!self.utf8));
                         let line = format!("RCPT TO:{}", to.unwrap_or_default());
                         self.say(lines, Sent::Rcpt(i), line.as_bytes());
                         self.next += 1;
@@ -231,7 +251,9 @@ impl<'a> Exchange<'a> {
 
     /// Takes the reply to the command that was [`due`](Exchange::due).
     pub(super) fn take(&mut self, reply: Reply, book: &mut Book) {
-        let Some(what) = self.waiting.pop_front() else { return };
+        let Some(what) = self.waiting.pop_front() else {
+            return;
+        };
         let closing = reply.code() == 421;
         match what {
             Sent::Reset if reply.is_success() => self.dirty = false,

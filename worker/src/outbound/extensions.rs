@@ -33,7 +33,9 @@ impl Extensions {
                 "SMTPUTF8" => found.smtp_utf8 = true,
                 "STARTTLS" => found.start_tls = true,
                 // RFC 1870 §4: zero means no fixed limit
-                "SIZE" => found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0)),
+                "SIZE" => {
+                    found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0))
+                }
                 "AUTH" => {
                     for mechanism in words.map(str::to_ascii_uppercase) {
                         if !found.auth.contains(&mechanism) {

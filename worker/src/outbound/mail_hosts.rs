@@ -21,7 +21,11 @@ pub(super) fn ascending(mut records: Vec<MxRecord>, rng: &mut Rng) -> Vec<Route>
             let name = record.exchange.trim_end_matches('.').to_ascii_lowercase();
             // No name can be an address, yet such records exist.
             let host = name.parse().map_or(Host::Name(name), Host::Ip);
-            Route { preference: record.preference, from_dns: true, ..Route::to(host) }
+            Route {
+                preference: record.preference,
+                from_dns: true,
+                ..Route::to(host)
+            }
         })
         .collect()
 }
@@ -40,7 +44,11 @@ pub(super) fn preferred(
     match (first, second) {
         (Ok(mut a), Ok(b)) => {
             a.extend(b);
-            if a.is_empty() { Err(DnsError::NoData) } else { Ok(a) }
+            if a.is_empty() {
+                Err(DnsError::NoData)
+            } else {
+                Ok(a)
+            }
         }
         (Ok(a), Err(e)) | (Err(e), Ok(a)) => match e {
             _ if !a.is_empty() => Ok(a),
@@ -48,7 +56,9 @@ pub(super) fn preferred(
             e => Err(e),
         },
         // One of them may be there at another time.
-        (Err(e @ DnsError::Temporary(_)), Err(_)) | (Err(_), Err(e @ DnsError::Temporary(_))) => Err(e),
+        (Err(e @ DnsError::Temporary(_)), Err(_)) | (Err(_), Err(e @ DnsError::Temporary(_))) => {
+            Err(e)
+        }
         (Err(DnsError::NoSuchName), Err(DnsError::NoSuchName)) => Err(DnsError::NoSuchName),
         (Err(_), Err(_)) => Err(DnsError::NoData),
     }
@@ -58,7 +68,9 @@ pub(super) fn preferred(
 pub(super) fn literal(domain: &str) -> Option<IpAddr> {
     let inside = domain.strip_prefix('[')?.strip_suffix(']')?;
     match inside.split_at_checked(5) {
-        Some((tag, address)) if tag.eq_ignore_ascii_case("ipv6:") => address.parse().ok().map(IpAddr::V6),
+        Some((tag, address)) if tag.eq_ignore_ascii_case("ipv6:") => {
+            address.parse().ok().map(IpAddr::V6)
+        }
         _ => inside.parse().ok(),
     }
 }
@@ -72,10 +84,22 @@ pub struct Local {
 
 impl Local {
     /// From this server's name, the address that the world sees it at, and those of its interfaces.
-    pub fn new(me: &str, public: Option<IpAddr>, interfaces: impl IntoIterator<Item = IpAddr>) -> Local {
+    pub fn new(
+        me: &str,
+        public: Option<IpAddr>,
+        interfaces: impl IntoIterator<Item = IpAddr>,
+    ) -> Local {
         Local {
-            names: [me.trim_end_matches('.').to_ascii_lowercase(), "localhost".to_owned()].into(),
-            addresses: interfaces.into_iter().chain(public).map(|ip| ip.to_canonical()).collect(),
+            names: [
+                me.trim_end_matches('.').to_ascii_lowercase(),
+                "localhost".to_owned(),
+            ]
+            .into(),
+            addresses: interfaces
+                .into_iter()
+                .chain(public)
+                .map(|ip| ip.to_canonical())
+                .collect(),
         }
     }
 
@@ -92,7 +116,8 @@ impl Local {
 
     /// Whether this name is ours.
     pub fn is_name(&self, name: &str) -> bool {
-        self.names.contains(&name.trim_end_matches('.').to_ascii_lowercase())
+        self.names
+            .contains(&name.trim_end_matches('.').to_ascii_lowercase())
     }
 
     /// Whether this address leads here.
@@ -110,7 +135,10 @@ mod tests {
     use super::*;
 
     fn mx(preference: u16, exchange: &str) -> MxRecord {
-        MxRecord { preference, exchange: exchange.into() }
+        MxRecord {
+            preference,
+            exchange: exchange.into(),
+        }
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -123,8 +151,17 @@ mod tests {
         let mut rng = Rng::with_seed(7);
         let mut seen = std::collections::HashMap::<String, u32>::new();
         for _ in 0..6000 {
-            let records = vec![mx(20, "z"), mx(10, "a"), mx(10, "b"), mx(10, "c"), mx(5, "first")];
-            let order: Vec<_> = ascending(records, &mut rng).iter().map(|r| r.host.to_string()).collect();
+            let records = vec![
+                mx(20, "z"),
+                mx(10, "a"),
+                mx(10, "b"),
+                mx(10, "c"),
+                mx(5, "first"),
+            ];
+            let order: Vec<_> = ascending(records, &mut rng)
+                .iter()
+                .map(|r| r.host.to_string())
+                .collect();
             assert_eq!((&*order[0], &*order[4]), ("first", "z"));
             *seen.entry(order.join(" ")).or_default() += 1;
         }
@@ -135,7 +172,10 @@ mod tests {
     #[test]
     fn names_are_cleaned_and_addresses_recognised() {
         let mut rng = Rng::with_seed(1);
-        let routes = ascending(vec![mx(1, "MX.Example.COM."), mx(2, "192.0.2.1"), mx(3, ".")], &mut rng);
+        let routes = ascending(
+            vec![mx(1, "MX.Example.COM."), mx(2, "192.0.2.1"), mx(3, ".")],
+            &mut rng,
+        );
         assert_eq!(routes.len(), 2);
         assert_eq!(routes[0].host, Host::Name("mx.example.com".into()));
         assert_eq!(routes[1].host, Host::Ip(ip("192.0.2.1")));
@@ -148,16 +188,34 @@ mod tests {
         let v6 = || Ok(vec![ip("2001:db8::1")]);
         let v4 = || Ok(vec![ip("192.0.2.1")]);
         let trouble = || DnsError::Temporary("timeout".into());
-        assert_eq!(preferred(v6(), v4(), InetPrefer::Default), Ok(vec![ip("2001:db8::1"), ip("192.0.2.1")]));
-        assert_eq!(preferred(v6(), v4(), InetPrefer::V4), Ok(vec![ip("192.0.2.1"), ip("2001:db8::1")]));
+        assert_eq!(
+            preferred(v6(), v4(), InetPrefer::Default),
+            Ok(vec![ip("2001:db8::1"), ip("192.0.2.1")])
+        );
+        assert_eq!(
+            preferred(v6(), v4(), InetPrefer::V4),
+            Ok(vec![ip("192.0.2.1"), ip("2001:db8::1")])
+        );
         assert_eq!(preferred(Err(DnsError::NoData), v4(), InetPrefer::V6), v4());
         assert_eq!(preferred(v6(), Err(trouble()), InetPrefer::V4), v6());
-        assert_eq!(preferred(Err(trouble()), Err(DnsError::NoData), InetPrefer::Default), Err(trouble()));
-        assert_eq!(preferred(Err(DnsError::NoData), Err(trouble()), InetPrefer::Default), Err(trouble()));
+        assert_eq!(
+            preferred(Err(trouble()), Err(DnsError::NoData), InetPrefer::Default),
+            Err(trouble())
+        );
+        assert_eq!(
+            preferred(Err(DnsError::NoData), Err(trouble()), InetPrefer::Default),
+            Err(trouble())
+        );
         let none = || Err(DnsError::NoSuchName);
         assert_eq!(preferred(none(), none(), InetPrefer::Default), none());
-        assert_eq!(preferred(Ok(vec![]), none(), InetPrefer::Default), Err(DnsError::NoData));
-        assert_eq!(preferred(Ok(vec![]), Ok(vec![]), InetPrefer::V6), Err(DnsError::NoData));
+        assert_eq!(
+            preferred(Ok(vec![]), none(), InetPrefer::Default),
+            Err(DnsError::NoData)
+        );
+        assert_eq!(
+            preferred(Ok(vec![]), Ok(vec![]), InetPrefer::V6),
+            Err(DnsError::NoData)
+        );
     }
 
     #[test]
@@ -179,12 +237,25 @@ mod tests {
     // covers OUT-27
     #[test]
     fn this_server_is_known_by_name_address_and_public_address() {
-        let local = Local::new("Mail.Example.com", Some(ip("203.0.113.9")), [ip("192.0.2.7")]);
-        for here in ["203.0.113.9", "192.0.2.7", "::ffff:192.0.2.7", "127.1.2.3", "::1", "0.0.0.0"] {
+        let local = Local::new(
+            "Mail.Example.com",
+            Some(ip("203.0.113.9")),
+            [ip("192.0.2.7")],
+        );
+        for here in [
+            "203.0.113.9",
+            "192.0.2.7",
+            "::ffff:192.0.2.7",
+            "127.1.2.3",
+            "::1",
+            "0.0.0.0",
+        ] {
             assert!(local.is_address(ip(here)), "{here}");
         }
         assert!(!local.is_address(ip("192.0.2.8")));
-        assert!(local.is_name("mail.example.COM.") && local.is_name("localhost") && !local.is_name("x"));
+        assert!(
+            local.is_name("mail.example.COM.") && local.is_name("localhost") && !local.is_name("x")
+        );
         assert!(Local::of_this_host("me", None).is_address(ip("127.0.0.1")));
     }
 }

@@ -33,13 +33,21 @@ impl Outgoing {
     /// A message that this server received and holds in wire form throughout: `head` goes before
     /// `body`, nothing is looked at.
     pub fn received(head: impl Into<Arc<[u8]>>, body: Body) -> Outgoing {
-        Outgoing { head: head.into(), body, checked: true }
+        Outgoing {
+            head: head.into(),
+            body,
+            checked: true,
+        }
     }
 
     /// A message from a queue file that anyone may have written. Line ends and lone dots are put
     /// right while it is sent, so that it cannot end early.
     pub fn stored(body: Body) -> Outgoing {
-        Outgoing { head: Arc::default(), body, checked: false }
+        Outgoing {
+            head: Arc::default(),
+            body,
+            checked: false,
+        }
     }
 
     /// The header with the empty line, if it is apart, and everything else.

@@ -47,11 +47,12 @@ use std::time::Duration;
 use haraka_shared::config::{Config, ConfigDir};
 use haraka_shared::date::epoch_ms;
 use haraka_shared::flight::FlightPage;
+use haraka_shared::limits::{COMMIT_BATCH, COMMIT_BATCH_BYTES};
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
-use haraka_shared::limits::{COMMIT_BATCH, COMMIT_BATCH_BYTES};
 use haraka_shared::spool::{
-    Claim, Committed, Incarnation, NewMessage, Ownership, PendingHeap, QueueName, Spool, SpoolError, SpoolOptions,
+    Claim, Committed, Incarnation, NewMessage, Ownership, PendingHeap, QueueName, Spool,
+    SpoolError, SpoolOptions,
 };
 
 use self::batch::Batches;
@@ -275,7 +276,11 @@ async fn run(worker: Rc<Worker>) {
         }
         let due = {
             let schedule = out.schedule.borrow();
-            if schedule.has_room() { schedule.next_due() } else { None }
+            if schedule.has_room() {
+                schedule.next_due()
+            } else {
+                None
+            }
         };
         match due {
             Some(due) => {

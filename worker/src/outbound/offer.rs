@@ -102,7 +102,11 @@ impl Courier {
         message: &Outgoing,
         one_per_recipient: bool,
     ) -> Result<Forwarded, ForwardError> {
-        let size = if one_per_recipient { 1 } else { envelope.recipients.len().max(1) };
+        let size = if one_per_recipient {
+            1
+        } else {
+            envelope.recipients.len().max(1)
+        };
         let mut last = Err(ForwardError::Connection("no recipients".to_owned()));
         for recipients in envelope.recipients.chunks(size) {
             let part = Envelope {
@@ -133,13 +137,17 @@ fn forwarded(attempt: Attempt) -> Result<Forwarded, ForwardError> {
             }
         }
     }
-    taken.map(|reply| Forwarded { reply }).ok_or_else(|| ForwardError::Connection("no reply".to_owned()))
+    taken
+        .map(|reply| Forwarded { reply })
+        .ok_or_else(|| ForwardError::Connection("no reply".to_owned()))
 }
 
 fn refusal(cause: Cause) -> ForwardError {
     match cause.reply {
         // A refused greeting is trouble with the connection, not with the message.
-        Some(reply) if reply.is_permanent() == (cause.status.class() == 5) => ForwardError::Refused(reply),
+        Some(reply) if reply.is_permanent() == (cause.status.class() == 5) => {
+            ForwardError::Refused(reply)
+        }
         Some(_) => ForwardError::Connection(cause.text),
         // What we found out ourselves about this message, such as its size.
         None if cause.status.class() == 5 => {

@@ -17,7 +17,10 @@ fn courier() -> Courier {
 }
 
 fn route(sink: &Sink) -> Route {
-    Route { port: Some(sink.address.port()), ..Route::to(Host::Ip(sink.address.ip())) }
+    Route {
+        port: Some(sink.address.port()),
+        ..Route::to(Host::Ip(sink.address.ip()))
+    }
 }
 
 const HELLO: &str = "S: 220 mx\nC: EHLO me.example.org\nS: 250-mx|250 PIPELINING\n";
@@ -39,16 +42,24 @@ fn next_host_is_asked_until_one_decides() {
     let unasked = Sink::start(&[]);
     run(async {
         let (dns, routing, courier) = (GivenDns::default(), routing(), courier());
-        let routes = [&refusing, &closing, &deciding, &unasked].map(route).to_vec();
+        let routes = [&refusing, &closing, &deciding, &unasked]
+            .map(route)
+            .to_vec();
         let mut targets = Targets::of_routes(&dns, routes, &routing);
         let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-        let attempt = courier.offer(&mut targets, &envelope(&from, &to), &message("hi\r\n")).await;
-        assert!(matches!(&attempt.results[..], [RcptResult::Failed(c)] if c.text == "550 5.7.1 no"));
+        let attempt = courier
+            .offer(&mut targets, &envelope(&from, &to), &message("hi\r\n"))
+            .await;
+        assert!(
+            matches!(&attempt.results[..], [RcptResult::Failed(c)] if c.text == "550 5.7.1 no")
+        );
         assert_eq!(attempt.peer.unwrap().port, deciding.address.port());
         rt::sleep(Duration::from_millis(300)).await;
         assert!(courier.pool().is_empty());
     });
-    [refusing, closing, deciding, unasked].into_iter().for_each(Sink::done);
+    [refusing, closing, deciding, unasked]
+        .into_iter()
+        .for_each(Sink::done);
 }
 
 // covers OUT-32
@@ -59,7 +70,9 @@ fn when_no_host_is_left_all_recipients_are_deferred_with_the_last_cause() {
         let (dns, routing) = (GivenDns::default(), routing());
         let mut targets = Targets::of_routes(&dns, vec![route(&refusing)], &routing);
         let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>", "<y@y.z>"]));
-        let attempt = courier().offer(&mut targets, &envelope(&from, &to), &message("hi\r\n")).await;
+        let attempt = courier()
+            .offer(&mut targets, &envelope(&from, &to), &message("hi\r\n"))
+            .await;
         assert_eq!(attempt.tally(), (0, 2, 0));
         assert!(attempt.peer.is_none());
         let cause = attempt.results[1].cause().unwrap();
@@ -67,7 +80,9 @@ fn when_no_host_is_left_all_recipients_are_deferred_with_the_last_cause() {
         assert_eq!(cause.status.to_string(), "4.0.0");
 
         let mut nowhere = Targets::of_routes(&dns, vec![], &routing);
-        let attempt = courier().offer(&mut nowhere, &envelope(&from, &to), &message("hi\r\n")).await;
+        let attempt = courier()
+            .offer(&mut nowhere, &envelope(&from, &to), &message("hi\r\n"))
+            .await;
         assert_eq!(attempt.results[0].cause().unwrap().text, "Tried all MXs");
     });
     refusing.done();
@@ -76,13 +91,19 @@ fn when_no_host_is_left_all_recipients_are_deferred_with_the_last_cause() {
 // covers PB-63
 #[test]
 fn kept_connection_serves_the_next_message_and_is_left_after_its_time() {
-    let sink = Sink::start(&[&format!("{HELLO}{}{}{QUIT}", accepted("250 one"), accepted("250 two"))]);
+    let sink = Sink::start(&[&format!(
+        "{HELLO}{}{}{QUIT}",
+        accepted("250 one"),
+        accepted("250 two")
+    )]);
     run(async {
         let (dns, routing, courier) = (GivenDns::default(), routing(), courier());
         let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
         for expected in ["one", "two"] {
             let mut targets = Targets::of_routes(&dns, vec![route(&sink)], &routing);
-            let attempt = courier.offer(&mut targets, &envelope(&from, &to), &message("hi\r\n")).await;
+            let attempt = courier
+                .offer(&mut targets, &envelope(&from, &to), &message("hi\r\n"))
+                .await;
             assert_eq!(attempt.response.unwrap().text(), expected);
             assert_eq!(courier.pool().len(), 1);
         }
@@ -106,7 +127,9 @@ fn kept_connection_that_the_host_closed_is_replaced_by_a_new_one() {
             let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
             for expected in ["one", "two"] {
                 let mut targets = Targets::of_routes(&dns, vec![route(&sink)], &routing);
-                let attempt = courier.offer(&mut targets, &envelope(&from, &to), &message("hi\r\n")).await;
+                let attempt = courier
+                    .offer(&mut targets, &envelope(&from, &to), &message("hi\r\n"))
+                    .await;
                 assert_eq!(attempt.response.unwrap().text(), expected);
             }
             courier.pool().clear();
@@ -116,11 +139,24 @@ fn kept_connection_that_the_host_closed_is_replaced_by_a_new_one() {
     }
 }
 
-async fn hand_on(sink: &Sink, to: &[&str], one_per_recipient: bool) -> Result<String, ForwardError> {
+async fn hand_on(
+    sink: &Sink,
+    to: &[&str],
+    one_per_recipient: bool,
+) -> Result<String, ForwardError> {
     let (dns, routing, courier) = (GivenDns::default(), routing(), courier());
     let (from, to) = (address("<a@b.c>"), addresses(to));
     let (envelope, message) = (envelope(&from, &to), message("hi\r\n"));
-    let done = courier.forward(&dns, &routing, route(sink), &envelope, &message, one_per_recipient).await;
+    let done = courier
+        .forward(
+            &dns,
+            &routing,
+            route(sink),
+            &envelope,
+            &message,
+            one_per_recipient,
+        )
+        .await;
     courier.pool().clear();
     rt::sleep(Duration::from_millis(100)).await;
     done.map(|f| f.reply.to_string())
@@ -156,7 +192,11 @@ fn forwarding_one_by_one_uses_one_connection() {
              D: A: b\\r\\nhi\\r\\n\nS: 250 {n}\n"
         )
     };
-    let sink = Sink::start(&[&format!("{HELLO}{}{}{QUIT}", one("x@y.z", 1), one("y@y.z", 2))]);
+    let sink = Sink::start(&[&format!(
+        "{HELLO}{}{}{QUIT}",
+        one("x@y.z", 1),
+        one("y@y.z", 2)
+    )]);
     let done = run(hand_on(&sink, &["<x@y.z>", "<y@y.z>"], true)).unwrap();
     assert_eq!(done, "250 2");
     sink.done();

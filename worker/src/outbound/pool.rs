@@ -39,14 +39,21 @@ impl Default for Pool {
 impl Pool {
     /// An empty pool that keeps connections for this time.
     pub fn keeping(kept_for: Duration) -> Pool {
-        Pool(Rc::new(RefCell::new(Idle { kept_for, kept: VecDeque::new(), swept: false })))
+        Pool(Rc::new(RefCell::new(Idle {
+            kept_for,
+            kept: VecDeque::new(),
+            swept: false,
+        })))
     }
 
     /// A connection that leads to this target in the same way.
     pub fn take(&self, target: &Target) -> Option<Client> {
         loop {
             let mut idle = self.0.borrow_mut();
-            let newest = idle.kept.iter().rposition(|k| same_way(k.client.target(), target))?;
+            let newest = idle
+                .kept
+                .iter()
+                .rposition(|k| same_way(k.client.target(), target))?;
             let mut kept = idle.kept.remove(newest)?;
             drop(idle);
             if kept.client.is_usable() {
@@ -64,7 +71,11 @@ impl Pool {
         let mut idle = self.0.borrow_mut();
         let until = rt::now() + idle.kept_for;
         idle.kept.push_back(Kept { client, until });
-        let surplus = if idle.kept.len() > MOST_KEPT { idle.kept.pop_front() } else { None };
+        let surplus = if idle.kept.len() > MOST_KEPT {
+            idle.kept.pop_front()
+        } else {
+            None
+        };
         let sweep = !std::mem::replace(&mut idle.swept, true);
         drop(idle);
         if let Some(kept) = surplus {
@@ -99,7 +110,10 @@ async fn sweep_up(idle: Weak<RefCell<Idle>>) {
         let next = {
             let mut idle = idle.borrow_mut();
             while idle.kept.front().is_some_and(|k| k.until <= rt::now()) {
-                idle.kept.pop_front().into_iter().for_each(|k| leave(k.client));
+                idle.kept
+                    .pop_front()
+                    .into_iter()
+                    .for_each(|k| leave(k.client));
             }
             let next = idle.kept.front().map(|k| k.until);
             idle.swept = next.is_some();
@@ -122,7 +136,14 @@ fn leave(client: Client) {
 fn same_way(a: &Target, b: &Target) -> bool {
     let way = |t: &Target| {
         let r = &t.route;
-        (r.lmtp, r.bind, r.bind_helo.clone(), r.auth_user.clone(), r.auth_pass.clone(), r.auth_type.clone())
+        (
+            r.lmtp,
+            r.bind,
+            r.bind_helo.clone(),
+            r.auth_user.clone(),
+            r.auth_pass.clone(),
+            r.auth_type.clone(),
+        )
     };
     a.place == b.place && a.host == b.host && (Rc::ptr_eq(&a.route, &b.route) || way(a) == way(b))
 }

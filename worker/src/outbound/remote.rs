@@ -30,7 +30,14 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(crate) fn new(stream: Stream, uuid: Rc<str>) -> Remote {
-        Remote { stream, parser: ReplyParser::new(), input: None, start: 0, end: 0, uuid }
+        Remote {
+            stream,
+            parser: ReplyParser::new(),
+            input: None,
+            start: 0,
+            end: 0,
+            uuid,
+        }
     }
 
     pub(crate) fn set_uuid(&mut self, uuid: Rc<str>) {
@@ -38,7 +45,12 @@ impl Remote {
     }
 
     /// Writes whole command lines.
-    pub(crate) async fn command(&mut self, lines: &[u8], stage: Stage, within: Duration) -> Result<(), Lost> {
+    pub(crate) async fn command(
+        &mut self,
+        lines: &[u8],
+        stage: Stage,
+        within: Duration,
+    ) -> Result<(), Lost> {
         if enabled(Level::Protocol) {
             for line in String::from_utf8_lossy(lines).split_terminator("\r\n") {
                 log_at!(Level::Protocol, &self.uuid, "outbound", [], "C: {line}");
@@ -49,7 +61,11 @@ impl Remote {
     }
 
     /// Writes pieces of message data, in one system call where the system takes them.
-    pub(crate) async fn data(&mut self, pieces: &mut [IoSlice<'_>], within: Duration) -> Result<(), Lost> {
+    pub(crate) async fn data(
+        &mut self,
+        pieces: &mut [IoSlice<'_>],
+        within: Duration,
+    ) -> Result<(), Lost> {
         let written = rt::timeout(within, self.stream.write_vectored_all(pieces)).await;
         in_time(written, Stage::Block)
     }
@@ -69,7 +85,11 @@ impl Remote {
     }
 
     fn buffered_reply(&mut self, stage: Stage) -> Result<Option<Reply>, Lost> {
-        let unread = self.input.as_ref().and_then(|b| b.get(self.start..self.end)).unwrap_or_default();
+        let unread = self
+            .input
+            .as_ref()
+            .and_then(|b| b.get(self.start..self.end))
+            .unwrap_or_default();
         let fed = self.parser.feed(unread).map_err(|e| Lost::Junk(stage, e))?;
         self.start += fed.consumed;
         if self.start >= self.end {
@@ -126,6 +146,9 @@ pub(crate) async fn connected<S: Into<Stream>>(
 ) -> io::Result<Stream> {
     match rt::timeout(within, attempt).await {
         Ok(done) => done.map(Into::into),
-        Err(rt::Elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "connection timed out")),
+        Err(rt::Elapsed) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "connection timed out",
+        )),
     }
 }

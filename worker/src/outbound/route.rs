@@ -131,7 +131,10 @@ impl<'a> Targets<'a> {
     ) -> Result<Targets<'a>, NoRoute> {
         let mut targets = Targets::of_routes(dns, Vec::new(), settings);
         if let Some(ip) = literal(domain) {
-            let route = Route { from_dns: true, ..Route::to(Host::Ip(ip)) };
+            let route = Route {
+                from_dns: true,
+                ..Route::to(Host::Ip(ip))
+            };
             targets.hosts.push_back(Rc::new(route));
             return Ok(targets);
         }
@@ -143,7 +146,9 @@ impl<'a> Targets<'a> {
                 targets.without_mx(domain, &name).await?;
                 return Ok(targets);
             }
-            Err(DnsError::Temporary(why)) => return Err(NoRoute::Temporary(format!("{domain}: {why}"))),
+            Err(DnsError::Temporary(why)) => {
+                return Err(NoRoute::Temporary(format!("{domain}: {why}")));
+            }
         };
         if matches!(&*found, [only] if only.exchange.is_empty()) {
             return Err(NoRoute::NullMx(domain.to_owned()));
@@ -158,7 +163,11 @@ impl<'a> Targets<'a> {
     }
 
     /// The targets of routes from a plugin, in their order (PA-45).
-    pub fn of_routes(dns: &'a dyn Dns, routes: Vec<Route>, settings: &'a RouteSettings) -> Targets<'a> {
+    pub fn of_routes(
+        dns: &'a dyn Dns,
+        routes: Vec<Route>,
+        settings: &'a RouteSettings,
+    ) -> Targets<'a> {
         Targets {
             dns,
             settings,
@@ -171,7 +180,10 @@ impl<'a> Targets<'a> {
 
     /// RFC 5321 §5.1: a host without MX records is its own mail exchanger.
     async fn without_mx(&mut self, domain: &str, name: &str) -> Result<(), NoRoute> {
-        let route = Rc::new(Route { from_dns: true, ..Route::to(Host::Name(name.to_owned())) });
+        let route = Rc::new(Route {
+            from_dns: true,
+            ..Route::to(Host::Name(name.to_owned()))
+        });
         match self.addresses(name).await {
             Ok(addresses) if addresses.is_empty() => Err(NoRoute::Nowhere(domain.to_owned())),
             Ok(addresses) => {
@@ -223,7 +235,8 @@ impl<'a> Targets<'a> {
                 self.make_ready(&route, &ip.to_string(), &[ip]);
             }
             Host::Name(name) => {
-                if route.from_dns && !self.settings.local_mx_ok && self.settings.local.is_name(name) {
+                if route.from_dns && !self.settings.local_mx_ok && self.settings.local.is_name(name)
+                {
                     self.skip_from(&route);
                     return;
                 }
@@ -246,7 +259,9 @@ impl<'a> Targets<'a> {
 
     /// OUT-27, PB-66: a plugin's routes may lead back here, those from the DNS must not.
     fn is_this_server(&mut self, target: &Target) -> bool {
-        let Place::Socket(address) = &target.place else { return false };
+        let Place::Socket(address) = &target.place else {
+            return false;
+        };
         let here = target.route.from_dns
             && !self.settings.local_mx_ok
             && self.settings.local.is_address(address.ip());
@@ -279,18 +294,27 @@ impl<'a> Targets<'a> {
             {
                 got4 = Some(done);
             }
-            if got6.is_some() && got4.is_some() { Poll::Ready(()) } else { Poll::Pending }
+            if got6.is_some() && got4.is_some() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
         let none = || Err(DnsError::NoData);
-        preferred(got6.unwrap_or_else(none), got4.unwrap_or_else(none), self.settings.prefer)
+        preferred(
+            got6.unwrap_or_else(none),
+            got4.unwrap_or_else(none),
+            self.settings.prefer,
+        )
     }
 }
 
 /// The name as the DNS knows it; IDN labels in punycode.
 fn ascii(name: &str) -> String {
     let name = name.trim_end_matches('.');
-    Address::from_parts("postmaster", name).map_or_else(|_| name.to_owned(), |a| a.host().to_owned())
+    Address::from_parts("postmaster", name)
+        .map_or_else(|_| name.to_owned(), |a| a.host().to_owned())
 }
 
 /// Addresses tried for one message and attempt: more only add load to a domain in trouble.

@@ -20,10 +20,7 @@ pub(super) struct Job {
 impl Job {
     /// An item that is only known by its name.
     pub(super) fn named(name: QueueName) -> Job {
-        Job {
-            name,
-            loaded: None,
-        }
+        Job { name, loaded: None }
     }
 }
 

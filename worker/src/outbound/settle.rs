@@ -13,13 +13,13 @@ use haraka_shared::log::Level;
 use haraka_shared::log_at;
 use haraka_shared::spool::{QueueName, Recipient, RecipientState, Todo};
 
-use haraka_shared::date::epoch_ms;
 use super::attempt::{Attempt, Cause, Peer, RcptResult};
-use super::item::Loaded;
 use super::bounces::{self, Told};
+use super::item::Loaded;
 use super::retry;
 use crate::rt;
 use crate::worker::Worker;
+use haraka_shared::date::epoch_ms;
 
 /// Time to wait before local trouble with an item's file is met again.
 const LOCAL_RETRY: Duration = Duration::from_secs(60);
@@ -32,18 +32,37 @@ pub(super) async fn settle(
     delivery: Option<&Delivery>,
     attempt: Attempt,
 ) {
-    let (delivered, deferred, failed) = sort(std::mem::take(&mut item.todo.rcpt_to), attempt.results);
+    let (delivered, deferred, failed) =
+        sort(std::mem::take(&mut item.todo.rcpt_to), attempt.results);
     for (recipient, cause) in &deferred {
-        log_at!(Level::Notice, &item.todo.uuid, "outbound", [], "recipient {} deferred: {cause}", recipient.address);
+        log_at!(
+            Level::Notice,
+            &item.todo.uuid,
+            "outbound",
+            [],
+            "recipient {} deferred: {cause}",
+            recipient.address
+        );
     }
     for (recipient, cause) in &failed {
-        log_at!(Level::Notice, &item.todo.uuid, "outbound", [], "recipient {} rejected: {cause}", recipient.address);
+        log_at!(
+            Level::Notice,
+            &item.todo.uuid,
+            "outbound",
+            [],
+            "recipient {} rejected: {cause}",
+            recipient.address
+        );
     }
     if !delivered.is_empty()
         && let Some(peer) = &attempt.peer
     {
         let tally = format!("{}/{}/{}", delivered.len(), deferred.len(), failed.len());
-        let response = attempt.response.as_ref().map(ToString::to_string).unwrap_or_default();
+        let response = attempt
+            .response
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         log_delivered(&name, &item.todo, peer, &response, &tally);
         if let Some(delivery) = delivery {
             tell_delivered(worker, delivery, &item.todo, peer, &response, &delivered).await;
@@ -60,7 +79,16 @@ pub(super) async fn settle(
         );
     }
     let mut failed = failed;
-    let later = put_off(worker, &name, delivery, &item.todo, deferred, &mut failed, attempt.in_doubt).await;
+    let later = put_off(
+        worker,
+        &name,
+        delivery,
+        &item.todo,
+        deferred,
+        &mut failed,
+        attempt.in_doubt,
+    )
+    .await;
     if !failed.is_empty() {
         let last = later.recipients.is_empty();
         match return_to_sender(worker, &name, &item, delivery, &failed, last).await {
@@ -80,11 +108,25 @@ pub(super) async fn settle(
         at if delivered.is_empty() && failed.is_empty() && !later.news => {
             defer(worker, &name, at).await;
         }
-        at => rewrite(worker, &name, item.todo, later.recipients, at, name.attempts + 1).await,
+        at => {
+            rewrite(
+                worker,
+                &name,
+                item.todo,
+                later.recipients,
+                at,
+                name.attempts + 1,
+            )
+            .await
+        }
     }
 }
 
-type Sorted = (Vec<Recipient>, Vec<(Recipient, Cause)>, Vec<(Recipient, Cause)>);
+type Sorted = (
+    Vec<Recipient>,
+    Vec<(Recipient, Cause)>,
+    Vec<(Recipient, Cause)>,
+);
 
 fn sort(recipients: Vec<Recipient>, results: Vec<RcptResult>) -> Sorted {
     let (mut delivered, mut deferred, mut failed) = (Vec::new(), Vec::new(), Vec::new());
@@ -117,13 +159,18 @@ async fn put_off(
     failed: &mut Vec<(Recipient, Cause)>,
     in_doubt: bool,
 ) -> Later {
-    let mut later = Later { recipients: Vec::new(), at: 0, news: false };
+    let mut later = Later {
+        recipients: Vec::new(),
+        at: 0,
+        news: false,
+    };
     let Some((_, first)) = deferred.first() else {
         return later;
     };
     let why = first.to_string();
     let failures = name.attempts + 1;
-    let Some(mut delay) = retry::delay(failures, &worker.config.outbound.temp_fail_intervals) else {
+    let Some(mut delay) = retry::delay(failures, &worker.config.outbound.temp_fail_intervals)
+    else {
         for (recipient, mut cause) in deferred {
             cause.text = format!("Too many failures ({})", cause.text);
             failed.push((recipient, cause.given_up()));
@@ -142,7 +189,9 @@ async fn put_off(
             error: why.clone(),
             recipients: deferred.iter().map(|(r, _)| r.address.clone()).collect(),
         };
-        let verdict = worker.ask_outbound(delivery, Call::Deferred(&deferral)).await;
+        let verdict = worker
+            .ask_outbound(delivery, Call::Deferred(&deferral))
+            .await;
         match (verdict.code, verdict.message) {
             (Code::Cont, _) => {}
             (Code::DenySoft, Said::Seconds(seconds)) => {
@@ -158,7 +207,11 @@ async fn put_off(
                     [],
                     "plugin responded with: {}. Not deferring.{}",
                     other.name(),
-                    if other == Code::Ok { " Deleting mail." } else { " Ignored." }
+                    if other == Code::Ok {
+                        " Deleting mail."
+                    } else {
+                        " Ignored."
+                    }
                 );
                 if other == Code::Ok {
                     return later;
@@ -192,7 +245,11 @@ pub(super) fn state(cause: &Cause, action: &str) -> RecipientState {
         dsn_action: Some(action.to_owned()),
         dsn_status: Some(cause.status.to_string()),
         dsn_smtp_code: cause.reply.as_ref().map(haraka_shared::reply::Reply::code),
-        dsn_smtp_extc: cause.reply.as_ref().and_then(|r| r.enhanced()).map(|e| e.to_string()),
+        dsn_smtp_extc: cause
+            .reply
+            .as_ref()
+            .and_then(|r| r.enhanced())
+            .map(|e| e.to_string()),
         dsn_smtp_response: cause.reply.as_ref().map(|r| r.text().to_owned()),
         dsn_remote_mta: cause.host.as_ref().map(ToString::to_string),
         reason: Some(cause.text.clone()),
@@ -209,7 +266,10 @@ async fn return_to_sender(
     failed: &[(Recipient, Cause)],
     last: bool,
 ) -> Told {
-    let why = failed.first().map(|(_, c)| c.to_string()).unwrap_or_default();
+    let why = failed
+        .first()
+        .map(|(_, c)| c.to_string())
+        .unwrap_or_default();
     log_at!(
         Level::Notice,
         &item.todo.uuid,
@@ -225,7 +285,10 @@ async fn return_to_sender(
         let bounced = Bounced {
             error: why.clone(),
             mx: None,
-            recipients: failed.iter().map(|(r, c)| (r.address.clone(), c.to_string())).collect(),
+            recipients: failed
+                .iter()
+                .map(|(r, c)| (r.address.clone(), c.to_string()))
+                .collect(),
         };
         let verdict = worker.ask_outbound(delivery, Call::Bounce(&bounced)).await;
         if verdict.code != Code::Cont {
@@ -265,7 +328,9 @@ async fn tell_delivered(
         secured: peer.secured,
         authenticated: peer.authenticated,
     };
-    let verdict: Verdict = worker.ask_outbound(delivery, Call::DeliveredOk(&delivered)).await;
+    let verdict: Verdict = worker
+        .ask_outbound(delivery, Call::DeliveredOk(&delivered))
+        .await;
     if verdict.code != Code::Cont {
         log_at!(
             Level::Warn,
@@ -319,8 +384,16 @@ pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName) {
     };
     if let Some(e) = done {
         // It would be delivered again after a restart; try to remove it until that works.
-        log_at!(Level::Error, &"-", "outbound", [], "{name} is done with and cannot be removed: {e}");
-        worker.outbound.remove_later(worker, name.clone(), LOCAL_RETRY);
+        log_at!(
+            Level::Error,
+            &"-",
+            "outbound",
+            [],
+            "{name} is done with and cannot be removed: {e}"
+        );
+        worker
+            .outbound
+            .remove_later(worker, name.clone(), LOCAL_RETRY);
     }
 }
 
@@ -358,12 +431,28 @@ fn put_back(worker: &Rc<Worker>, old: &QueueName, done: Renamed) {
     match done {
         Ok(Ok(new)) => worker.outbound.wait_for(&new),
         Ok(Err(e)) => {
-            log_at!(Level::Error, &"-", "outbound", [], "{old} could not be put off: {e}");
-            worker.outbound.wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
+            log_at!(
+                Level::Error,
+                &"-",
+                "outbound",
+                [],
+                "{old} could not be put off: {e}"
+            );
+            worker
+                .outbound
+                .wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
         }
         Err(e) => {
-            log_at!(Level::Error, &"-", "outbound", [], "{old} could not be put off: {e}");
-            worker.outbound.wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
+            log_at!(
+                Level::Error,
+                &"-",
+                "outbound",
+                [],
+                "{old} could not be put off: {e}"
+            );
+            worker
+                .outbound
+                .wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
         }
     }
 }

@@ -16,8 +16,8 @@ use haraka_shared::route::{Host, Route};
 use haraka_shared::services::{Dns, DnsError, MxRecord};
 
 use super::client::{ClientSettings, Timeouts};
-use super::message::{Envelope, Outgoing};
 use super::mail_hosts::Local;
+use super::message::{Envelope, Outgoing};
 use super::route::{Place, RouteSettings, Target};
 use crate::rt::Runtime;
 
@@ -52,14 +52,23 @@ impl Sink {
     }
 
     pub(crate) fn target(&self, lmtp: bool) -> Target {
-        let route = Route { lmtp, ..Route::to(Host::Ip(self.address.ip())) };
-        Target { host: "mx.example.com".into(), place: Place::Socket(self.address), route: Rc::new(route) }
+        let route = Route {
+            lmtp,
+            ..Route::to(Host::Ip(self.address.ip()))
+        };
+        Target {
+            host: "mx.example.com".into(),
+            place: Place::Socket(self.address),
+            route: Rc::new(route),
+        }
     }
 }
 
 fn follow(script: &str, listener: &TcpListener) {
     let (stream, _) = listener.accept().unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     let mut input = BufReader::new(stream.try_clone().unwrap());
     let mut output = stream;
     for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
@@ -80,7 +89,11 @@ fn follow(script: &str, listener: &TcpListener) {
             }
         }
     }
-    assert_eq!(command(&mut input), "", "the client must close, in {script}");
+    assert_eq!(
+        command(&mut input),
+        "",
+        "the client must close, in {script}"
+    );
 }
 
 fn command(input: &mut impl BufRead) -> String {
@@ -110,8 +123,16 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
 
 pub(crate) fn settings() -> Rc<ClientSettings> {
     let ms = Duration::from_millis;
-    let timeouts = Timeouts { dot: ms(300), mail: ms(300), greeting: ms(300), ..Timeouts::default() };
-    Rc::new(ClientSettings { me: "me.example.org".into(), timeouts })
+    let timeouts = Timeouts {
+        dot: ms(300),
+        mail: ms(300),
+        greeting: ms(300),
+        ..Timeouts::default()
+    };
+    Rc::new(ClientSettings {
+        me: "me.example.org".into(),
+        timeouts,
+    })
 }
 
 pub(crate) fn address(text: &str) -> Address {
@@ -123,11 +144,20 @@ pub(crate) fn addresses(texts: &[&str]) -> Vec<Address> {
 }
 
 pub(crate) fn envelope<'a>(sender: &'a Address, recipients: &'a [Address]) -> Envelope<'a> {
-    Envelope { uuid: "TEST.1.1".into(), sender, recipients, eight_bit: false, all_or_none: false }
+    Envelope {
+        uuid: "TEST.1.1".into(),
+        sender,
+        recipients,
+        eight_bit: false,
+        all_or_none: false,
+    }
 }
 
 pub(crate) fn message(text: &str) -> Outgoing {
-    Outgoing::received(b"A: b\r\n".to_vec(), Body::from_bytes(text.as_bytes().to_vec()))
+    Outgoing::received(
+        b"A: b\r\n".to_vec(),
+        Body::from_bytes(text.as_bytes().to_vec()),
+    )
 }
 
 type Answer<T> = Result<Vec<T>, DnsError>;
@@ -143,21 +173,36 @@ pub(crate) struct GivenDns {
 
 impl GivenDns {
     pub(crate) fn mx(mut self, domain: &str, hosts: &[(u16, &str)]) -> GivenDns {
-        let record = |(preference, host): &(u16, &str)| MxRecord { preference: *preference, exchange: (*host).into() };
-        self.mx.insert(domain.into(), Ok(hosts.iter().map(record).collect()));
+        let record = |(preference, host): &(u16, &str)| MxRecord {
+            preference: *preference,
+            exchange: (*host).into(),
+        };
+        self.mx
+            .insert(domain.into(), Ok(hosts.iter().map(record).collect()));
         self
     }
 
     pub(crate) fn host(mut self, name: &str, addresses: &[&str]) -> GivenDns {
         let all: Vec<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
         let (v4, v6): (Vec<_>, Vec<_>) = all.into_iter().partition(IpAddr::is_ipv4);
-        let answer = |a: Vec<_>| if a.is_empty() { Err(DnsError::NoData) } else { Ok(a) };
+        let answer = |a: Vec<_>| {
+            if a.is_empty() {
+                Err(DnsError::NoData)
+            } else {
+                Ok(a)
+            }
+        };
         self.a.insert(name.into(), answer(v4));
         self.aaaa.insert(name.into(), answer(v6));
         self
     }
 
-    fn answer<T: Clone + 'static>(&self, kind: &str, of: &HashMap<String, Answer<T>>, name: &str) -> LocalFuture<'_, Answer<T>> {
+    fn answer<T: Clone + 'static>(
+        &self,
+        kind: &str,
+        of: &HashMap<String, Answer<T>>,
+        name: &str,
+    ) -> LocalFuture<'_, Answer<T>> {
         self.asked.borrow_mut().push(format!("{kind} {name}"));
         let answer = of.get(name).cloned().unwrap_or(Err(DnsError::NoSuchName));
         Box::pin(async move {

@@ -56,7 +56,10 @@ impl WireForm {
                 // The rest of the line is of no interest.
                 _ => {
                     let rest = piece.get(pos..).unwrap_or_default();
-                    (At::Line, pos + memchr2(b'\r', b'\n', rest).unwrap_or(rest.len()))
+                    (
+                        At::Line,
+                        pos + memchr2(b'\r', b'\n', rest).unwrap_or(rest.len()),
+                    )
                 }
             };
         }
@@ -101,7 +104,11 @@ impl WireForm {
 
     /// [`finish`](WireForm::finish) for data that is known to be in wire form, by its last octets.
     pub fn finish_known(tail: &[u8]) -> &'static [u8] {
-        if tail.is_empty() || tail.ends_with(b"\r\n") { b".\r\n" } else { b"\r\n.\r\n" }
+        if tail.is_empty() || tail.ends_with(b"\r\n") {
+            b".\r\n"
+        } else {
+            b"\r\n.\r\n"
+        }
     }
 }
 
@@ -151,7 +158,11 @@ mod tests {
             ("..\r\n", "..\r\n.\r\n"),
             ("a\r..b", "a\r\n...b\r\n.\r\n"),
         ] {
-            assert_eq!(String::from_utf8(whole(data.as_bytes())).unwrap(), sent, "{data:?}");
+            assert_eq!(
+                String::from_utf8(whole(data.as_bytes())).unwrap(),
+                sent,
+                "{data:?}"
+            );
         }
     }
 
@@ -163,12 +174,20 @@ mod tests {
             for n in 0..4usize.pow(len) {
                 let data: Vec<u8> = (0..len).map(|i| alphabet[n / 4usize.pow(i) % 4]).collect();
                 let sent = whole(&data);
-                let end = sent.windows(3).enumerate().find(|(i, w)| {
-                    *w == b".\r\n" && (*i == 0 || sent[..*i].ends_with(b"\r\n"))
-                });
-                assert_eq!(end.map(|(i, _)| i + 3), Some(sent.len()), "{data:?} {sent:?}");
+                let end = sent
+                    .windows(3)
+                    .enumerate()
+                    .find(|(i, w)| *w == b".\r\n" && (*i == 0 || sent[..*i].ends_with(b"\r\n")));
+                assert_eq!(
+                    end.map(|(i, _)| i + 3),
+                    Some(sent.len()),
+                    "{data:?} {sent:?}"
+                );
                 let text = String::from_utf8(sent.clone()).unwrap();
-                assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "{data:?} {text:?}");
+                assert!(
+                    !text.replace("\r\n", "").contains(['\r', '\n']),
+                    "{data:?} {text:?}"
+                );
                 for cut in 0..=data.len() {
                     let mut form = WireForm::default();
                     let (a, b) = data.split_at(cut);

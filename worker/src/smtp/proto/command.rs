@@ -269,7 +269,10 @@ mod tests {
     fn eight_bit_is_refused_after_helo_only() {
         let line = "VRFY ü".as_bytes();
         assert_eq!(decode(line, None).as_deref(), Some("VRFY ü"));
-        assert_eq!(decode(line, Some(HelloVerb::Ehlo)).as_deref(), Some("VRFY ü"));
+        assert_eq!(
+            decode(line, Some(HelloVerb::Ehlo)).as_deref(),
+            Some("VRFY ü")
+        );
         assert_eq!(decode(line, Some(HelloVerb::Helo)), None);
         assert_eq!(
             decode(b"VRFY u", Some(HelloVerb::Helo)).as_deref(),
