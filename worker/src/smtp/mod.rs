@@ -3,6 +3,7 @@
 mod commands;
 pub(crate) mod listener;
 pub mod proto;
+mod proxied;
 mod session;
 pub(crate) mod sessions;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::rt;
 use crate::smtp::commands;
 use crate::smtp::proto::command::{self, Command};
 use crate::smtp::proto::line::LineError;
+use crate::smtp::proto::proxy;
 use crate::smtp::wire::{Lost, Wire};
 use crate::worker::Worker;
 
@@ -61,7 +62,7 @@ pub(crate) fn converse(
     };
     // A block that captures the session holds it once, the parameter of an `async fn` twice.
     async move {
-        let greeted = rt::catch(Box::pin(session.greet(HookName::ConnectInit))).await;
+        let greeted = rt::catch(Box::pin(session.begin())).await;
         let goes_on = match greeted {
             Ok(goes_on) => goes_on,
             Err(panic) => session.failed(&panic),
@@ -74,6 +75,10 @@ pub(crate) fn converse(
 }
 
 impl Session {
+    async fn begin(&mut self) -> bool {
+        Box::pin(self.meet_proxy()).await && self.greet(HookName::ConnectInit).await
+    }
+
     /// Everything before the first command (CON-06), from this hook on; false ends the session.
     async fn greet(&mut self, from: HookName) -> bool {
         if from <= HookName::ConnectInit {
@@ -94,7 +99,7 @@ impl Session {
             }
         }
         // What comes during the hook is seen while it runs.
-        if !self.conn.esmtp.get() && self.wire.look() {
+        if !self.conn.esmtp.get() && self.wire.look() && !self.said_hello_with_header() {
             self.conn.early_talker.set(true);
         }
         let verdict = self.hook(Call::Connect(())).await;
@@ -191,6 +196,9 @@ impl Session {
         let Some(line) = command::decode(line, verb) else {
             return Outcome::Say(command::EIGHT_BIT);
         };
+        if line.is_empty() && proxy::is_rest_of_signature(self.wire.buffered()) {
+            return commands::proxy_not_allowed(self);
+        }
         match &self.stuck {
             Some(reply) if !line.eq_ignore_ascii_case("quit") => Outcome::Say(reply.clone()),
             _ => commands::run(self, Command::parse(&line)).await,
@@ -224,7 +232,7 @@ impl Session {
     }
 
     /// Carries out what a command wants; false ends the session.
-    async fn settle(&mut self, outcome: Outcome) -> bool {
+    pub(super) async fn settle(&mut self, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Say(reply) => self.say(&reply),
             Outcome::SayReset(reply) => {
@@ -445,7 +453,10 @@ impl Session {
 
     /// Whether a client that speaks during this hook is an early talker.
     fn out_of_turn(&self, hook: HookName) -> bool {
-        !self.conn.esmtp.get() && !self.conn.early_talker.get() && hook < HookName::DataPost
+        !self.conn.esmtp.get()
+            && !self.conn.early_talker.get()
+            && hook < HookName::DataPost
+            && !self.said_hello_with_header()
     }
 
     /// Time for one whole message.

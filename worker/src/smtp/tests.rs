@@ -7,6 +7,7 @@ mod lines;
 mod log_lines;
 mod message;
 mod pipelining;
+mod proxied;
 mod replies;
 mod rig;
 mod start;

@@ -4,6 +4,7 @@
 //! are gathered while more commands are buffered (RFC 2920 §3.2) and written when input runs dry.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use haraka_shared::reply::Reply;
 
 use crate::rt::{self, Buffer, Deadline, Stream};
 use crate::smtp::proto::line::{self, LineError, Split};
-use crate::smtp::sessions::Ticket;
+use crate::smtp::sessions::{Full, Ticket};
 
 /// Why no further line or data comes.
 #[derive(Debug)]
@@ -241,6 +242,11 @@ impl Wire {
     /// Lets the worker's drain wait for this session instead of ending it, or again not.
     pub(crate) fn busy(&self, busy: bool) {
         self.ticket.busy(busy);
+    }
+
+    /// Counts the session for this client instead of the proxy that it came through.
+    pub(crate) fn belongs_to(&mut self, ip: IpAddr) -> Result<(), Full> {
+        self.ticket.belongs_to(ip)
     }
 
     /// Adds a reply to what is to be written, with the tag of refusals; gives its bytes.

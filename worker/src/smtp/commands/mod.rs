@@ -34,11 +34,13 @@ pub(crate) async fn run(s: &mut Session, command: Command<'_>) -> Outcome {
         Command::Help => Outcome::Say(Reply::new(250, "Not implemented")),
         Command::Quit(args) => quit::quit(s, args).await,
         Command::InternalCmd(args) => internalcmd::internalcmd(s, args),
-        // Where a proxy is trusted, its line is read before the session starts.
-        Command::Proxy(_) => Outcome::SayClose(Reply::new(
-            421,
-            format!("PROXY not allowed from {}", s.conn.remote_ip()),
-        )),
+        Command::Proxy(_) => proxy_not_allowed(s),
         Command::Unrecognized { verb, rest } => unrecognized::unrecognized(s, verb, rest).await,
     }
+}
+
+/// HAP-05. Where a proxy is trusted, its header is read before the session starts.
+pub(crate) fn proxy_not_allowed(s: &Session) -> Outcome {
+    let peer = s.conn.remote_ip();
+    Outcome::SayClose(Reply::new(421, format!("PROXY not allowed from {peer}")))
 }

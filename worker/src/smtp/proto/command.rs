@@ -105,6 +105,14 @@ pub fn may_be_followed(line: &[u8]) -> bool {
         .is_some_and(|verb| GROUPED.iter().any(|g| g.eq_ignore_ascii_case(verb)))
 }
 
+/// Whether the input begins with an introduction.
+#[must_use]
+pub fn is_hello(input: &[u8]) -> bool {
+    input.get(..5).is_some_and(|verb| {
+        verb.eq_ignore_ascii_case(b"EHLO ") || verb.eq_ignore_ascii_case(b"HELO ")
+    })
+}
+
 impl<'a> Command<'a> {
     /// Reads a line without its CRLF. Never fails: what is not understood is `Unrecognized`.
     #[must_use]
