@@ -44,6 +44,9 @@ pub(super) async fn lane(worker: Rc<Worker>, first: Job) {
         if let Some((name, item)) = current.take() {
             one(&worker, name, item).await;
         }
+        if out.mail.disabled() {
+            out.schedule.borrow_mut().disband(&domain);
+        }
         let next = out.schedule.borrow_mut().next_in_lane(&domain);
         match next {
             Some(name) => current = load(&worker, Job::named(name)).await,
@@ -56,6 +59,9 @@ pub(super) async fn lane(worker: Rc<Worker>, first: Job) {
 /// Reads an item and marks it as being delivered; `None` if there is nothing to deliver.
 async fn load(worker: &Rc<Worker>, job: Job) -> Option<(QueueName, Loaded)> {
     let out = &worker.outbound;
+    if out.held.borrow().contains(&job.name) {
+        return None;
+    }
     if !out.in_flight.borrow_mut().insert(job.name.clone()) {
         // The item is under way already; a flush named it once more.
         return None;
