@@ -305,6 +305,14 @@ fn qlist(install: &harness::Install) -> String {
 fn qunstick_flushes_one_domain_or_all() {
     let closed = closed_port();
     let server = Server::start(two_workers(closed));
+    // A worker that is younger than what the other one was told of its neighbours.
+    let first = server.wait_for_workers(2);
+    harness::processes::send(first[1], Signal::SIGKILL);
+    wait_for("another worker", || {
+        let now = server.worker_pids();
+        now.len() == 2 && now != first
+    });
+    server.wait_for_log("queue taken over", DEADLINE);
     for n in 0..6 {
         for domain in ["one", "two"] {
             let serial = format!("{domain}-{n}");

@@ -166,7 +166,7 @@ impl Outbound {
         slot: u32,
         incarnations: Vec<(String, u32)>,
     ) {
-        let mut ownership = Ownership::new(nodes, slot, self.spool.incarnation());
+        let mut ownership = Ownership::new(nodes, slot, self.spool.incarnation()).as_of(epoch_ms());
         for (incarnation, slot) in incarnations {
             if let Some(i) = Incarnation::parse(&incarnation) {
                 // A living worker of another slot keeps its files just as a dead one's successor does.
