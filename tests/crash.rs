@@ -22,6 +22,11 @@ use relaying::{Flow, numbered, to_next_hop, volume, wait_empty};
 /// Clients at the same time.
 const CLIENTS: usize = 8;
 
+/// Whether this is a long run by hand, with more clients and no end of deaths.
+fn by_hand() -> bool {
+    std::env::var_os("QUEUE_TEST_N").is_some()
+}
+
 /// Workers killed in one test by default: the master waits longer before each new one.
 const MOST_DEATHS: usize = 8;
 
@@ -38,7 +43,7 @@ fn install(sink: &Sink) -> Install {
 fn disturbed(flow: &Flow, pause: Duration, mut disturb: impl FnMut()) -> usize {
     let mut times = 0;
     std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
+        for _ in 0..if by_hand() { 50 } else { CLIENTS } {
             scope.spawn(|| flow.run());
         }
         let limit = Instant::now() + Duration::from_secs(600);
@@ -118,9 +123,10 @@ fn nothing_is_lost_while_workers_are_killed_all_the_time() {
     let server = Server::start(install(&sink));
     let flow = Flow::new(server.addr(), volume(600));
     let mut deaths = 0;
-    disturbed(&flow, Duration::from_millis(300), || {
+    let pause = Duration::from_millis(if by_hand() { 1000 } else { 300 });
+    disturbed(&flow, pause, || {
         let workers = server.worker_pids();
-        if workers.len() == 2 && deaths < MOST_DEATHS {
+        if workers.len() == 2 && (deaths < MOST_DEATHS || by_hand()) {
             processes::send(workers[deaths % 2], Signal::SIGKILL);
             deaths += 1;
         }
@@ -140,7 +146,7 @@ fn nothing_is_lost_when_workers_die_in_the_middle_of_a_flush() {
     disturbed(&flow, Duration::from_millis(200), || {
         server.signal(Signal::SIGHUP);
         let workers = server.worker_pids();
-        if workers.len() == 2 && deaths < MOST_DEATHS {
+        if workers.len() == 2 && (deaths < MOST_DEATHS || by_hand()) {
             processes::send(workers[deaths % 2], Signal::SIGKILL);
             deaths += 1;
         }

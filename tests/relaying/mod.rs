@@ -220,3 +220,13 @@ impl Drop for Unmount {
             .status();
     }
 }
+
+/// Makes the small file system over the queue read-only (`ro`) or writable (`rw`).
+#[track_caller]
+pub fn remount(install: &Install, how: &str) {
+    let done = std::process::Command::new("mount")
+        .args(["-o", &format!("remount,{how}")])
+        .arg(install.path().join("queue"))
+        .status();
+    assert!(done.is_ok_and(|status| status.success()), "remount {how}");
+}
