@@ -524,11 +524,6 @@ fn operators_bounce_text_is_used_and_filled_in() {
 fn item_is_kept_when_its_bounce_cannot_be_stored() {
     let sink = Sink::start();
     sink.rule(Rule::reply(Stage::Rcpt, "550 5.1.1 unknown").containing("to@far.test"));
-    sink.rule(
-        Rule::reply(Stage::Rcpt, "451 4.3.0 not yet")
-            .containing("to@later.test")
-            .times(1),
-    );
     let install = to_next_hop(sink.addr()).set("outbound.ini", "main", "disabled", "true");
     if !relaying::tiny_queue(&install, "256k") {
         return harness::skip("a small file system over the queue directory needs root");
@@ -728,7 +723,16 @@ fn domain_that_never_answers_does_not_hold_up_the_others() {
         start.elapsed()
     );
     lively.assert_each_once(&sent);
-    drop(silent); // its connections end, so that the server can
+    // Deliveries that get no answer do not hold up the server's end either.
+    let mut server = server;
+    let start = Instant::now();
+    server.stop();
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(server.install().queue_files().len(), 20);
 }
 
 // covers HOK-27, OUT-22

@@ -286,7 +286,7 @@ async fn finish(worker: &Rc<Worker>, channel: &mut Channel, end: End) {
 
 fn wind_down(worker: &Rc<Worker>, phase: Phase) {
     worker.sessions.enter(phase);
-    worker.outbound.wind_down();
+    worker.outbound.wind_down(phase == Phase::Stopping);
 }
 
 #[derive(Debug, PartialEq, Eq)]

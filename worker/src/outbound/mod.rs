@@ -108,6 +108,7 @@ pub(crate) struct Outbound {
     wake: Notify,
     /// Something came to its end; whoever waits for the worker to become idle looks again.
     ended: Notify,
+    stopping: Event,
     /// Set, and replaced, at every flush: who waits out local trouble tries again.
     flushed: RefCell<Event>,
     takeover: Cell<Takeover>,
@@ -141,6 +142,7 @@ impl Outbound {
             wake: Notify::new(),
             ended: Notify::new(),
             held: RefCell::default(),
+            stopping: Event::new(),
             flushed: RefCell::default(),
             takeover: Cell::default(),
             flight,
@@ -205,9 +207,12 @@ impl Outbound {
         self.schedule.borrow().stats()
     }
 
-    /// Starts no further delivery. Those under way go on: the dot may be out already.
-    pub(crate) fn wind_down(&self) {
+    /// Starts no further delivery. With `stop`, gives up those whose data is not being sent yet.
+    pub(crate) fn wind_down(&self, stop: bool) {
         self.schedule.borrow_mut().close();
+        if stop {
+            self.stopping.set();
+        }
         self.mail.courier.pool().clear();
         self.ended.notify();
     }

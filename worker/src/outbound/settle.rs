@@ -76,7 +76,7 @@ pub(super) async fn settle(
             Told::NotStored => {
                 let mut rest: Vec<Recipient> = failed.into_iter().map(|(r, _)| r).collect();
                 rest.extend(later.recipients);
-                return keep(&facts, item.todo, rest, delivered.is_empty()).await;
+                return Box::pin(keep(&facts, item.todo, rest, delivered.is_empty())).await;
             }
         }
     }
