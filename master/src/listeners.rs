@@ -26,8 +26,8 @@ const BACKLOG: i32 = 1024;
 /// the balancing.
 const BALANCED: bool = cfg!(target_os = "linux");
 
-/// All sockets of one configuration.
-#[derive(Debug)]
+/// All sockets of one configuration. Dropping them, here and in the workers, closes the ports.
+#[derive(Debug, Default)]
 pub struct ListenerSet {
     bound: Vec<Bound>,
 }

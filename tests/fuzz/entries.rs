@@ -4,24 +4,29 @@
 //! parser is a function here, a file and a `[[bin]]` there, a row in `TARGETS` and a corpus folder.
 
 use haraka_shared::address::{Address, Limits};
+use haraka_shared::connection::HelloVerb;
 use haraka_shared::header::{Header, HeaderLimits, HeaderReader, Progress};
 use haraka_shared::reply::ReplyParser;
 use haraka_shared::stuffing::{Stuffer, Unstuffer};
-use haraka_worker::smtp::proto::command::{Command, Hello, decode};
+use haraka_worker::smtp::proto::command::{Command, decode};
 use haraka_worker::smtp::proto::data::{BareLineEnds, DataScanner, Resend, is_wire_form};
 use haraka_worker::smtp::proto::line::{self, Split};
 use haraka_worker::smtp::proto::params::{Arguments, Path};
 
+#[path = "queue_file.rs"]
+mod queue_file;
+
 pub type Target = fn(&[u8]);
 
 /// Name of the corpus folder and what to do with its files.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("line", line),
     ("command", command),
     ("address", address),
     ("header", header),
     ("reply", reply),
     ("data", data),
+    ("queue_file", queue_file::queue_file),
 ];
 
 /// The first octet says where the rest is cut in two pieces.
@@ -52,7 +57,7 @@ pub fn line(input: &[u8]) {
 }
 
 pub fn command(input: &[u8]) {
-    assert!(decode(input, Some(Hello::Helo)).is_some() == input.is_ascii());
+    assert!(decode(input, Some(HelloVerb::Helo)).is_some() == input.is_ascii());
     let text = line::text(input);
     match Command::parse(&text) {
         Command::Mail(rest) => arguments(Path::Mail, rest),

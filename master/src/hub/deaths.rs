@@ -14,6 +14,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::{Hub, Leave, Stopping};
+use crate::listeners::ListenerSet;
 use crate::poison::set_aside;
 use crate::supervise::{Due, Slot, StopClock, WorkerHandle, YOUNG, back_off};
 
@@ -162,14 +163,13 @@ impl Hub {
 
     /// Sends all workers home, in the way that `smtp.ini` says.
     pub(super) fn begin_stop(&mut self, stop: Stopping) {
-        if let Some(readiness) = self.readiness.take() {
-            readiness.failed(stop.failure.as_deref().unwrap_or("stopped while starting"));
-        }
         let smtp = &self.current.config.smtp;
         let drains = smtp.graceful_shutdown && stop.failure.is_none();
         let time = drains.then_some(smtp.force_shutdown_timeout);
         self.stop = Some(stop);
         self.next = None;
+        // With a copy left here, clients would connect and wait for an answer that never comes.
+        self.current.listeners = ListenerSet::default();
         let now = Instant::now();
         for index in 0..self.workers.len() {
             self.dismiss(index, time, now);

@@ -100,10 +100,19 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 impl Hub {
     /// Starts the workers and serves until the end. In a child this returns with its setup.
     pub fn run(mut self) -> Leave {
-        match self.serve() {
+        let leave = match self.serve() {
             Ok(never) => match never {},
             Err(leave) => leave,
+        };
+        if let Leave::Exit(stop) = &leave {
+            // Whoever hears of the failure may start again at once: nothing is in the way.
+            self.pid_file = None;
+            self.control = None;
+            if let Some(readiness) = self.readiness.take() {
+                readiness.failed(stop.failure.as_deref().unwrap_or("stopped while starting"));
+            }
         }
+        leave
     }
 
     fn serve(&mut self) -> Result<std::convert::Infallible, Leave> {

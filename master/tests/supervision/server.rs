@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 
 /// Longest wait for anything; far above what is needed on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,6 +69,20 @@ impl Install {
         self.dir.join(name)
     }
 
+    /// The group of a daemon is not its own number: daemonizing forks twice.
+    fn kill_daemon(&self) {
+        let Ok(pid) = self.read("pid").trim().parse::<i32>() else {
+            return;
+        };
+        let dir = self.dir.display().to_string();
+        let args = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if let Ok(group) = getpgid(Some(Pid::from_raw(pid)))
+            && args.contains(&dir)
+        {
+            killpg(group, Signal::SIGKILL).unwrap();
+        }
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("serve").args(args).arg("-c").arg(&self.dir);
@@ -119,9 +133,7 @@ impl Install {
 
 impl Drop for Install {
     fn drop(&mut self) {
-        if let Ok(pid) = self.read("pid").trim().parse::<i32>() {
-            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-        }
+        self.kill_daemon();
         std::fs::remove_dir_all(&self.dir).unwrap();
     }
 }

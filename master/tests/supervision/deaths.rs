@@ -1,0 +1,111 @@
+//! Workers that die, and what becomes of their places and files.
+
+use nix::sys::signal::Signal::{SIGKILL, SIGUSR2};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use crate::server::{Install, sockets, wait_for};
+use crate::two;
+
+// covers PRC-04
+pub fn a_dead_worker_is_replaced_and_its_files_adopted() {
+    let server = two();
+    let before = server.frames();
+    let victim = &before[0];
+    kill(Pid::from_raw(victim.pid), SIGKILL).unwrap();
+    let after = wait_for("adoption", || {
+        Some(server.frames()).filter(|f| f.len() == 3)
+    });
+    let adopter = &after[2];
+    assert_eq!(adopter.slot, victim.slot);
+    assert_ne!(adopter.incarnation, victim.incarnation);
+    let entry = format!("(\"{}\", {})", victim.incarnation, victim.slot);
+    assert!(adopter.text.contains(&entry), "{}", adopter.text);
+    server.log_has(&format!(
+        "worker {} killed by signal SIGKILL",
+        victim.slot + 1
+    ));
+    server.answered_by(server.addr(0), &server.children());
+}
+
+// covers PRC-18, PB-45
+pub fn a_worker_killed_after_a_restart_is_replaced() {
+    let server = two();
+    server.install.write("release", "");
+    server.signal(SIGUSR2);
+    let owned = wait_for("owners", || Some(server.frames()).filter(|f| f.len() == 4));
+    kill(Pid::from_raw(owned[2].pid), SIGKILL).unwrap();
+    let owned = wait_for("first replacement", || {
+        Some(server.frames()).filter(|f| f.len() == 5)
+    });
+    kill(Pid::from_raw(owned[4].pid), SIGKILL).unwrap();
+    wait_for("second replacement", || {
+        Some(server.frames()).filter(|f| f.len() == 6)
+    });
+    assert_eq!(server.children().len(), 2);
+}
+
+// covers PB-45
+pub fn an_old_worker_that_dies_during_a_restart_is_replaced() {
+    let server = two();
+    let old = server.frames();
+    server.install.write("script", "mute");
+    server.signal(SIGUSR2);
+    wait_for("new workers", || {
+        (server.children().len() == 4).then_some(())
+    });
+    server.install.write("script", "");
+    kill(Pid::from_raw(old[0].pid), SIGKILL).unwrap();
+    let owned = wait_for("replacement", || {
+        Some(server.frames()).filter(|f| f.len() == 3)
+    });
+    assert_eq!(owned[2].slot, old[0].slot);
+    assert_eq!(server.children().len(), 4);
+}
+
+// covers PB-41, PB-47
+pub fn a_worker_that_ends_with_success_is_replaced_ever_slower() {
+    let server = two();
+    server.install.write("script", "quit");
+    kill(Pid::from_raw(server.frames()[0].pid), SIGKILL).unwrap();
+    server.log_has("exited with error code: 0");
+    server.log_has("is started again in 250 ms");
+    server.log_has("is started again in 500 ms");
+    server.install.write("script", "");
+    wait_for("a worker that stays", || {
+        Some(server.frames()).filter(|f| f.len() == 3)
+    });
+    server.answered_by(server.addr(0), &server.children());
+}
+
+pub fn a_file_that_ends_two_workers_is_set_aside() {
+    let name = "1700000000000_1700000000000_0_11_aB3dEf_1_mx.example";
+    let install = Install::new("listen=127.0.0.1:0\nnodes=1\n");
+    install.write("script", "poison");
+    std::fs::create_dir(install.path("queue")).unwrap();
+    install.write(&format!("queue/{name}"), "poison");
+    let server = install.start();
+    server.log_has(&format!("{name} has ended two workers and is set aside"));
+    wait_for("a worker that stays", || {
+        Some(server.frames()).filter(|f| f.len() >= 3)
+    });
+    assert!(server.install.path(&format!("queue/error.{name}")).exists());
+    assert!(!server.install.path(&format!("queue/{name}")).exists());
+}
+
+pub fn a_worker_has_no_descriptor_of_another() {
+    let server = two();
+    let before = server.frames();
+    // A replacement is forked from a master that has the channels of all others.
+    kill(Pid::from_raw(before[0].pid), SIGKILL).unwrap();
+    wait_for("replacement", || {
+        Some(server.frames()).filter(|f| f.len() == 3)
+    });
+    let workers: Vec<i32> = server.children().into_iter().collect();
+    let (a, b) = (sockets(workers[0]), sockets(workers[1]));
+    assert!(a.is_disjoint(&b), "{a:?} {b:?}");
+    // One channel, one listener.
+    assert_eq!((a.len(), b.len()), (2, 2));
+    let masters = sockets(server.pid());
+    assert_eq!(a.intersection(&masters).count(), 1, "the listener only");
+}

@@ -1,0 +1,212 @@
+//! The whole program under signals and sudden deaths, with real workers. What needs workers that
+//! misbehave is in `master/tests/supervision`. The table is `docs/signals.md`.
+
+// A test reports by panicking; the crate-wide bans are for what peers can reach.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod harness;
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Output};
+
+use harness::server::Signal;
+use harness::{DEADLINE, Install, Server, SmtpClient, processes, wait_for};
+
+fn haraka(args: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_haraka");
+    Command::new(program).args(args).output().unwrap()
+}
+
+fn set_of(pids: Vec<i32>) -> BTreeSet<i32> {
+    pids.into_iter().collect()
+}
+
+fn two_workers() -> Install {
+    Install::new().set("smtp.ini", "main", "nodes", "2")
+}
+
+/// A client that has said EHLO.
+fn greeted(server: &Server) -> SmtpClient {
+    let mut client = server.client();
+    client.ehlo("client.test");
+    client
+}
+
+// covers CLI-01, CLI-03, CLI-17
+#[test]
+fn version_and_usage_are_printed_and_nonsense_is_an_error() {
+    let version = haraka(&["-v"]);
+    let wanted = format!("Haraka — Version: {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(version.stdout).unwrap(), wanted);
+    assert!(haraka(&["-h"]).stdout.starts_with(b"Haraka: "));
+    for args in [&[][..], &["--nonsense"]] {
+        let output = haraka(args);
+        assert!(!output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.starts_with("Error: Undefined or erroneous arguments"),
+            "{said}"
+        );
+    }
+}
+
+// covers CLI-15, CLI-14
+#[test]
+fn an_installed_directory_serves() {
+    let install = Install::new();
+    let dir = install.path().join("installed");
+    let output = haraka(&["-i", dir.to_str().unwrap()]);
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains(&format!(
+            "create: {}",
+            dir.join("config/smtp.ini").display()
+        )),
+        "{said}"
+    );
+    // As it is, but for a port that anybody may bind.
+    for entry in std::fs::read_dir(dir.join("config")).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("config/{}", entry.file_name().to_str().unwrap());
+        install.write(&name, &std::fs::read(entry.path()).unwrap());
+    }
+    let install = install.set("smtp.ini", "main", "listen", "127.0.0.1:0");
+    let server = Server::start(install);
+    greeted(&server).cmd("QUIT").expect(221);
+}
+
+// covers CLI-06, CLI-07
+#[test]
+fn the_queue_is_listed_without_a_server() {
+    let install = Install::new();
+    let dir = install.path().to_str().unwrap();
+    let stat = haraka(&["--qstat", "-c", dir]);
+    let wanted = format!("queue_dir: '{dir}/queue'");
+    assert!(String::from_utf8(stat.stdout).unwrap().contains(&wanted));
+    let list = haraka(&["--qlist", "-c", dir]);
+    assert!(list.status.success() && list.stdout.is_empty());
+    let missing = haraka(&["--qlist"]);
+    assert!(!missing.status.success());
+}
+
+// covers PB-27
+#[test]
+fn term_tells_clients_and_ends_with_success() {
+    let mut server = Server::start(two_workers());
+    let mut client = greeted(&server);
+    server.signal(Signal::SIGTERM);
+    client.reply().expect(421);
+    client.expect_close();
+    assert!(server.wait_exit().success());
+}
+
+// covers PRC-16, KEY-10
+#[test]
+fn a_graceful_stop_lets_a_session_finish_its_mail() {
+    let install = two_workers().set("smtp.ini", "main", "graceful_shutdown", "true");
+    let mut server = Server::start(install);
+    let mut client = greeted(&server);
+    client.cmd("MAIL FROM:<a@example.com>").expect(250);
+    server.signal(Signal::SIGTERM);
+    server.wait_for_log("Shutting down.", DEADLINE);
+    wait_for("listeners to close", || {
+        TcpStream::connect(server.addr()).is_err()
+    });
+    client.cmd("RCPT TO:<b@here.test>").expect(250);
+    client.data("Subject: last\r\n\r\nwords\r\n").expect(250);
+    // The mail was the last thing that the worker waited for.
+    client.reply().expect(421);
+    client.expect_close();
+    assert!(server.wait_exit().success());
+    assert_eq!(server.install().stored().len(), 1);
+}
+
+// covers PRC-17, PB-45
+#[test]
+fn a_graceful_restart_keeps_open_sessions_and_loses_no_connection() {
+    let server = Server::start(two_workers());
+    let old = set_of(server.wait_for_workers(2));
+    let mut client = greeted(&server);
+    client.cmd("MAIL FROM:<a@example.com>").expect(250);
+    server.signal(Signal::SIGUSR2);
+    let addr: SocketAddr = server.addr();
+    // Connections are answered at every moment of the change.
+    while !server.log_text().contains("Reload complete") {
+        let mut other = SmtpClient::connect(addr);
+        other.reply().expect(220);
+        // An old worker that drains may part with a session between two commands.
+        assert!(matches!(other.cmd("QUIT").code, 221 | 421));
+    }
+    client.cmd("RCPT TO:<b@here.test>").expect(250);
+    client.data("Subject: kept\r\n\r\nx\r\n").expect(250);
+    // The mail was the last thing that the worker waited for.
+    client.reply().expect(421);
+    client.expect_close();
+    wait_for("only new workers", || {
+        let now = set_of(server.worker_pids());
+        now.len() == 2 && now.is_disjoint(&old)
+    });
+    greeted(&server).quit();
+}
+
+// covers PRC-04
+#[test]
+fn a_killed_worker_is_replaced_and_the_other_goes_on() {
+    let server = Server::start(two_workers());
+    let workers = server.wait_for_workers(2);
+    // A session with each worker.
+    let mut clients: Vec<SmtpClient> = (0..8).map(|_| greeted(&server)).collect();
+    processes::send(workers[0], Signal::SIGKILL);
+    server.wait_for_log("killed by signal SIGKILL", DEADLINE);
+    wait_for("replacement", || {
+        let now = server.worker_pids();
+        now.len() == 2 && !now.contains(&workers[0])
+    });
+    let alive = clients
+        .iter_mut()
+        .filter_map(|c| {
+            c.try_send(b"NOOP\r\n")
+                .ok()
+                .and_then(|()| c.try_reply().ok().flatten())
+        })
+        .count();
+    assert!(alive < 8, "none of the sessions was the dead worker's");
+    for _ in 0..8 {
+        greeted(&server).quit();
+    }
+}
+
+// covers design section 6
+#[test]
+fn workers_of_a_killed_master_finish_and_go() {
+    let install = two_workers().set("smtp.ini", "main", "force_shutdown_timeout", "5");
+    let mut server = Server::start(install);
+    server.wait_for_workers(2);
+    processes::send(server.pid(), Signal::SIGKILL);
+    assert!(!server.wait_exit().success());
+}
+
+// covers PRC-01
+#[test]
+fn one_process_takes_mail_and_stops() {
+    let mut server = Server::start(Install::new().set("smtp.ini", "main", "nodes", "0"));
+    assert!(server.worker_pids().is_empty());
+    let mut client = greeted(&server);
+    client
+        .send_mail(
+            "a@example.com",
+            &["b@here.test"],
+            "Subject: one\r\n\r\nx\r\n",
+        )
+        .expect(250);
+    server.signal(Signal::SIGTERM);
+    assert!(server.wait_exit().success());
+    assert_eq!(server.install().stored().len(), 1);
+}
