@@ -13,13 +13,15 @@ use haraka_shared::log_conn;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::Outcome as Counted;
 
-use crate::hooks::Subject;
+use crate::hooks;
 use crate::rt;
 use crate::smtp::commands;
+use crate::smtp::commands::bdat::Chunks;
 use crate::smtp::proto::command::{self, Command};
 use crate::smtp::proto::line::LineError;
 use crate::smtp::proto::proxy;
-use crate::smtp::wire::{Lost, Wire};
+use crate::smtp::proto::status::{self, Subject};
+use crate::smtp::wire::{Longest, Lost, Wire};
 use crate::worker::Worker;
 
 /// What a command wants the session to do.
@@ -46,6 +48,12 @@ pub(crate) struct Session {
     pub(crate) wire: Wire,
     /// Answer to every command after a denial at connect, until QUIT (CON-11).
     stuck: Option<Reply>,
+    /// What the reply that comes next is about.
+    about: Subject,
+    /// Keywords that plugins added to the reply to EHLO.
+    pub(crate) added: Vec<String>,
+    /// A message that comes by BDAT and is not complete.
+    pub(crate) chunks: Option<Box<Chunks>>,
 }
 
 /// Serves a client until it or the server ends the session.
@@ -59,6 +67,9 @@ pub(crate) fn converse(
         conn,
         wire,
         stuck: None,
+        about: Subject::Greeting,
+        added: Vec::new(),
+        chunks: None,
     };
     // A block that captures the session holds it once, the parameter of an `async fn` twice.
     async move {
@@ -166,14 +177,14 @@ impl Session {
 
     /// Commands, one at a time and in order.
     async fn serve(&mut self) {
-        let longest = self.worker.config.connection.max_line_length;
+        let longest = self.longest_line();
         let command_time = self.worker.config.connection.command_time;
         let mut line = Vec::new();
         loop {
             if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
                 return Box::pin(self.lost(lost)).await;
             }
-            self.mind_pipelining();
+            self.mind_pipelining(&line);
             let outcome = match rt::catch(Box::pin(self.command(&line))).await {
                 Ok(outcome) => outcome,
                 Err(panic) => {
@@ -190,6 +201,16 @@ impl Session {
         }
     }
 
+    fn longest_line(&self) -> Longest {
+        let config = &self.worker.config.connection;
+        let line = config.max_line_length;
+        let more = if config.dsn { DSN_LENGTH } else { 0 };
+        Longest {
+            line,
+            envelope: line + more,
+        }
+    }
+
     async fn command(&mut self, line: &[u8]) -> Outcome {
         log_conn!(Level::Protocol, self.conn, [], "C: {}", line.escape_ascii());
         let verb = self.conn.hello.borrow().as_ref().map(|(verb, _)| *verb);
@@ -199,14 +220,20 @@ impl Session {
         if line.is_empty() && proxy::is_rest_of_signature(self.wire.buffered()) {
             return commands::proxy_not_allowed(self);
         }
+        let command = Command::parse(&line);
+        self.about = Subject::of(&command);
         match &self.stuck {
             Some(reply) if !line.eq_ignore_ascii_case("quit") => Outcome::Say(reply.clone()),
-            _ => commands::run(self, Command::parse(&line)).await,
+            _ => commands::run(self, command).await,
         }
     }
 
     /// What it means that more input follows this command (PA-18, CON-46, CON-47).
-    fn mind_pipelining(&self) {
+    fn mind_pipelining(&self, line: &[u8]) {
+        if self.conn.esmtp.get() && command::is_bdat(line) {
+            // Its chunk follows, not a command.
+            return;
+        }
         let rest = self.wire.buffered();
         let Some(end) = memchr::memchr(b'\n', rest) else {
             return;
@@ -255,6 +282,13 @@ impl Session {
 
     /// Gathers a reply for the client; the wire writes it before it waits for more input.
     pub(crate) fn say(&mut self, reply: &Reply) {
+        let with_status;
+        let reply = if self.worker.config.connection.enhanced_status_codes {
+            with_status = status::with_status(reply.clone(), self.about);
+            &with_status
+        } else {
+            reply
+        };
         let mut tag = None;
         if reply.code() >= 400 {
             *self.conn.last_reject.borrow_mut() = Some(reply.to_string().into());
@@ -412,6 +446,7 @@ impl Session {
 
     /// Ends the transaction, if there is one (HOK-20).
     pub(crate) async fn reset_transaction(&mut self) {
+        self.chunks = None;
         if self.conn.transaction().is_none() {
             return;
         }
@@ -431,7 +466,7 @@ impl Session {
         if !self.worker.hooks.wants(call.hook()) {
             return Verdict::CONT;
         }
-        let subject = Subject {
+        let subject = hooks::Subject {
             connection: Some(&self.conn),
             delivery: None,
             services: &self.worker.services(),
@@ -464,6 +499,9 @@ impl Session {
         self.worker.config.connection.data_time
     }
 }
+
+/// Octets that the parameters of RFC 3461 add to RCPT at most (§5.1).
+const DSN_LENGTH: usize = 500;
 
 struct StartDenial {
     hard: &'static str,

@@ -1,7 +1,10 @@
 //! Sessions over a socket pair, on a clock that only timers move.
 
+mod bdat;
+mod bdat_random;
 mod early;
 mod ending;
+mod esmtp;
 mod limits;
 mod lines;
 mod log_lines;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use haraka_shared::reply::Reply;
 
 use crate::rt::{self, Buffer, Deadline, Stream};
+use crate::smtp::proto::command;
 use crate::smtp::proto::line::{self, LineError, Split};
 use crate::smtp::sessions::{Full, Ticket};
 
@@ -32,6 +33,25 @@ pub(crate) enum Lost {
     Deaf,
     /// The connection broke with this error.
     Broken(std::io::Error),
+}
+
+/// How long a command line may be, with its line end.
+#[derive(Clone, Copy)]
+pub(crate) struct Longest {
+    /// Any line.
+    pub(crate) line: usize,
+    /// MAIL and RCPT, which extensions make longer (RFC 3461 §5.1).
+    pub(crate) envelope: usize,
+}
+
+impl Longest {
+    fn of(self, input: &[u8]) -> usize {
+        if command::is_envelope(input) {
+            self.envelope
+        } else {
+            self.line
+        }
+    }
 }
 
 /// The stream with its buffers.
@@ -122,12 +142,13 @@ impl Wire {
     /// `command_time` counts from the first byte of the line.
     pub(crate) async fn next_line(
         &mut self,
-        longest: usize,
+        longest: Longest,
         command_time: Option<Duration>,
         line: &mut Vec<u8>,
     ) -> Result<(), Lost> {
         let mut command_end = None;
         loop {
+            let longest = longest.of(self.buffered());
             match line::split(self.buffered(), self.scanned, longest) {
                 Split::Line { end, consumed } => {
                     line.clear();
@@ -210,6 +231,11 @@ impl Wire {
         }
         self.kept = Vec::new();
         self.input = Some(input);
+    }
+
+    /// The session is about to end while the client goes on sending.
+    pub(crate) fn leave_unread(&mut self) {
+        self.unread = true;
     }
 
     fn no_line(&mut self, why: LineError) -> Lost {

@@ -1,6 +1,7 @@
 //! One file per verb: its rules, its hook, its replies. This file only chooses.
 
 mod auth_results;
+pub(crate) mod bdat;
 mod data;
 mod helo;
 mod internalcmd;
@@ -22,12 +23,16 @@ use super::session::{Outcome, Session};
 /// Runs one command.
 pub(crate) async fn run(s: &mut Session, command: Command<'_>) -> Outcome {
     match command {
+        Command::Mail(_) | Command::Rcpt(_) | Command::Data(_) if s.chunks.is_some() => {
+            s.conn.count_error();
+            Outcome::Say(bdat::IN_PROGRESS)
+        }
         Command::Helo(hello) => helo::helo(s, hello).await,
         Command::Ehlo(hello) => helo::ehlo(s, hello).await,
         Command::Mail(args) => mail::mail(s, args).await,
         Command::Rcpt(args) => rcpt::rcpt(s, args).await,
         Command::Data(args) => data::data(s, args).await,
-        Command::Bdat(rest) => unrecognized::unrecognized(s, "BDAT", rest).await,
+        Command::Bdat(argument) => bdat::bdat(s, argument).await,
         Command::Rset(args) => rset::rset(s, args).await,
         Command::Noop => noop::noop(s).await,
         Command::Vrfy(_) => vrfy::vrfy(s).await,

@@ -105,6 +105,23 @@ pub fn may_be_followed(line: &[u8]) -> bool {
         .is_some_and(|verb| GROUPED.iter().any(|g| g.eq_ignore_ascii_case(verb)))
 }
 
+/// Whether the input begins with MAIL or RCPT.
+#[must_use]
+pub fn is_envelope(input: &[u8]) -> bool {
+    input.get(..5).is_some_and(|verb| {
+        [b"MAIL ", b"RCPT "]
+            .iter()
+            .any(|v| v.eq_ignore_ascii_case(verb))
+    })
+}
+
+/// Whether the line is one that octets follow.
+#[must_use]
+pub fn is_bdat(line: &[u8]) -> bool {
+    line.get(..5)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT "))
+}
+
 /// Whether the input begins with an introduction.
 #[must_use]
 pub fn is_hello(input: &[u8]) -> bool {

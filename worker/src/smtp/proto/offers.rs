@@ -82,9 +82,9 @@ pub fn check(path: Path, params: &Params, offers: Offers<'_>) -> Result<(), Unwe
     Ok(())
 }
 
-/// RFC 1870 §4.
+/// RFC 1870 §4. A number that is longer than it may be is answered as what it is: too big.
 fn is_size(value: &str) -> bool {
-    (1..=20).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit())
+    !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// RFC 6152 §2. BINARYMIME is not offered.
@@ -178,7 +178,6 @@ mod tests {
             ("SIZE", "SIZE"),
             ("SIZE=x", "SIZE"),
             ("SIZE=1e3", "SIZE"),
-            ("SIZE=999999999999999999999", "SIZE"),
             ("BODY", "BODY"),
             ("BODY=9BIT", "BODY"),
             ("BODY=BINARYMIME", "BODY"),
