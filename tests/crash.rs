@@ -126,6 +126,10 @@ fn assert_cut(message: &Message, log: &[String]) {
 }
 
 fn told(what: &str, flow: &Flow, sink: &Sink, deaths: usize, duplicates: usize) {
+    assert!(
+        deaths > 0,
+        "all was over before anything died: raise QUEUE_TEST_N"
+    );
     println!(
         "{what}: {} accepted in {} tries, {} distinct arrived, {duplicates} twice, {deaths} deaths",
         flow.done(),
