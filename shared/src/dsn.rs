@@ -135,6 +135,33 @@ pub struct RecipientRequest {
     pub orcpt: Option<String>,
 }
 
+/// The requests of a message and of its recipients, in the order of the recipients.
+#[derive(Debug, Clone, Copy)]
+pub struct Requests<'a> {
+    /// For the message.
+    pub message: &'a MessageRequest,
+    /// For each recipient.
+    pub recipients: &'a [RecipientRequest],
+}
+
+impl<'a> Requests<'a> {
+    /// The same for some of the recipients, from this one on.
+    #[must_use]
+    pub fn from(self, first: usize) -> Requests<'a> {
+        Requests {
+            recipients: self.recipients.get(first..).unwrap_or_default(),
+            ..self
+        }
+    }
+
+    /// The parameters of RCPT for a recipient.
+    #[must_use]
+    pub fn of(self, recipient: usize, utf8: bool) -> String {
+        let request = self.recipients.get(recipient);
+        request.map(|r| r.params(utf8)).unwrap_or_default()
+    }
+}
+
 /// Which parameter has a value that RFC 3461 does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("bad {0} value")]
