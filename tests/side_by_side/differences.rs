@@ -70,8 +70,8 @@ fn close(hunk: &mut Hunk, found: &mut Vec<Hunk>) {
     }
 }
 
-/// The list: file, dialogue, Haraka's lines, our lines, reason. The first four are patterns with `*` and
-/// `?`; lines are joined by ` // `.
+/// The list: file, dialogue, Haraka's lines, our lines, reason. The first two are patterns with `*`. In the
+/// lines, joined by ` // `, each `*` stands for the same text on both sides, and `**` for any.
 pub struct Differences {
     rows: Vec<Row>,
 }
@@ -79,6 +79,8 @@ pub struct Differences {
 struct Row {
     number: usize,
     patterns: [String; 4],
+    /// `may:` before the reason: what the row is about is on its way and need not be there.
+    required: bool,
     used: Cell<bool>,
 }
 
@@ -109,6 +111,7 @@ impl Differences {
             rows.push(Row {
                 number: at + 1,
                 patterns: [file, dialogue, peer, ours].map(str::to_owned),
+                required: !reason.starts_with("may: "),
                 used: Cell::new(false),
             });
         }
@@ -120,9 +123,11 @@ impl Differences {
         let (peer, ours) = (hunk.peer.join(" // "), hunk.ours.join(" // "));
         let mut explained = false;
         for row in &self.rows {
-            let pairs = row.patterns.iter().zip([file, dialogue, &peer, &ours]);
-            let fits = |(glob, text): (&String, &str)| glob_fits(glob.as_bytes(), text.as_bytes());
-            if pairs.into_iter().all(fits) {
+            let [in_file, in_dialogue, of_peer, of_ours] = &row.patterns;
+            if glob_fits(in_file.as_bytes(), file.as_bytes())
+                && glob_fits(in_dialogue.as_bytes(), dialogue.as_bytes())
+                && both_fit(of_peer, &peer, of_ours, &ours)
+            {
                 row.used.set(true);
                 explained = true;
             }
@@ -132,11 +137,82 @@ impl Differences {
 
     /// Numbers and dialogues of the rows that explained nothing so far.
     pub fn unused(&self) -> Vec<String> {
-        let unused = self.rows.iter().filter(|row| !row.used.get());
+        let unused = self
+            .rows
+            .iter()
+            .filter(|row| row.required && !row.used.get());
         unused
             .map(|row| format!("line {}: {}", row.number, row.patterns.join(" | ")))
             .collect()
     }
+}
+
+/// Whether both texts fit their patterns with the same text for each `*`.
+fn both_fit(peer_pattern: &str, peer: &str, ours_pattern: &str, ours: &str) -> bool {
+    let mut same = Vec::new();
+    if !captures(peer_pattern, peer, &mut same) {
+        return false;
+    }
+    let mut same = same.into_iter();
+    let mut filled = String::new();
+    let mut rest = ours_pattern;
+    while let Some((before, after)) = rest.split_once('*') {
+        filled.push_str(before);
+        match after.strip_prefix('*') {
+            Some(after) => {
+                filled.push_str("**");
+                rest = after;
+            }
+            None => {
+                // A `*` in what was captured would be a pattern again; none is in any record.
+                filled.push_str(&same.next().unwrap_or_default());
+                rest = after;
+            }
+        }
+    }
+    filled.push_str(rest);
+    captures(&filled, ours, &mut Vec::new())
+}
+
+/// Fits a text to a pattern and gives what each `*` (not `**`) stands for, as short as can be.
+fn captures(pattern: &str, text: &str, found: &mut Vec<String>) -> bool {
+    let Some((before, after)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(text) = text.strip_prefix(before) else {
+        return false;
+    };
+    let (any, after) = match after.strip_prefix('*') {
+        Some(after) => (true, after),
+        None => (false, after),
+    };
+    let depth = found.len();
+    for (end, _) in text.char_indices().chain([(text.len(), ' ')]) {
+        if !any {
+            found.push(text[..end].to_owned());
+        }
+        if captures(after, &text[end..], found) {
+            return true;
+        }
+        found.truncate(depth);
+    }
+    false
+}
+
+#[test]
+fn star_stands_for_the_same_text_on_both_sides_and_two_for_any() {
+    for (peer, ours, fit) in [
+        ("pipe=N bytes=5", "pipe=Y bytes=5", true),
+        ("pipe=N bytes=5", "pipe=Y bytes=6", false),
+        ("pipe=Y bytes=5", "pipe=Y bytes=5", false),
+    ] {
+        assert_eq!(
+            both_fit("pipe=N *", peer, "pipe=Y *", ours),
+            fit,
+            "{peer} {ours}"
+        );
+    }
+    assert!(both_fit("a ** c", "a b c", "a ** c", "a x c"));
 }
 
 #[test]
@@ -155,7 +231,9 @@ fn records_part_where_their_lines_differ() {
 
 #[test]
 fn row_explains_what_its_patterns_fit_and_is_reported_when_it_never_does() {
-    let list = Differences::parse("# c\na\t*\t250 *\t501 x\tPB-01 why\nb\t*\t*\t*\tCON-21: why\n");
+    let list = Differences::parse(
+        "# c\na\t*\t250 *\t501 x\tPB-01 why\nb\t*\t*\t*\tCON-21: why\nc\t*\t1\t2\tmay: PB-14 why\n",
+    );
     let hunk = Hunk {
         peer: vec!["250 ok".to_owned()],
         ours: vec!["501 x".to_owned()],
