@@ -11,11 +11,13 @@
     clippy::indexing_slicing
 )]
 
-#[path = "../harness/mod.rs"]
 mod harness;
 
+#[path = "side_by_side/differences.rs"]
 mod differences;
+#[path = "side_by_side/format.rs"]
 mod format;
+#[path = "side_by_side/play.rs"]
 mod play;
 
 use std::collections::BTreeMap;
