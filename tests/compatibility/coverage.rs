@@ -1,5 +1,5 @@
 //! Which IDs tests name: in comments of test code, and in the comments of transcripts and dialogues. Ranges
-//! such as `XXX-01 to XXX-05` (or `to 05`) name all that is between.
+//! such as `CON-01 to CON-05` (or `to 05`) name all that is between.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -433,6 +433,7 @@ mod tests {
         );
     }
 
+    // covers PA-33
     #[test]
     fn only_whole_lines_are_comments_and_quotes_are_text() {
         // covers CFS-19

@@ -134,6 +134,7 @@ mod tests {
     use super::*;
     use crate::config::testing::TestDir;
 
+    // covers CFS-08, PA-31
     #[test]
     fn empty_directory_gives_a_whole_configuration_without_warnings() {
         // covers CFS-34 CFS-37 PB-43
