@@ -3,12 +3,14 @@
 //! Every difference has to be a row of `tests/dialogues/differences.tsv`. `tests/dialogues/README.md` has the
 //! format.
 
+#![allow(missing_docs)]
 // A test reports by panicking; the crate-wide bans are for what peers can reach.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    clippy::string_slice
 )]
 
 mod harness;

@@ -14,6 +14,8 @@ pub struct DialogueFile {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dialogue {
     pub name: String,
+    /// The banner is recorded as well.
+    pub shows_banner: bool,
     pub steps: Vec<Step>,
 }
 
@@ -74,6 +76,7 @@ fn expand(block: &str) -> Result<Vec<Dialogue>, String> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .filter(|line| !line.starts_with("each: ") && !line.starts_with("with: "))
         .collect();
+    let shows_banner = body.lines().any(|line| line == "@banner");
     let mut dialogues = Vec::new();
     for one in &each {
         for two in &with {
@@ -83,7 +86,11 @@ fn expand(block: &str) -> Result<Vec<Dialogue>, String> {
             let name = name.collect::<Vec<_>>().join(" / ");
             let steps = steps(lines.iter().map(|line| filled(line)))
                 .map_err(|why| format!("{name}: {why}"))?;
-            dialogues.push(Dialogue { name, steps });
+            dialogues.push(Dialogue {
+                name,
+                shows_banner,
+                steps,
+            });
         }
     }
     Ok(dialogues)
@@ -105,6 +112,7 @@ fn steps(lines: impl Iterator<Item = String>) -> Result<Vec<Step>, String> {
     };
     for line in lines {
         let shorthand: &[&str] = match line.as_str() {
+            "@banner" => &[],
             "@hello" => &HELLO,
             "@open" => &OPEN,
             "@data" => &[&OPEN[..], &["- DATA"]].concat(),

@@ -29,7 +29,7 @@ fn play(server: &Server, dialogue: &Dialogue) -> Vec<String> {
     let mut client = server.client();
     client.set_timeout(SILENCE);
     let port = client.local_addr().port();
-    let mut open = await_replies(&mut client, 1, true, &mut record);
+    let mut open = await_replies(&mut client, 1, !dialogue.shows_banner, &mut record);
     for step in &dialogue.steps {
         if !open {
             break;
