@@ -196,8 +196,8 @@ Made from `tests/compatibility.tsv`; `make docs` rewrites this page. The referen
 - *better*: different on purpose; what is named is the difference.\n\
 - *not yet*: planned, with the issue that brings it.\n\
 - *not wanted*: left out on purpose, with the reason.\n\n\
-*same* and *better* are proved: a test names the ID, or the row says that it is untested and why. What differs in\n\
-dialogues is listed line by line in `tests/dialogues/differences.tsv`.\n\n\
+For *same* and *better* a test names the ID (how much of it a test shows, the test says), or the row says that it is\n\
+untested and why. What differs in dialogues is listed line by line in `tests/dialogues/differences.tsv`.\n\n\
 | area | same | better | not yet | not wanted |\n|---|---|---|---|---|\n";
 
 #[test]
