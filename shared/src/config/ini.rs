@@ -6,9 +6,11 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::error::{At, ConfigError, Warning, key_name};
 use super::flat::{decode, is_idle, lines};
+use super::layers::FromEnvironment;
 use super::row::Kind;
 
 /// A parsed ini file. Sections and keys keep the order of their first appearance.
@@ -18,6 +20,7 @@ pub struct Ini {
     sections: Vec<Section>,
     by_name: HashMap<String, usize>,
     warnings: Vec<Warning>,
+    environment: FromEnvironment,
 }
 
 /// One section; what stands in several places under the same name is one section.
@@ -58,6 +61,8 @@ pub struct IniValue {
     pub line: u32,
     /// The key stands alone, without `=` (CFS-18): Haraka's `undefined`.
     pub bare: bool,
+    /// The place, where that is not this file: the environment, a plugin's own file.
+    pub origin: Option<Arc<str>>,
 }
 
 impl Ini {
@@ -102,9 +107,20 @@ impl Ini {
         self.by_name.get(name).and_then(|i| self.sections.get(*i))
     }
 
+    /// What a key holds, by the environment or the file.
+    pub fn held(&self, section: &str, key: &str) -> Option<&Held> {
+        let in_file = || self.section(section)?.get(key);
+        self.environment.one(section, key).or_else(in_file)
+    }
+
+    /// Where a value stands.
+    pub fn at(&self, value: &IniValue) -> At {
+        At::line(value.origin.as_deref().unwrap_or(&self.file), value.line)
+    }
+
     /// The value of a key; for `key[]` lines the last of them.
     pub fn get(&self, section: &str, key: &str) -> Option<&IniValue> {
-        match self.section(section)?.get(key)? {
+        match self.held(section, key)? {
             Held::One(value) => Some(value),
             Held::Many(values) => values.last(),
         }
@@ -118,7 +134,10 @@ impl Ini {
 
     /// The values of `key[]` lines; a single `key = x` counts as one. Empty if there is none.
     pub fn array(&self, section: &str, key: &str) -> &[IniValue] {
-        match self.section(section).and_then(|s| s.get(key)) {
+        if let Some(values) = self.environment.many(section, key) {
+            return values;
+        }
+        match self.held(section, key) {
             Some(Held::Many(values)) => values,
             Some(Held::One(value)) => std::slice::from_ref(value),
             None => &[],
@@ -148,9 +167,9 @@ impl Ini {
 
     /// An error about a key, at its line.
     pub fn error(&self, section: &str, key: &str, why: impl Into<String>) -> ConfigError {
-        let line = self.get(section, key).map_or(0, |v| v.line);
+        let value = self.get(section, key);
         ConfigError::Value {
-            at: At::line(&self.file, line),
+            at: value.map_or_else(|| At::file(&self.file), |v| self.at(v)),
             key: key_name(section, key),
             why: why.into(),
         }
@@ -161,7 +180,7 @@ impl Ini {
         &self.warnings
     }
 
-    fn warn(&mut self, line: u32, text: impl Into<String>) {
+    pub(super) fn warn(&mut self, line: u32, text: impl Into<String>) {
         self.warnings.push(At::line(&self.file, line).warn(text));
     }
 
@@ -240,13 +259,14 @@ impl Ini {
                     text: unshield(text),
                     line,
                     bare,
+                    origin: None,
                 };
                 self.put(at, &key, value);
             }
         }
     }
 
-    fn section_index(&mut self, name: &str, line: u32) -> usize {
+    pub(super) fn section_index(&mut self, name: &str, line: u32) -> usize {
         *self.by_name.entry(name.to_owned()).or_insert_with(|| {
             self.sections.push(Section {
                 name: name.to_owned(),
@@ -258,7 +278,7 @@ impl Ini {
         })
     }
 
-    fn put(&mut self, section: usize, key: &str, value: IniValue) {
+    pub(super) fn put(&mut self, section: usize, key: &str, value: IniValue) {
         let (base, many) = match key.strip_suffix("[]") {
             Some(base) if !base.is_empty() => (base, true),
             _ => (key, false),
@@ -270,6 +290,71 @@ impl Ini {
         } else if let Some(section) = self.sections.get_mut(section) {
             section.put(base, many, value);
         }
+    }
+
+    pub(super) fn held_at(&self, section: usize, key: &str) -> Option<&Held> {
+        self.sections.get(section)?.get(key)
+    }
+
+    /// Sets what a key holds, whatever it held.
+    pub(super) fn hold(&mut self, section: usize, key: String, held: Held) {
+        let Some(section) = self.sections.get_mut(section) else {
+            return;
+        };
+        let known = section.by_key.get(&key).copied();
+        match known.and_then(|i| section.entries.get_mut(i)) {
+            Some(entry) => entry.held = held,
+            None => {
+                section.by_key.insert(key.clone(), section.entries.len());
+                section.entries.push(Entry { key, held });
+            }
+        }
+    }
+
+    /// Replaces what keys hold where `with` knows better.
+    pub(super) fn replace_held(&mut self, with: impl Fn(&str, &str, &Held) -> Option<Held>) {
+        for section in &mut self.sections {
+            for entry in &mut section.entries {
+                if let Some(held) = with(&section.name, &entry.key, &entry.held) {
+                    entry.held = held;
+                }
+            }
+        }
+    }
+
+    /// Values name their file themselves, so that it may change.
+    pub(super) fn name_origins(&mut self) {
+        let file: Arc<str> = Arc::from(self.file.as_str());
+        let entries = self.sections.iter_mut().flat_map(|s| &mut s.entries);
+        for entry in entries {
+            let values = match &mut entry.held {
+                Held::One(value) => std::slice::from_mut(value),
+                Held::Many(values) => values.as_mut_slice(),
+            };
+            for value in values {
+                value.origin.get_or_insert_with(|| Arc::clone(&file));
+            }
+        }
+    }
+
+    pub(super) fn rename(&mut self, file: &str) {
+        file.clone_into(&mut self.file);
+    }
+
+    pub(super) fn take_warnings(&mut self) -> Vec<Warning> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    pub(super) fn set_warnings(&mut self, warnings: Vec<Warning>) {
+        self.warnings = warnings;
+    }
+
+    pub(super) fn set_environment(&mut self, environment: FromEnvironment) {
+        self.environment = environment;
+    }
+
+    pub(super) fn into_sections(self) -> Vec<Section> {
+        self.sections
     }
 }
 
@@ -285,6 +370,10 @@ impl Section {
     /// All keys in order.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
+    }
+
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        self.entries
     }
 
     fn put(&mut self, key: &str, many: bool, value: IniValue) {

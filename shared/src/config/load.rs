@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::connection_ini::ConnectionIni;
 use super::dir::{ConfigDir, seconds};
-use super::error::{At, ConfigError, Problems, Warning};
+use super::error::{ConfigError, Problems, Warning};
 use super::log_ini::LogIni;
 use super::net_utils_ini::DnsIni;
 use super::outbound_ini::OutboundIni;
@@ -71,13 +71,13 @@ fn read(dir: &ConfigDir, problems: &mut Problems) -> Option<Config> {
 }
 
 fn me(dir: &ConfigDir, problems: &mut Problems) -> Option<String> {
-    let Some((line, name)) = problems.note(dir.first_item("me"))? else {
+    let Some((at, name)) = problems.note(dir.first_item("me"))? else {
         return Some(host_name());
     };
     // The name becomes part of replies and header fields.
     if name.len() > 255 || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
         problems.errors.push(ConfigError::Value {
-            at: At::line("me", line),
+            at,
             key: "me".to_owned(),
             why: format!("\"{name}\" is not a host name"),
         });
@@ -96,12 +96,11 @@ fn host_name() -> String {
 }
 
 fn queue_dir(dir: &ConfigDir, problems: &mut Problems) -> Option<PathBuf> {
-    let Some((line, text)) = problems.note(dir.first_item("queue_dir"))? else {
+    let Some((at, text)) = problems.note(dir.first_item("queue_dir"))? else {
         return Some(dir.install_dir().join("queue"));
     };
     let path = Path::new(&text);
     if path.is_relative() {
-        let at = At::line("queue_dir", line);
         let text = "is relative; it counts from the install directory, whatever the directory in \
                     which the server is started";
         problems.warnings.push(at.warn(text));
@@ -119,12 +118,12 @@ fn check_timeouts(dir: &ConfigDir, plugins: &[String], problems: &mut Problems) 
         if dir.path(&file).is_err() {
             continue;
         }
-        let Some(Some((line, text))) = problems.note(dir.first_item(&file)) else {
+        let Some(Some((at, text))) = problems.note(dir.first_item(&file)) else {
             continue;
         };
         if seconds(&text).is_none() {
             let text = format!("\"{text}\" is not a number of seconds; it does not count");
-            problems.warnings.push(At::line(&file, line).warn(text));
+            problems.warnings.push(at.warn(text));
         }
     }
 }
