@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::INI_FILES;
 use super::connection_ini::ConnectionIni;
 use super::dir::{ConfigDir, seconds};
 use super::error::{ConfigError, Problems, Warning};
@@ -36,11 +37,49 @@ pub struct Config {
 impl Config {
     /// Reads everything. Gives the settings and what an operator should look at, or all errors.
     pub fn load(dir: &ConfigDir) -> Result<(Config, Vec<Warning>), Vec<ConfigError>> {
+        match Config::inspect(dir) {
+            (Some(config), problems) => Ok((config, problems.warnings)),
+            (None, problems) => Err(problems.errors),
+        }
+    }
+
+    /// Reads everything. Gives all errors and warnings, and the settings if there is no error.
+    pub fn inspect(dir: &ConfigDir) -> (Option<Config>, Problems) {
         let mut problems = Problems::default();
         let config = read(dir, &mut problems);
-        match config {
-            Some(config) if problems.errors.is_empty() => Ok((config, problems.warnings)),
-            _ => Err(problems.errors),
+        (config.filter(|_| problems.errors.is_empty()), problems)
+    }
+
+    /// The files that it is read from.
+    pub fn files() -> Vec<&'static str> {
+        let mut files = vec![
+            "me",
+            "queue_dir",
+            "internalcmd_key",
+            "plugins",
+            "loglevel",
+            "log_timestamps",
+            "plugin_timeout",
+        ];
+        for decl in INI_FILES {
+            files.push(decl.name);
+            files.extend(decl.rows.iter().filter_map(|row| row.legacy));
+        }
+        files
+    }
+
+    /// These settings with those of `newer` that count while the server runs.
+    pub fn with_live(&self, newer: Config) -> Config {
+        let mut next = self.clone();
+        next.smtp.adopt(&newer.smtp);
+        next.connection.adopt(&newer.connection);
+        next.outbound.adopt(&newer.outbound);
+        Config {
+            // All of log.ini counts.
+            log: newer.log,
+            me: newer.me,
+            internalcmd_key: newer.internalcmd_key,
+            ..next
         }
     }
 }

@@ -17,11 +17,11 @@ settings! {
     rows {
         /// Log this level and everything more urgent: `emerg`, `alert`, `crit`, `error`, `warn`,
         /// `notice`, `info`, `debug`, `protocol`, `data`, or its number.
-        level: Level = Row::new("main", "level", "warn").shipped("info").lenient(), LevelKind;
+        level: Level = Row::new("main", "level", "warn").live().shipped("info").lenient(), LevelKind;
         /// Begin each line with the time.
-        timestamps: bool = Row::new("main", "timestamps", "true").shipped("false"), Bool;
+        timestamps: bool = Row::new("main", "timestamps", "true").live().shipped("false"), Bool;
         /// Form of the lines.
-        format: Format = Row::new("main", "format", "default").lenient(), Choice(&[
+        format: Format = Row::new("main", "format", "default").live().lenient(), Choice(&[
             ("default", Format::Default),
             ("logfmt", Format::Logfmt),
             ("json", Format::Json),
