@@ -187,7 +187,7 @@ mod tests {
         std::fs::create_dir_all(dir.0.join("config")).unwrap();
         let me = dir.0.join("config/me");
         std::fs::write(&me, "mail.example.com\n").unwrap();
-        assert_eq!(install(&dir.0, false).unwrap(), [me.clone()]);
+        assert_eq!(install(&dir.0, false).unwrap(), std::slice::from_ref(&me));
         assert_eq!(std::fs::read_to_string(&me).unwrap(), "mail.example.com\n");
         assert!(install(&dir.0, true).unwrap().is_empty());
         assert_ne!(std::fs::read_to_string(&me).unwrap(), "mail.example.com\n");

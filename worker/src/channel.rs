@@ -1,5 +1,6 @@
 //! The worker's end of the channel to the master: frames both ways, and a descriptor with one of them.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{IoSliceMut, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -37,7 +38,7 @@ pub(crate) enum Received {
 pub(crate) struct Channel {
     socket: Rc<Watched<UnixStream>>,
     decoder: Decoder<ToWorker>,
-    descriptor: Option<OwnedFd>,
+    descriptors: VecDeque<OwnedFd>,
 }
 
 impl Channel {
@@ -46,11 +47,11 @@ impl Channel {
         Ok(Channel {
             socket: Rc::new(Watched::new(socket)?),
             decoder: Decoder::new(),
-            descriptor: None,
+            descriptors: VecDeque::new(),
         })
     }
 
-    /// A task that writes what the worker has to say.
+    /// A task that writes what the worker has to say, in order, up to its last word (`Drained`).
     pub(crate) fn writer(
         &self,
         mut frames: UnboundedReceiver<ToMaster>,
@@ -58,15 +59,15 @@ impl Channel {
         let socket = Rc::clone(&self.socket);
         async move {
             while let Some(frame) = frames.recv().await {
-                if write(&socket, &frame).await.is_err() {
-                    // The reader sees the same end and acts on it.
+                // After an error the reader sees the same end and acts on it.
+                if write(&socket, &frame).await.is_err() || matches!(frame, ToMaster::Drained) {
                     return;
                 }
             }
         }
     }
 
-    /// Writes one frame.
+    /// Writes one frame, while the writer has nothing to write: two at a time would mix.
     pub(crate) async fn send(&self, frame: &ToMaster) -> Result<(), ChannelError> {
         write(&self.socket, frame).await
     }
@@ -80,7 +81,7 @@ impl Channel {
                     continue;
                 }
                 Some(ToWorker::ReopenLog) => {
-                    if let Some(fd) = self.descriptor.take() {
+                    if let Some(fd) = self.descriptors.pop_front() {
                         return Ok(Received::NewLog(fd));
                     }
                     continue;
@@ -88,14 +89,12 @@ impl Channel {
                 Some(frame) => return Ok(Received::Frame(frame)),
                 None => {}
             }
-            let mut buffer = [0; 4096];
+            let mut buffer = [0; 512];
             let (got, fd) = self.socket.read_with(|s| read(s, &mut buffer)).await?;
             if got == 0 {
                 return Ok(Received::MasterGone);
             }
-            if fd.is_some() {
-                self.descriptor = fd;
-            }
+            self.descriptors.extend(fd);
             self.decoder.push(buffer.get(..got).unwrap_or_default());
         }
     }

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal::{SIGKILL, SIGUSR2};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::server::{Install, children, sockets, wait_for};
+use crate::server::{Install, sockets, wait_for};
 use crate::two;
 
 // covers PRC-04

@@ -196,10 +196,10 @@ mod tests {
 
     #[test]
     fn long_lines_are_cut_at_blanks_and_lose_nothing_else() {
-        let line = "word ".repeat(500);
+        let line = "word ".repeat(500) + "end";
         let parts: Vec<_> = wrapped(&line).collect();
         assert!(parts.iter().all(|p| p.len() <= LONGEST));
-        assert_eq!(parts.join(" "), line.trim_end());
+        assert_eq!(parts.join(" "), line);
         let solid = "ü".repeat(1000);
         assert_eq!(wrapped(&solid).collect::<String>(), solid);
         assert_eq!(wrapped("").count(), 1);
