@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Display};
 
+use super::INI_FILES;
 use super::dir::ConfigDir;
 use super::error::{At, ConfigError, key_name};
 use super::ini::{Held, Ini};
@@ -147,6 +148,16 @@ pub fn effective_values(dir: &ConfigDir) -> Result<Vec<Setting>, ConfigError> {
         out.push(setting("plugins", false, text, at));
     }
     Ok(out)
+}
+
+/// All settings of the core that are declared or set.
+pub fn effective_all(dir: &ConfigDir) -> Result<Vec<Setting>, ConfigError> {
+    let mut all = Vec::new();
+    for decl in INI_FILES {
+        all.extend(effective(dir, decl)?);
+    }
+    all.extend(effective_values(dir)?);
+    Ok(all)
 }
 
 /// All settings of an ini file that is not declared, such as a plugin's.

@@ -167,18 +167,35 @@ impl<T: 'static> Live<T> {
         files: &[&str],
         load: impl Fn(&ConfigDir) -> Result<T, E> + 'static,
     ) -> Result<Live<T>, E> {
-        let mut live = Live::fixed(load(dir)?);
+        let first = load(dir)?;
+        Ok(Live::follow(watch, dir, files, first, move |dir| {
+            load(dir).map_err(|e| {
+                log_server!(Level::Error, "{e}; the earlier settings stay");
+            })
+        }))
+    }
+
+    /// A value that `again` makes anew after each change of the files. On an error, which `again`
+    /// reports itself, the earlier value stays.
+    pub fn follow(
+        watch: &Watch,
+        dir: &ConfigDir,
+        files: &[&str],
+        first: T,
+        again: impl Fn(&ConfigDir) -> Result<T, ()> + 'static,
+    ) -> Live<T> {
+        let mut live = Live::fixed(first);
         let held = Rc::downgrade(&live.held);
-        let again = dir.clone();
+        let own_dir = dir.clone();
         let observing = watch.on_change(dir, files, move || {
-            let Some(held) = held.upgrade() else { return };
-            match load(&again) {
-                Ok(value) => *held.borrow_mut() = Rc::new(value),
-                Err(e) => log_server!(Level::Error, "{e}; the earlier settings stay"),
+            if let Some(held) = held.upgrade()
+                && let Ok(value) = again(&own_dir)
+            {
+                *held.borrow_mut() = Rc::new(value);
             }
         });
         live.observing = Some(Rc::new(observing));
-        Ok(live)
+        live
     }
 
     /// The value of now; it stays as it is for as long as it is held.

@@ -68,19 +68,30 @@ impl Config {
         files
     }
 
-    /// These settings with those of `newer` that count while the server runs.
-    pub fn with_live(&self, newer: Config) -> Config {
+    /// Reads the files again and takes what counts while the server runs. A file with an error keeps
+    /// what it said before.
+    pub fn reread(&self, dir: &ConfigDir) -> (Config, Problems) {
+        let mut problems = Problems::default();
         let mut next = self.clone();
-        next.smtp.adopt(&newer.smtp);
-        next.connection.adopt(&newer.connection);
-        next.outbound.adopt(&newer.outbound);
-        Config {
-            // All of log.ini counts.
-            log: newer.log,
-            me: newer.me,
-            internalcmd_key: newer.internalcmd_key,
-            ..next
+        if let Some(newer) = SmtpIni::load(dir, &mut problems) {
+            next.smtp.adopt(&newer);
         }
+        if let Some(newer) = ConnectionIni::load(dir, &mut problems) {
+            next.connection.adopt(&newer);
+        }
+        if let Some(newer) = OutboundIni::load(dir, &mut problems) {
+            next.outbound.adopt(&newer);
+        }
+        if let Some(newer) = LogIni::load(dir, &mut problems) {
+            next.log = newer;
+        }
+        if let Some(me) = me(dir, &mut problems) {
+            next.me = me;
+        }
+        if let Some(key) = problems.note(dir.value("internalcmd_key")) {
+            next.internalcmd_key = key;
+        }
+        (next, problems)
     }
 }
 

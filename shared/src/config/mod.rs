@@ -38,7 +38,7 @@ mod yaml;
 
 pub use connection_ini::{BareNewline, CONNECTION_INI, ConnectionIni, SpoolAfter};
 pub use dir::ConfigDir;
-pub use effective::{MASK, Origin, Setting, effective, effective_other, effective_values};
+pub use effective::{MASK, Origin, Setting, effective, effective_all, effective_other, effective_values};
 pub use environment::Environment;
 pub use error::{At, ConfigError, MAX_FILE, Problems, Warning, key_name};
 pub use file_type::FileType;

@@ -163,6 +163,12 @@ impl Outbound {
         rt::spawn(take_over(Rc::clone(worker))).detach();
     }
 
+    /// Goes by these settings from now on.
+    pub(crate) fn configure(&self, config: &Config) {
+        self.mail.configure(config);
+        self.wake.notify();
+    }
+
     /// Makes deferred items due, all or those for one domain (HUP, OUT-15).
     pub(crate) fn flush(&self, worker: &Rc<Worker>, domain: Option<String>) {
         match domain {

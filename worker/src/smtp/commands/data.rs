@@ -37,7 +37,6 @@ pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
         return denied.and_reset();
     }
     let received = s
-        .worker
         .config
         .connection
         .add_received
@@ -60,7 +59,7 @@ pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
 
 /// What happens when the whole message is here (CON-36 to CON-38).
 async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
-    let config = &s.worker.config.connection;
+    let config = &s.config.connection;
     if txn.header.borrow().count("received") > config.max_received {
         log_conn!(
             Level::Error,
@@ -75,12 +74,12 @@ async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
             "Too many received headers - possible mail loop",
         ));
     }
-    let (me, clean) = (&s.worker.config.me, config.clean_auth_results);
+    let (me, clean) = (&s.config.me, config.clean_auth_results);
     auth_results::before(me, clean, &s.conn, txn);
     let started = rt::precise_now();
     let verdict = s.hook(Call::DataPost(())).await;
     log_message(s, txn, started, &verdict);
-    auth_results::after(&s.worker.config.me, &s.conn, txn);
+    auth_results::after(&s.config.me, &s.conn, txn);
     let denied = Denied::from(
         &verdict,
         (550, "Message denied"),
@@ -122,7 +121,7 @@ fn log_message(
 
 /// The message was read to its end, so that its rest is never taken for commands (PA-20).
 async fn too_big(s: &mut Session) -> Outcome {
-    let most = s.worker.config.connection.max_bytes.unwrap_or(0);
+    let most = s.config.connection.max_bytes.unwrap_or(0);
     log_conn!(
         Level::Notice,
         s.conn,
@@ -163,8 +162,8 @@ fn received(s: &Session, txn: &Transaction) -> String {
     format!(
         "from {host} ({})\r\n\tby {} ({}) with {protocol} id {}\r\n\tenvelope-from {};\r\n\t{}",
         s.conn.shown(info.as_ref()),
-        s.worker.config.me,
-        s.worker.info,
+        s.config.me,
+        info(&s.config),
         txn.uuid,
         txn.sender(),
         date::rfc2822_now(),
