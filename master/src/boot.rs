@@ -147,6 +147,9 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
 /// Reads and checks the configuration of an install directory. Warnings are logged.
 pub fn load(install_dir: &Path, side: &WorkerSide) -> Result<Config, BootError> {
     let (config, warnings) = settings(install_dir)?;
+    if let Ok(dir) = ConfigDir::open(install_dir) {
+        dir.overrides().announce();
+    }
     for warning in warnings {
         log_server!(Level::Warn, "{warning}");
     }

@@ -107,16 +107,28 @@ impl<'a> PluginEnv<'a> {
         load: impl Fn(&ConfigDir, &mut Vec<Warning>) -> Result<T, PluginError> + 'static,
     ) -> Result<Live<T>, PluginError> {
         let first = load(self.config, &mut self.warnings.borrow_mut())?;
-        Ok(Live::follow(self.watch, self.config, files, first, move |config| {
-            let mut warnings = Vec::new();
-            let loaded = load(config, &mut warnings);
-            for warning in warnings {
-                log_at!(Level::Warn, &"-", plugin, [], "{warning}");
-            }
-            loaded.map_err(|e| {
-                log_at!(Level::Error, &"-", plugin, [], "{e}; the earlier settings stay");
-            })
-        }))
+        Ok(Live::follow(
+            self.watch,
+            self.config,
+            files,
+            first,
+            move |config| {
+                let mut warnings = Vec::new();
+                let loaded = load(config, &mut warnings);
+                for warning in warnings {
+                    log_at!(Level::Warn, &"-", plugin, [], "{warning}");
+                }
+                loaded.map_err(|e| {
+                    log_at!(
+                        Level::Error,
+                        &"-",
+                        plugin,
+                        [],
+                        "{e}; the earlier settings stay"
+                    );
+                })
+            },
+        ))
     }
 
     /// Has `callback` called whenever one of these files of `config/` changes, until what comes back

@@ -135,7 +135,6 @@ async fn prepare(
     let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
     let outbound = Outbound::new(
         &config,
-        dir.clone(),
         setup.slot,
         &setup.incarnation,
         Arc::clone(&setup.flight),

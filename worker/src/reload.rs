@@ -52,6 +52,8 @@ async fn run(worker: Rc<Worker>, speaks: bool) {
     add(&paths.into_iter().collect::<Vec<_>>());
     worker.watch.on_growth(add);
     let mut settings = Restart::new(&worker);
+    // The settings come from the master, which read them when it started.
+    Box::pin(reread(&worker, &mut settings, false)).await;
     loop {
         bell.rings().await;
         let mut changed = seen.borrow_mut().changes();
@@ -64,7 +66,12 @@ async fn run(worker: Rc<Worker>, speaks: bool) {
         }
         if smtp_json.iter().any(|path| changed.contains(path)) {
             match refresh_overrides(&worker).await {
-                Ok(replaced) => changed.extend(replaced),
+                Ok(replaced) => {
+                    if speaks {
+                        worker.dir.overrides().announce();
+                    }
+                    changed.extend(replaced);
+                }
                 Err(e) => stays(&e),
             }
         }
@@ -152,7 +159,10 @@ impl Restart {
                 key => haraka_shared::config::key_name(&setting.section, key),
             };
             if speaks {
-                log_server!(Level::Notice, "{place}: {what}: the change counts after a restart");
+                log_server!(
+                    Level::Notice,
+                    "{place}: {what}: the change counts after a restart"
+                );
             }
         }
         *self = new;
@@ -242,7 +252,10 @@ mod kernel {
                 .map_err(io::Error::from)
                 .and_then(|inotify| Watched::new(Descriptor(inotify)));
             let kernel = kernel.inspect_err(|e| {
-                log_server!(Level::Warn, "inotify: {e}; looking at config every {LOOK:?}");
+                log_server!(
+                    Level::Warn,
+                    "inotify: {e}; looking at config every {LOOK:?}"
+                );
             });
             Bell {
                 kernel: kernel.ok(),

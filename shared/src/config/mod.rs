@@ -38,7 +38,9 @@ mod yaml;
 
 pub use connection_ini::{BareNewline, CONNECTION_INI, ConnectionIni, SpoolAfter};
 pub use dir::ConfigDir;
-pub use effective::{MASK, Origin, Setting, effective, effective_all, effective_other, effective_values};
+pub use effective::{
+    MASK, Origin, Setting, effective, effective_all, effective_other, effective_values,
+};
 pub use environment::Environment;
 pub use error::{At, ConfigError, MAX_FILE, Problems, Warning, key_name};
 pub use file_type::FileType;
@@ -52,6 +54,7 @@ pub use merge::{merge, merge_typed};
 pub use net_utils_ini::{DnsIni, NET_UTILS_INI};
 pub use outbound_ini::{InetPrefer, OUTBOUND_INI, OutboundIni};
 pub use overrides::Overrides;
+pub use reader::nearest;
 pub use row::{Describe, FileDecl, Kind, Row};
 pub use smtp_ini::{Nodes, SMTP_INI, SmtpIni};
 pub use typed_values::{Booleans, Typed, TypedSection, guess, number, typed};

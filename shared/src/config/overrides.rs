@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::log::Level;
+use crate::log_server;
+
 /// The files that are replaced.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
@@ -59,6 +62,17 @@ impl Overrides {
     /// Names of the replaced files.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.files.values().map(|o| &*o.name)
+    }
+
+    /// Logs which files are replaced.
+    pub fn announce(&self) {
+        for name in self.names() {
+            log_server!(
+                Level::Notice,
+                "Overriding file {name} with config from {}",
+                self.by
+            );
+        }
     }
 
     /// Paths whose content differs from `other`'s.

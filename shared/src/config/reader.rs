@@ -254,7 +254,7 @@ fn complaint(decl: &'static FileDecl, section: &str, key: &str) -> Option<String
 }
 
 /// The known name that an unknown one was most likely meant to be.
-fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = wanted.chars().count().div_ceil(3).clamp(1, 3);
     known
         .map(|k| (distance(&wanted.to_lowercase(), &k.to_lowercase()), k))

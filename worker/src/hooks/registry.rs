@@ -225,7 +225,10 @@ fn load_one(
     let wanted = listed.strip_prefix("haraka-plugin-").unwrap_or(listed);
     let name = match haraka_plugins::renamed(wanted) {
         Some(now) => {
-            env.warn(at.clone().warn(format!("the plugin {wanted} is now called {now}")));
+            env.warn(
+                at.clone()
+                    .warn(format!("the plugin {wanted} is now called {now}")),
+            );
             now
         }
         None => wanted,

@@ -105,7 +105,7 @@ impl Outbound {
         mail.courier
             .forward(
                 dns,
-                &mail.routing,
+                &mail.routing(),
                 route,
                 &envelope,
                 &outgoing,

@@ -90,7 +90,8 @@ impl Courier {
                 return Ok(attempt);
             }
         }
-        let mut client = Client::connect(target, &self.settings, envelope.uuid.clone()).await?;
+        let settings = Rc::clone(&self.settings.borrow());
+        let mut client = Client::connect(target, &settings, envelope.uuid.clone()).await?;
         let attempt = client.send(envelope, message).await;
         self.pool.put(client);
         attempt

@@ -78,7 +78,11 @@ impl Sessions {
     pub(crate) fn admit(&self, ip: IpAddr) -> Result<Ticket, Full> {
         let book = &self.0;
         let mut open = book.open.borrow_mut();
-        if book.most.get().is_some_and(|most| open.len() >= most as usize) {
+        if book
+            .most
+            .get()
+            .is_some_and(|most| open.len() >= most as usize)
+        {
             return Err(Full::Worker);
         }
         let mut by_ip = book.by_ip.borrow_mut();

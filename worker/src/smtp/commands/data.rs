@@ -14,6 +14,7 @@ use super::{auth_results, message, queue};
 use crate::rt;
 use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
 use crate::smtp::session::{Denied, Outcome, Session, spoken};
+use crate::worker::info;
 
 pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
     if bare == Bare::No {
@@ -36,11 +37,7 @@ pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
     if let Some(denied) = Denied::from(&verdict, (554, refused), (451, refused)) {
         return denied.and_reset();
     }
-    let received = s
-        .config
-        .connection
-        .add_received
-        .then(|| received(s, &txn));
+    let received = s.config.connection.add_received.then(|| received(s, &txn));
     s.say(&Reply::new(354, "go ahead, make my day"));
     match message::receive(s, &txn).await {
         Ok(message::Received::Whole) => {}
@@ -158,10 +155,10 @@ fn received(s: &Session, txn: &Transaction) -> String {
         HelloVerb::Ehlo => "ESMTP",
         HelloVerb::Helo => "SMTP",
     };
-    let info = s.conn.remote.borrow().info.clone();
+    let helo_info = s.conn.remote.borrow().info.clone();
     format!(
         "from {host} ({})\r\n\tby {} ({}) with {protocol} id {}\r\n\tenvelope-from {};\r\n\t{}",
-        s.conn.shown(info.as_ref()),
+        s.conn.shown(helo_info.as_ref()),
         s.config.me,
         info(&s.config),
         txn.uuid,

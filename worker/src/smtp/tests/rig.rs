@@ -89,7 +89,7 @@ impl Rig {
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
         let flight = Arc::new(FlightPage::new().unwrap());
-        let outbound = Outbound::new(&config, config_dir.clone(), 0, "aaaaaa", flight).unwrap();
+        let outbound = Outbound::new(&config, 0, "aaaaaa", flight).unwrap();
         let (master, told) = rt::sync::mpsc::unbounded();
         let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
