@@ -86,6 +86,9 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
     // Settings first: all else depends on them, and nothing is touched if they are wrong.
     let config = load(install_dir, &side)?;
     apply_log(&config);
+    if let Ok(dir) = ConfigDir::open(install_dir) {
+        dir.overrides().announce();
+    }
     log_server!(
         Level::Notice,
         "Starting up Haraka version {}",
@@ -147,9 +150,6 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
 /// Reads and checks the configuration of an install directory. Warnings are logged.
 pub fn load(install_dir: &Path, side: &WorkerSide) -> Result<Config, BootError> {
     let (config, warnings) = settings(install_dir)?;
-    if let Ok(dir) = ConfigDir::open(install_dir) {
-        dir.overrides().announce();
-    }
     for warning in warnings {
         log_server!(Level::Warn, "{warning}");
     }

@@ -110,7 +110,10 @@ fn named_by_settings(dir: &ConfigDir, config: &Config, found: &mut Findings) {
         ("group", None, smtp.group.as_deref()),
     ] {
         if let Err(e) = Identity::resolve(user, group) {
-            say("smtp.ini", "main", key, e.to_string());
+            let why = e.to_string();
+            let why = why.strip_prefix(&format!("smtp.ini: {key}: "));
+            let why = why.map_or_else(|| e.to_string(), str::to_owned);
+            say("smtp.ini", "main", key, why);
         }
     }
     if smtp.daemonize {

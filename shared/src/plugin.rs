@@ -106,6 +106,7 @@ impl<'a> PluginEnv<'a> {
         files: &[&str],
         load: impl Fn(&ConfigDir, &mut Vec<Warning>) -> Result<T, PluginError> + 'static,
     ) -> Result<Live<T>, PluginError> {
+        self.watch.expect(self.config, files);
         let first = load(self.config, &mut self.warnings.borrow_mut())?;
         Ok(Live::follow(
             self.watch,

@@ -19,7 +19,7 @@ use crate::channel::{Channel, ChannelError, Received};
 use crate::dns::{Names, Resolver};
 use crate::hooks::{LoadError, Registry, Subject};
 use crate::outbound::{Outbound, OutboundError};
-use crate::reload;
+use crate::reload::Follower;
 use crate::rt::{self, Runtime, TcpListener, UnixListener};
 use crate::smtp::listener;
 use crate::smtp::sessions::{Phase, Sessions};
@@ -126,6 +126,7 @@ async fn prepare(
     let config = setup.config.clone();
     let dir = ConfigDir::open(&setup.install_dir)?;
     let watch = Watch::new();
+    let follower = Follower::new(&dir, &watch);
     let hooks = Registry::load(&config, &dir, &setup.install_dir, &watch)?;
     let resolver = Resolver::new(&config.dns);
     let host_name = nix::unistd::gethostname()
@@ -154,7 +155,7 @@ async fn prepare(
         this: this.clone(),
     });
     worker.outbound.start(&worker);
-    reload::follow(&worker, setup.slot == 0);
+    follower.start(&worker, setup.slot == 0);
     let subject = Subject {
         connection: None,
         delivery: None,

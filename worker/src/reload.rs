@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use haraka_shared::config::{Config, ConfigError, Origin, Problems, Setting, effective_all};
+use haraka_shared::config::{
+    Config, ConfigDir, ConfigError, Origin, Problems, Setting, Watch, fixed,
+};
 use haraka_shared::log::Level;
 use haraka_shared::{log, log_server};
 
@@ -29,72 +31,93 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often files are looked at where nobody tells.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Starts following. Only the first worker says what it read, as all read the same.
-pub(crate) fn follow(worker: &Rc<Worker>, speaks: bool) {
-    rt::spawn(run(Rc::clone(worker), speaks)).detach();
+/// Sees what happens to files from its making on.
+pub(crate) struct Follower {
+    bell: Rc<Bell>,
+    seen: Rc<RefCell<Seen>>,
+    core: HashSet<PathBuf>,
+    /// `smtp.json` and `smtp.yaml`.
+    whole: [PathBuf; 2],
 }
 
-async fn run(worker: Rc<Worker>, speaks: bool) {
-    let mut paths = worker.watch.paths();
-    let core: HashSet<PathBuf> = core_files(&worker).collect();
-    let smtp_json = ["smtp.json", "smtp.yaml"].map(|name| worker.dir.root().join(name));
-    paths.extend(core.iter().cloned());
-    paths.extend(smtp_json.iter().cloned());
-    let bell = Rc::new(Bell::new(worker.dir.root()));
-    let seen = Rc::new(RefCell::new(Seen::default()));
-    let add = {
-        let (bell, seen) = (Rc::clone(&bell), Rc::clone(&seen));
-        move |paths: &[PathBuf]| {
-            bell.watch(paths.iter());
-            seen.borrow_mut().add(paths.iter());
-        }
-    };
-    add(&paths.into_iter().collect::<Vec<_>>());
-    worker.watch.on_growth(add);
-    let mut settings = Restart::new(&worker);
-    // The settings come from the master, which read them when it started.
-    Box::pin(reread(&worker, &mut settings, false)).await;
-    loop {
-        bell.rings().await;
-        let mut changed = seen.borrow_mut().changes();
-        bell.watch(seen.borrow().0.keys());
-        if changed.is_empty() {
-            continue;
-        }
-        for path in changed.iter().filter(|_| speaks) {
-            log_server!(Level::Notice, "Reloaded file: {}", path.display());
-        }
-        if smtp_json.iter().any(|path| changed.contains(path)) {
-            match refresh_overrides(&worker).await {
-                Ok(replaced) => {
-                    if speaks {
-                        worker.dir.overrides().announce();
-                    }
-                    changed.extend(replaced);
-                }
-                Err(e) => stays(&e),
+impl Follower {
+    /// Sees the files of the core, and those that are announced to `watch` from now on.
+    pub(crate) fn new(dir: &ConfigDir, watch: &Watch) -> Follower {
+        let files = Config::files().into_iter();
+        let core: HashSet<PathBuf> = files.filter_map(|name| dir.path(name).ok()).collect();
+        let whole = ["smtp.json", "smtp.yaml"].map(|name| dir.root().join(name));
+        let bell = Rc::new(Bell::new(dir.root()));
+        let seen = Rc::new(RefCell::new(Seen::default()));
+        let add = {
+            let (bell, seen) = (Rc::clone(&bell), Rc::clone(&seen));
+            move |paths: &[PathBuf]| {
+                bell.watch(paths.iter());
+                seen.borrow_mut().add(paths.iter());
             }
+        };
+        add(&core.iter().chain(&whole).cloned().collect::<Vec<_>>());
+        watch.on_growth(add);
+        Follower {
+            bell,
+            seen,
+            core,
+            whole,
         }
-        if changed.iter().any(|path| core.contains(path)) {
-            Box::pin(reread(&worker, &mut settings, speaks)).await;
+    }
+
+    /// Starts following. Only the first worker says what it read, as all read the same.
+    pub(crate) fn start(self, worker: &Rc<Worker>, speaks: bool) {
+        rt::spawn(self.run(Rc::clone(worker), speaks)).detach();
+    }
+
+    async fn run(self, worker: Rc<Worker>, speaks: bool) {
+        let mut fixed = Fixed(worker.settings().fixed.to_vec());
+        // The settings come from the master, which read them when it started.
+        Box::pin(reread(&worker, false)).await;
+        fixed.compare(&worker, speaks);
+        loop {
+            self.bell.rings().await;
+            let mut changed = self.seen.borrow_mut().changes();
+            self.bell.watch(self.seen.borrow().0.keys());
+            if changed.is_empty() {
+                continue;
+            }
+            for path in changed.iter().filter(|_| speaks) {
+                log_server!(Level::Notice, "Reloaded file: {}", path.display());
+            }
+            if self.whole.iter().any(|path| changed.contains(path)) {
+                changed.extend(refresh_overrides(&worker, speaks).await);
+            }
+            if changed.iter().any(|path| self.core.contains(path)) {
+                Box::pin(reread(&worker, speaks)).await;
+                fixed.compare(&worker, speaks);
+            }
+            worker.watch.changed(&changed);
         }
-        worker.watch.changed(&changed);
     }
 }
 
-fn core_files(worker: &Worker) -> impl Iterator<Item = PathBuf> {
-    let files = Config::files().into_iter();
-    files.filter_map(|name| worker.dir.path(name).ok())
-}
-
-async fn refresh_overrides(worker: &Worker) -> Result<Vec<PathBuf>, ConfigError> {
+/// Reads `smtp.json` again; gives the files that mean something else by it.
+async fn refresh_overrides(worker: &Worker, speaks: bool) -> Vec<PathBuf> {
     let dir = worker.dir.clone();
-    let read = rt::offload(move || dir.refresh_overrides()).await;
-    read.unwrap_or_else(|_| Ok(Vec::new()))
+    match rt::offload(move || dir.refresh_overrides()).await {
+        Ok(Ok(replaced)) => {
+            if speaks {
+                worker.dir.overrides().announce();
+            }
+            replaced
+        }
+        Ok(Err(e)) => {
+            stays(&e);
+            Vec::new()
+        }
+        // It panicked, which has been logged.
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Reads the core's files again, on another thread: names to listen on are looked up in the DNS.
-async fn reread(worker: &Worker, settings: &mut Restart, speaks: bool) {
+async fn reread(worker: &Worker, speaks: bool) {
     let (now, dir) = (Config::clone(&worker.settings()), worker.dir.clone());
     let read = rt::offload(move || now.reread(&dir)).await;
     let Ok((next, Problems { errors, warnings })) = read else {
@@ -109,7 +132,6 @@ async fn reread(worker: &Worker, settings: &mut Restart, speaks: bool) {
         }
     }
     worker.apply(next);
-    settings.compare(worker, speaks);
 }
 
 fn stays(e: &ConfigError) {
@@ -129,17 +151,12 @@ impl Worker {
 }
 
 /// The settings that count after a restart only, as they were at the last look.
-struct Restart(Vec<Setting>);
+struct Fixed(Vec<Setting>);
 
-impl Restart {
-    fn new(worker: &Worker) -> Restart {
-        let all = effective_all(&worker.dir).unwrap_or_default();
-        Restart(all.into_iter().filter(|s| !s.live).collect())
-    }
-
+impl Fixed {
     /// Says which have changed since.
     fn compare(&mut self, worker: &Worker, speaks: bool) {
-        let new = Restart::new(worker);
+        let new = Fixed(fixed(&worker.dir));
         let text = |all: &[Setting], name: &str| -> Vec<String> {
             let same = all.iter().filter(|s| s.name() == name);
             same.map(|s| s.text.clone()).collect()

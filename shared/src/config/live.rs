@@ -73,18 +73,7 @@ impl Watch {
         files: &[&str],
         callback: impl Fn() + 'static,
     ) -> Observing {
-        let mut paths = Vec::new();
-        for file in files {
-            paths.extend(dir.path(file));
-            if matches!(FileType::of(file), FileType::Json | FileType::Hjson) {
-                let twin = Path::new(file).with_extension("yaml");
-                paths.extend(twin.to_str().and_then(|t| dir.path(t).ok()));
-            }
-        }
-        let grown = self.0.grown.borrow().clone();
-        if let Some(grown) = grown {
-            grown(&paths);
-        }
+        let paths = self.expect(dir, files);
         let number = self.0.next.get();
         self.0.next.set(number + 1);
         self.0.observers.borrow_mut().push(Rc::new(Observer {
@@ -98,13 +87,32 @@ impl Watch {
         }
     }
 
+    /// Says that these files will be read and then observed: what happens to them from here on counts
+    /// as a change. Gives their paths.
+    pub fn expect(&self, dir: &ConfigDir, files: &[&str]) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        for file in files {
+            paths.extend(dir.path(file));
+            if matches!(FileType::of(file), FileType::Json | FileType::Hjson) {
+                let twin = Path::new(file).with_extension("yaml");
+                paths.extend(twin.to_str().and_then(|t| dir.path(t).ok()));
+            }
+        }
+        let grown = self.0.grown.borrow().clone();
+        if let Some(grown) = grown {
+            grown(&paths);
+        }
+        paths
+    }
+
     /// All files that are observed, each once.
     pub fn paths(&self) -> BTreeSet<PathBuf> {
         let observers = self.0.observers.borrow();
         observers.iter().flat_map(|o| o.paths.clone()).collect()
     }
 
-    /// Has `told` called with the files of each observer that comes from now on.
+    /// Has `told` called with the files that are expected or observed from now on; it may be called
+    /// with a file more than once.
     pub fn on_growth(&self, told: impl Fn(&[PathBuf]) + 'static) {
         *self.0.grown.borrow_mut() = Some(Rc::new(told));
     }
@@ -167,6 +175,7 @@ impl<T: 'static> Live<T> {
         files: &[&str],
         load: impl Fn(&ConfigDir) -> Result<T, E> + 'static,
     ) -> Result<Live<T>, E> {
+        watch.expect(dir, files);
         let first = load(dir)?;
         Ok(Live::follow(watch, dir, files, first, move |dir| {
             load(dir).map_err(|e| {

@@ -1,10 +1,12 @@
 //! All settings of the core, read together so that everything wrong is told at once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::INI_FILES;
 use super::connection_ini::ConnectionIni;
 use super::dir::{ConfigDir, seconds};
+use super::effective::{Setting, effective_all};
 use super::error::{ConfigError, Problems, Warning};
 use super::log_ini::LogIni;
 use super::net_utils_ini::DnsIni;
@@ -32,6 +34,8 @@ pub struct Config {
     pub internalcmd_key: Option<String>,
     /// `plugins`: names in the order of the file (KEY-56).
     pub plugins: Vec<String>,
+    /// The texts of the settings that count after a restart only, to tell whether one has changed.
+    pub fixed: Arc<[Setting]>,
 }
 
 impl Config {
@@ -117,7 +121,15 @@ fn read(dir: &ConfigDir, problems: &mut Problems) -> Option<Config> {
         queue_dir: queue_dir?,
         internalcmd_key: internalcmd_key?,
         plugins: plugins?,
+        fixed: fixed(dir).into(),
     })
+}
+
+/// The settings that count after a restart only; none if a file cannot be read.
+pub fn fixed(dir: &ConfigDir) -> Vec<Setting> {
+    let mut all = effective_all(dir).unwrap_or_default();
+    all.retain(|setting| !setting.live);
+    all
 }
 
 fn me(dir: &ConfigDir, problems: &mut Problems) -> Option<String> {

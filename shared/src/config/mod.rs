@@ -48,7 +48,7 @@ pub use ini::{Entry, Held, Ini, IniValue, Section, is_true};
 pub use ip_range::IpRange;
 pub use listen::{Endpoint, ListenAddr, parse_endpoint, split_list};
 pub use live::{Live, Observing, Watch};
-pub use load::Config;
+pub use load::{Config, fixed};
 pub use log_ini::{LOG_INI, LogIni};
 pub use merge::{merge, merge_typed};
 pub use net_utils_ini::{DnsIni, NET_UTILS_INI};
