@@ -20,7 +20,7 @@ use super::file_type::FileType;
 use super::ini::Ini;
 use super::merge::{merge, merge_typed};
 use super::overrides::{Overrides, lines_of};
-use super::typed_values::{Booleans, TypedSection, typed};
+use super::typed_values::{Booleans, TypedSection, typed, typed_json};
 use super::{flat, structured};
 
 /// Seconds that a plugin may take for one hook when nothing else is configured (CFS-36).
@@ -204,14 +204,18 @@ impl ConfigDir {
         booleans: &Booleans,
     ) -> Result<Vec<TypedSection>, ConfigError> {
         let variables = || self.layers.environment.of_ini(name);
-        let own = self.own_ini(name)?;
+        let own = match self.source(name)? {
+            // What smtp.json says has types of its own.
+            Some(Source::Json(value, _)) => typed_json(&value),
+            _ => typed(&self.own_ini(name)?.under(variables()), booleans),
+        };
         let Some(base) = self.default_ini(name)? else {
-            return Ok(typed(&own.under(variables()), booleans));
+            return Ok(own);
         };
         // Each file is typed before they go together, as Haraka does it: a boolean that the
         // operator's file leaves out counts with its declared default, not with the plugin's.
         let base = typed(&base.under(variables()), booleans);
-        Ok(merge_typed(base, typed(&own.under(variables()), booleans)))
+        Ok(merge_typed(base, own))
     }
 
     /// A JSON, Hjson or YAML file, by its name's ending; any other counts as JSON. `None` if there is
