@@ -178,7 +178,8 @@ fn deferred_mail_outlives_a_clean_restart_and_kill_9() {
     server.kill9_all();
     let sink = Sink::on(&closed.to_string());
     server.restart();
-    // HUP may come before a worker has read its part of the queue; the master's flush must not be lost.
+    server.wait_for_workers(2);
+    // HUP may come before a worker has read its part of the queue; the flush must not be lost.
     server.signal(Signal::SIGHUP);
     sink.wait_accepted(n);
     wait_empty(server.install());
@@ -419,7 +420,7 @@ fn queue_that_haraka_left_is_shown_and_delivered_and_damage_is_set_aside() {
     for end in damaged {
         let found = files.iter().find(|f| f.ends_with(end)).expect(end);
         assert!(found.starts_with("error.1700"), "{found}");
-        let line = server.wait_for_log(&found["error.".len()..], DEADLINE);
+        let line = server.wait_for_log(found.trim_start_matches("error."), DEADLINE);
         assert!(line.contains("[ERROR]"), "{line}");
     }
     let all = sink.accepted();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::harness::client::stuffed;
-use crate::harness::{FakeDns, Install, Server, SmtpClient};
+use crate::harness::{DEADLINE, FakeDns, Install, Message, Server, Sink, SmtpClient};
 
 /// An install directory that relays everything to `next_hop`.
 pub fn to_next_hop(next_hop: SocketAddr) -> Install {
@@ -229,4 +229,66 @@ pub fn remount(install: &Install, how: &str) {
         .arg(install.path().join("queue"))
         .status();
     assert!(done.is_ok_and(|status| status.success()), "remount {how}");
+}
+
+/// The report that was sent to the sender of a message.
+#[track_caller]
+pub fn report(sink: &Sink) -> Message {
+    let found = crate::harness::poll_until(DEADLINE, || {
+        sink.accepted()
+            .into_iter()
+            .find(|m| m.from.starts_with("<>"))
+    });
+    found.unwrap_or_else(|| panic!("no report, only {:#?}", sink.lines()))
+}
+
+/// The value of a field of a report's machine-readable part, in the block that names `recipient`.
+#[track_caller]
+pub fn field(report: &Message, recipient: &str, name: &str) -> String {
+    let text = report.text();
+    let status = text
+        .split("Content-Type: message/delivery-status\r\n")
+        .nth(1);
+    let status = status.unwrap_or_else(|| panic!("no status part: {text}"));
+    let block = status
+        .split("\r\n\r\n")
+        .find(|b| b.contains(&format!("Final-Recipient: rfc822;{recipient}\r\n")));
+    let block = block.unwrap_or_else(|| panic!("nothing about {recipient}: {text}"));
+    let block = block.replace("\r\n    ", " ");
+    let value = block
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{name}: ")));
+    value
+        .unwrap_or_else(|| panic!("no {name}: {text}"))
+        .to_owned()
+}
+
+/// Messages that are not reports.
+pub fn mail(sink: &Sink) -> Vec<Message> {
+    let mut all = sink.accepted();
+    all.retain(|m| !m.from.starts_with("<>"));
+    all
+}
+
+/// Attempts according to the names in the queue.
+pub fn attempts(install: &Install) -> Vec<u32> {
+    let files = install.queue_files();
+    let items = files.iter().filter(|f| !f.starts_with("body."));
+    items
+        .filter_map(|f| f.split('_').nth(2)?.parse().ok())
+        .collect()
+}
+
+/// Servers on port 25 of addresses that only this test uses; none if that is not allowed.
+pub fn on_port_25(addresses: &[&str]) -> Option<Vec<Sink>> {
+    if !nix::unistd::geteuid().is_root() {
+        crate::harness::skip("mail exchangers listen on port 25, which needs root");
+        return None;
+    }
+    Some(
+        addresses
+            .iter()
+            .map(|ip| Sink::on(&format!("{ip}:25")))
+            .collect(),
+    )
 }
