@@ -118,8 +118,15 @@ async fn refresh_overrides(worker: &Worker, speaks: bool) -> Vec<PathBuf> {
 
 /// Reads the core's files again, on another thread: names to listen on are looked up in the DNS.
 async fn reread(worker: &Worker, speaks: bool) {
-    let (now, dir) = (Config::clone(&worker.settings()), worker.dir.clone());
-    let read = rt::offload(move || now.reread(&dir)).await;
+    let (now, dir) = (
+        Box::new(Config::clone(&worker.settings())),
+        worker.dir.clone(),
+    );
+    let read = rt::offload(move || {
+        let (next, problems) = now.reread(&dir);
+        (Box::new(next), problems)
+    });
+    let read = read.await;
     let Ok((next, Problems { errors, warnings })) = read else {
         return;
     };
@@ -131,7 +138,7 @@ async fn reread(worker: &Worker, speaks: bool) {
             log_server!(Level::Warn, "{warning}");
         }
     }
-    worker.apply(next);
+    worker.apply(*next);
 }
 
 fn stays(e: &ConfigError) {

@@ -21,7 +21,7 @@ pub enum LoadError {
     #[error("{at}: Loading plugin {name} failed: No plugin with this name found")]
     Unknown {
         /// Where it is listed.
-        at: At,
+        at: Box<At>,
         /// As it stands in `config/plugins`.
         name: String,
     },
@@ -29,11 +29,11 @@ pub enum LoadError {
     #[error("{at}: Loading plugin {name} failed: {cause}")]
     Plugin {
         /// Where it is listed.
-        at: At,
+        at: Box<At>,
         /// As it stands in `config/plugins`.
         name: String,
         /// What is wrong.
-        cause: PluginError,
+        cause: Box<PluginError>,
     },
     /// Several of these.
     #[error("{}", lines(.0))]
@@ -235,13 +235,13 @@ fn load_one(
     };
     let registration = haraka_plugins::load(name, env)
         .ok_or_else(|| LoadError::Unknown {
-            at: at.clone(),
+            at: Box::new(at.clone()),
             name: listed.to_owned(),
         })?
         .map_err(|cause| LoadError::Plugin {
-            at: at.clone(),
+            at: Box::new(at.clone()),
             name: listed.to_owned(),
-            cause,
+            cause: Box::new(cause),
         })?;
     Ok((registration, env.config.plugin_timeout(name)?))
 }
