@@ -112,3 +112,29 @@ fn layers_go_together_as_in_haraka() {
     }
     assert!(questions >= 19, "only {questions} questions");
 }
+
+/// The cases are separated by a line of five equals signs; what the JavaScript library made of each is
+/// a line of `expected`.
+#[test]
+fn hjson_means_what_it_means_in_javascript() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hjson");
+    let install = std::env::temp_dir().join(format!("haraka-hjson-{}", std::process::id()));
+    std::fs::create_dir_all(install.join("config")).unwrap();
+    let dir = ConfigDir::with_environment(&install, Environment::default()).unwrap();
+    let cases = std::fs::read_to_string(data.join("cases")).unwrap();
+    let expected = std::fs::read_to_string(data.join("expected")).unwrap();
+    assert_eq!(cases.split("\n=====\n").count(), expected.lines().count());
+    for (case, want) in cases.split("\n=====\n").zip(expected.lines()) {
+        std::fs::write(install.join("config/x.hjson"), case).unwrap();
+        let got = dir.document("x.hjson");
+        match want {
+            "ERR" => assert!(got.is_err(), "{case}: {got:?}"),
+            want => {
+                let want: Value = serde_json::from_str(want).unwrap();
+                let got = same_numbers(&got.unwrap().unwrap());
+                assert_eq!(got, same_numbers(&want), "{case}");
+            }
+        }
+    }
+    std::fs::remove_dir_all(&install).unwrap();
+}

@@ -98,3 +98,77 @@ fn plugin_timeout_prefers_the_plugins_own_file() {
     t.write("a.timeout", "soon");
     assert_eq!(limit("a"), Some(Duration::from_millis(2500)));
 }
+
+#[test]
+fn environment_stands_for_files_without_keys() {
+    let t = TestDir::new();
+    t.write("me", "file.test\n");
+    t.write("host_list", "file.test\n");
+    let vars = [
+        ("HARAKA_ME", "env.test"),
+        ("HARAKA_HOST_LIST", "a.test; b.test"),
+        ("HARAKA_QUEUE_X_TIMEOUT", "5"),
+        ("HARAKA_PLUGIN_TIMEOUT", ""),
+    ];
+    let vars = vars.map(|(n, v)| (n.to_owned(), v.to_owned()));
+    let env = Environment::new(vars);
+    let dir = ConfigDir::with_environment(t.dir().install_dir(), env).unwrap();
+    let (at, me) = dir.first_item("me").unwrap().unwrap();
+    assert_eq!(
+        (at.to_string(), me),
+        ("environment HARAKA_ME".into(), "env.test".into())
+    );
+    assert_eq!(dir.list("host_list").unwrap(), ["a.test", "b.test"]);
+    assert_eq!(
+        dir.plugin_timeout("queue/x").unwrap(),
+        Some(Duration::from_secs(5))
+    );
+    assert_eq!(
+        dir.plugin_timeout("y").unwrap(),
+        Some(Duration::from_secs(30))
+    );
+}
+
+#[test]
+fn overrides_are_read_again_on_demand_and_bad_ones_change_nothing() {
+    // covers CFS-15
+    let t = TestDir::new();
+    t.write("smtp.yaml", "'!me': one.test\n'!x.ini': {main: {a: 1}}\n");
+    let dir = ConfigDir::open(t.dir().install_dir()).unwrap();
+    assert_eq!(dir.value("me").unwrap().as_deref(), Some("one.test"));
+    assert_eq!(dir.ini("x.ini").unwrap().text("main", "a"), Some("1"));
+    assert!(dir.exists("me") && dir.overrides().by() == "smtp.yaml");
+    t.write("smtp.json", "{");
+    assert!(dir.refresh_overrides().is_err());
+    assert_eq!(dir.value("me").unwrap().as_deref(), Some("one.test"));
+    t.write(
+        "smtp.json",
+        r#"{"!me": "two.test", "!x.ini": {"main": {"a": 1}}}"#,
+    );
+    let changed = dir.refresh_overrides().unwrap();
+    assert_eq!(changed, [t.dir().path("me").unwrap()]);
+    assert_eq!(dir.value("me").unwrap().as_deref(), Some("two.test"));
+}
+
+#[test]
+fn numbers_and_directories_are_read() {
+    // covers CFS-04, CFS-05
+    let t = TestDir::new();
+    for (text, want) in [
+        ("12abc", Some(12)),
+        ("-3", Some(-3)),
+        ("x1", None),
+        ("", None),
+    ] {
+        t.write("n", text);
+        assert_eq!(t.dir().int("n").unwrap(), want, "{text}");
+    }
+    t.write("d/b.pem", "\u{1}");
+    t.write("d/sub/a.pem", "2");
+    std::os::unix::fs::symlink("..", t.dir().path("d/sub/up").unwrap()).unwrap();
+    let below: Vec<_> = t.dir().files_below("d").unwrap();
+    let names: Vec<_> = below.iter().map(|p| p.file_name().unwrap()).collect();
+    assert_eq!(names[..2], ["b.pem", "a.pem"]);
+    assert!(t.dir().files_below("none").is_err());
+    assert_eq!(t.dir().bytes("d/b.pem").unwrap(), Some(vec![1]));
+}

@@ -1,7 +1,7 @@
 //! `smtp.json` or `smtp.yaml`: whole other files in one (CFS-15, PA-35). A key `!name` holds what the
 //! file of that name is taken to contain, whether that is there or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -77,11 +77,12 @@ impl Overrides {
 
     /// Paths whose content differs from `other`'s.
     pub(super) fn differing(&self, other: &Overrides) -> Vec<PathBuf> {
-        let all = self.files.keys().chain(other.files.keys());
+        let all: BTreeSet<_> = self.files.keys().chain(other.files.keys()).collect();
         let content = |overrides: &Overrides, path: &Path| {
             overrides.files.get(path).map(|o| o.content.clone())
         };
-        all.filter(|path| content(self, path) != content(other, path))
+        all.into_iter()
+            .filter(|path| content(self, path) != content(other, path))
             .cloned()
             .collect()
     }
