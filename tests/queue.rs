@@ -309,6 +309,10 @@ fn qunstick_flushes_one_domain_or_all() {
     let server = Server::start(two_workers(closed));
     // A worker that is younger than what the other one was told of its neighbours.
     let first = server.wait_for_workers(2);
+    // One that dies before it serves would end the start.
+    for worker in ["worker 1 listening", "worker 2 listening"] {
+        server.wait_for_log(worker, DEADLINE);
+    }
     harness::processes::send(first[1], Signal::SIGKILL);
     wait_for("another worker", || {
         let now = server.worker_pids();
@@ -507,6 +511,7 @@ fn queue_that_cannot_be_written_is_a_temporary_refusal() {
     }
     let _unmount = relaying::Unmount::queue_of(install.path());
     let server = Server::start(install);
+    server.wait_for_log("worker 1 listening", DEADLINE);
     relaying::remount(server.install(), "ro");
     let mut client = server.client();
     client.ehlo("client.test");

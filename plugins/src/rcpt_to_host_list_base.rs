@@ -14,6 +14,9 @@ use regex::{Regex, RegexBuilder};
 
 const REGEX_FILE: &str = "host_list_regex";
 
+/// The files that [`HostList::load`] reads.
+pub const FILES: [&str; 3] = ["host_list", REGEX_FILE, "host_list.anti_spoof"];
+
 /// The local domains of an installation.
 pub struct HostList {
     hosts: HashSet<Box<str>>,
