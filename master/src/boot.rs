@@ -86,6 +86,9 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
     // Settings first: all else depends on them, and nothing is touched if they are wrong.
     let config = load(install_dir, &side)?;
     apply_log(&config);
+    if let Ok(dir) = ConfigDir::open(install_dir) {
+        dir.overrides().announce();
+    }
     log_server!(
         Level::Notice,
         "Starting up Haraka version {}",

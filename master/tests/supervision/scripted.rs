@@ -16,7 +16,7 @@ use std::time::Duration;
 use haraka_master::WorkerSide;
 use haraka_shared::config::ListenAddr;
 use haraka_shared::ipc::{Decoder, ToMaster, ToWorker, encode};
-use haraka_worker::WorkerSetup;
+use haraka_worker::{Inspection, WorkerSetup};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 pub const SCRIPTED: WorkerSide = WorkerSide {
@@ -25,6 +25,7 @@ pub const SCRIPTED: WorkerSide = WorkerSide {
         true => Err("plugin bad_plugin: not found".to_owned()),
         false => Ok(()),
     },
+    inspect: |_| Inspection::default(),
     hook_order: |_, _| Ok("Hook: rcpt\n".to_owned()),
 };
 

@@ -6,4 +6,4 @@ mod registry;
 pub(crate) mod tests;
 
 pub use dispatch::Subject;
-pub use registry::{LoadError, Registry};
+pub use registry::{LoadError, Loading, Registry};

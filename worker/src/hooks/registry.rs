@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use haraka_shared::config::{Config, ConfigDir, ConfigError};
+use haraka_shared::config::{At, Config, ConfigDir, ConfigError, Warning, Watch};
 use haraka_shared::hook::{Handler, HookName};
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
@@ -18,16 +18,41 @@ pub enum LoadError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// No plugin has this name (PLG-04).
-    #[error("Loading plugin {0} failed: No plugin with this name found")]
-    Unknown(String),
+    #[error("{at}: Loading plugin {name} failed: No plugin with this name found")]
+    Unknown {
+        /// Where it is listed.
+        at: Box<At>,
+        /// As it stands in `config/plugins`.
+        name: String,
+    },
     /// The plugin cannot be used.
-    #[error("Loading plugin {name} failed: {cause}")]
+    #[error("{at}: Loading plugin {name} failed: {cause}")]
     Plugin {
+        /// Where it is listed.
+        at: Box<At>,
         /// As it stands in `config/plugins`.
         name: String,
         /// What is wrong.
-        cause: PluginError,
+        cause: Box<PluginError>,
     },
+    /// Several of these.
+    #[error("{}", lines(.0))]
+    Several(Vec<LoadError>),
+}
+
+fn lines(errors: &[LoadError]) -> String {
+    let lines: Vec<String> = errors.iter().map(LoadError::to_string).collect();
+    lines.join("\n")
+}
+
+/// What came of loading plugins.
+pub struct Loading {
+    /// Those that could be loaded.
+    pub registry: Registry,
+    /// What is wrong with the others.
+    pub errors: Vec<LoadError>,
+    /// What an operator should look at.
+    pub warnings: Vec<Warning>,
 }
 
 /// One plugin method in a chain.
@@ -46,24 +71,51 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Loads what `config/plugins` names (PLG-01, PLG-02). With `ignore_bad_plugins` a plugin that
-    /// cannot be loaded is left out with a CRIT line; else the first such ends the start.
+    /// Loads what `config/plugins` names (PLG-01, PLG-02); `watch` tells them of changed files. With
+    /// `ignore_bad_plugins` a plugin that cannot be loaded is left out with a CRIT line; else all
+    /// such together end the start.
     pub fn load(
         config: &Config,
         dir: &ConfigDir,
         install_dir: &Path,
+        watch: &Watch,
     ) -> Result<Registry, LoadError> {
-        let mut registrations = Vec::new();
-        for listed in dir.list("plugins")? {
-            match load_one(&listed, dir, install_dir) {
-                Ok((registration, limit)) => registrations.push((registration, limit)),
-                Err(e) if config.smtp.ignore_bad_plugins => {
-                    log_server!(Level::Crit, "{e}");
-                }
-                Err(e) => return Err(e),
+        let mut loading = Registry::inspect(dir, install_dir, watch)?;
+        for warning in loading.warnings {
+            log_server!(Level::Warn, "{warning}");
+        }
+        if config.smtp.ignore_bad_plugins {
+            for e in loading.errors.drain(..) {
+                log_server!(Level::Crit, "{e}");
             }
         }
-        Ok(Registry::build(registrations))
+        match loading.errors.len() {
+            0 => Ok(loading.registry),
+            _ => Err(LoadError::Several(loading.errors)),
+        }
+    }
+
+    /// Loads what can be, and tells all that is wrong.
+    pub fn inspect(
+        dir: &ConfigDir,
+        install_dir: &Path,
+        watch: &Watch,
+    ) -> Result<Loading, LoadError> {
+        let mut registrations = Vec::new();
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        for (at, listed) in dir.placed_items("plugins")? {
+            let env = PluginEnv::new(dir, install_dir, watch);
+            match load_one(&at, &listed, &env) {
+                Ok(loaded) => registrations.push(loaded),
+                Err(e) => errors.push(e),
+            }
+            warnings.extend(env.into_warnings());
+        }
+        Ok(Loading {
+            registry: Registry::build(registrations),
+            errors,
+            warnings,
+        })
     }
 
     /// Orders registrations: by hook, then priority, then as registered (HOK-31).
@@ -166,30 +218,30 @@ const LISTED: [HookName; HookName::COUNT] = [
 ];
 
 fn load_one(
+    at: &At,
     listed: &str,
-    dir: &ConfigDir,
-    install_dir: &Path,
+    env: &PluginEnv<'_>,
 ) -> Result<(Registration, Option<Duration>), LoadError> {
-    let env = PluginEnv {
-        config: dir,
-        install_dir,
-    };
     let wanted = listed.strip_prefix("haraka-plugin-").unwrap_or(listed);
     let name = match haraka_plugins::renamed(wanted) {
         Some(now) => {
-            log_server!(
-                Level::Notice,
-                "the plugin {wanted} is now called {now}; please change config/plugins"
+            env.warn(
+                at.clone()
+                    .warn(format!("the plugin {wanted} is now called {now}")),
             );
             now
         }
         None => wanted,
     };
-    let registration = haraka_plugins::load(name, &env)
-        .ok_or_else(|| LoadError::Unknown(listed.to_owned()))?
-        .map_err(|cause| LoadError::Plugin {
+    let registration = haraka_plugins::load(name, env)
+        .ok_or_else(|| LoadError::Unknown {
+            at: Box::new(at.clone()),
             name: listed.to_owned(),
-            cause,
+        })?
+        .map_err(|cause| LoadError::Plugin {
+            at: Box::new(at.clone()),
+            name: listed.to_owned(),
+            cause: Box::new(cause),
         })?;
-    Ok((registration, dir.plugin_timeout(name)?))
+    Ok((registration, env.config.plugin_timeout(name)?))
 }

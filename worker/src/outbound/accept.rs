@@ -46,7 +46,7 @@ impl Outbound {
         worker: &Rc<Worker>,
         txn: &Transaction,
     ) -> Result<(), QueueError> {
-        complete_header(&mut txn.header.borrow_mut(), &txn.uuid, &worker.config);
+        complete_header(&mut txn.header.borrow_mut(), &txn.uuid, &worker.settings());
         if worker.hooks.wants(HookName::PreSendTransEmail) {
             let services = worker.services();
             let connection = Connection::carrying(txn);
@@ -67,7 +67,7 @@ impl Outbound {
                 .or_insert_with(|| Value::Array(Vec::new()));
         }
         let mut extra = Map::new();
-        let asked = Asked::of_transaction(txn, worker.config.connection.dsn);
+        let asked = Asked::of_transaction(txn, worker.settings().connection.dsn);
         if let Some(asked) = &asked {
             asked.message.store(&mut extra);
         }
@@ -116,7 +116,7 @@ impl Outbound {
         mail.courier
             .forward(
                 dns,
-                &mail.routing,
+                &mail.routing(),
                 route,
                 &envelope,
                 &outgoing,
@@ -132,7 +132,7 @@ impl Outbound {
         new: Submission,
     ) -> Result<(), QueueError> {
         let now = date::epoch_ms();
-        let items = split(&new.rcpt_to, worker.config.outbound.always_split);
+        let items = split(&new.rcpt_to, worker.settings().outbound.always_split);
         for item in &items {
             log_at!(
                 Level::Info,

@@ -130,7 +130,7 @@ async fn report(
         .collect();
     let envelope_id = request_of_message.envelope_id();
     let report = Report {
-        me: &worker.config.me,
+        me: &worker.settings().me,
         pid: std::process::id(),
         date: &now,
         arrival: &arrival,

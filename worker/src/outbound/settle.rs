@@ -189,7 +189,7 @@ const TOLD_OF_DELAY: &str = "dsn_delay_told";
 
 /// Recipients whose delay the sender wants to hear of, and has not heard of.
 fn late(worker: &Worker, todo: &Todo, deferred: &[(Recipient, Cause)]) -> Vec<(Recipient, Cause)> {
-    if age(todo) < worker.config.outbound.delay_notice.as_secs_f64() {
+    if age(todo) < worker.settings().outbound.delay_notice.as_secs_f64() {
         return Vec::new();
     }
     let untold = |r: &Recipient| {
@@ -249,7 +249,7 @@ async fn put_off(
     };
     let why = first.to_string();
     let failures = name.attempts + 1;
-    let Some(mut delay) = retry::delay(failures, &worker.config.outbound.temp_fail_intervals)
+    let Some(mut delay) = retry::delay(failures, &worker.settings().outbound.temp_fail_intervals)
     else {
         for (recipient, mut cause) in deferred {
             cause.text = format!("Too many failures ({})", cause.text);

@@ -78,13 +78,13 @@ pub(super) fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local
             "connect"
         );
     }
-    let admitted = match worker.config.connection.is_proxy(ip) {
+    let admitted = match worker.settings().connection.is_proxy(ip) {
         true => worker.sessions.admit_proxy(),
         false => worker.sessions.admit(ip),
     };
     match admitted {
         Ok(ticket) => {
-            let config = &worker.config;
+            let config = worker.settings();
             let wire = Wire::new(
                 stream,
                 config.smtp.inactivity_timeout,
@@ -100,7 +100,7 @@ pub(super) fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local
 /// Says why and closes, without waiting: a client over the limit must cost next to nothing.
 fn refuse(worker: &Worker, conn: &Connection, stream: &Stream, full: Full) {
     log_conn!(Level::Warn, conn, [], "refused: {}", full.reason());
-    let reply = full_reply(&worker.config.me, full).to_wire();
+    let reply = full_reply(&worker.settings().me, full).to_wire();
     // One that cannot take a line without waiting does not get it.
     drop(stream.try_write(&reply));
 }

@@ -52,7 +52,7 @@ pub(super) async fn hear(wire: &mut Wire, until: Instant) -> Heard {
 impl Session {
     /// Finds out from a trusted proxy who the client is; false ends the session.
     pub(super) async fn meet_proxy(&mut self) -> bool {
-        let config = &self.worker.config.connection;
+        let config = &self.config.connection;
         if !config.is_proxy(self.conn.remote_ip()) {
             return true;
         }
@@ -141,7 +141,7 @@ impl Session {
             Ok(()) => true,
             Err(full) => {
                 log_conn!(Level::Warn, self.conn, [], "refused: {}", full.reason());
-                let reply = full_reply(&self.worker.config.me, full);
+                let reply = full_reply(&self.config.me, full);
                 self.settle(Outcome::SayClose(reply)).await
             }
         }

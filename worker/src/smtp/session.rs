@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use haraka_shared::config::Config;
 use haraka_shared::connection::Connection;
 use haraka_shared::hook::{Call, Code, HookName, Message, Verdict};
 use haraka_shared::log::Level;
@@ -22,7 +23,7 @@ use crate::smtp::proto::line::LineError;
 use crate::smtp::proto::proxy;
 use crate::smtp::proto::status::{self, Subject};
 use crate::smtp::wire::{Longest, Lost, Wire};
-use crate::worker::Worker;
+use crate::worker::{Worker, info};
 
 /// What a command wants the session to do.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) enum Outcome {
 /// One client.
 pub(crate) struct Session {
     pub(crate) worker: Rc<Worker>,
+    /// The settings as they were when the client came.
+    pub(crate) config: Rc<Config>,
     pub(crate) conn: Connection,
     pub(crate) wire: Wire,
     /// Answer to every command after a denial at connect, until QUIT (CON-11).
@@ -63,6 +66,7 @@ pub(crate) fn converse(
     wire: Wire,
 ) -> impl Future<Output = ()> {
     let mut session = Session {
+        config: worker.settings(),
         worker,
         conn,
         wire,
@@ -156,7 +160,7 @@ impl Session {
     }
 
     fn banner(&self) -> Reply {
-        let config = &self.worker.config.connection;
+        let config = &self.config.connection;
         let mut id = String::new();
         if config.banner_chars > 0 {
             let uuid = format!("{:X}", self.conn.uuid.hyphenated());
@@ -164,12 +168,12 @@ impl Session {
         }
         match config.greeting.split_first() {
             Some((first, rest)) => {
-                let mut lines = vec![format!("{} ESMTP {first}{id}", self.worker.config.me)];
+                let mut lines = vec![format!("{} ESMTP {first}{id}", self.config.me)];
                 lines.extend(rest.iter().cloned());
                 Reply::lines_of(220, lines)
             }
             None => {
-                let (me, info) = (&self.worker.config.me, &self.worker.info);
+                let (me, info) = (&self.config.me, info(&self.config));
                 Reply::new(220, format!("{me} ESMTP {info} ready{id}"))
             }
         }
@@ -178,7 +182,7 @@ impl Session {
     /// Commands, one at a time and in order.
     async fn serve(&mut self) {
         let longest = self.longest_line();
-        let command_time = self.worker.config.connection.command_time;
+        let command_time = self.config.connection.command_time;
         let mut line = Vec::new();
         loop {
             if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
@@ -202,7 +206,7 @@ impl Session {
     }
 
     fn longest_line(&self) -> Longest {
-        let config = &self.worker.config.connection;
+        let config = &self.config.connection;
         let line = config.max_line_length;
         let more = if config.dsn { DSN_LENGTH } else { 0 };
         Longest {
@@ -254,7 +258,7 @@ impl Session {
     }
 
     fn too_many_errors(&self) -> bool {
-        let most = self.worker.config.connection.max_errors;
+        let most = self.config.connection.max_errors;
         most.is_some_and(|most| self.conn.errors.get() >= most)
     }
 
@@ -283,7 +287,7 @@ impl Session {
     /// Gathers a reply for the client; the wire writes it before it waits for more input.
     pub(crate) fn say(&mut self, reply: &Reply) {
         let with_status;
-        let reply = if self.worker.config.connection.enhanced_status_codes {
+        let reply = if self.config.connection.enhanced_status_codes {
             with_status = status::with_status(reply.clone(), self.about);
             &with_status
         } else {
@@ -304,7 +308,7 @@ impl Session {
 
     /// `uuid@host` for each line of a refusal, where configured (KEY-33).
     fn deny_tag(&self) -> Option<String> {
-        let chars = self.worker.config.connection.deny_chars;
+        let chars = self.config.connection.deny_chars;
         if chars == 0 {
             return None;
         }
@@ -369,7 +373,7 @@ impl Session {
                 );
             }
             Lost::Stopping => {
-                let text = format!("{} Service shutting down", self.worker.config.me);
+                let text = format!("{} Service shutting down", self.config.me);
                 self.say(&Reply::new(421, text));
             }
             Lost::Line(LineError::TooLong) => self.say(&Reply::new(521, "Command line too long")),
@@ -496,7 +500,7 @@ impl Session {
 
     /// Time for one whole message.
     pub(crate) fn data_time(&self) -> Option<Duration> {
-        self.worker.config.connection.data_time
+        self.config.connection.data_time
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Chunks {
 pub(super) const IN_PROGRESS: Reply = Reply::fixed(503, "Send BDAT or RSET first");
 
 pub(super) async fn bdat(s: &mut Session, argument: &str) -> Outcome {
-    if !s.worker.config.connection.chunking {
+    if !s.config.connection.chunking {
         return unrecognized::unrecognized(s, "BDAT", argument).await;
     }
     let Some(chunk) = Chunk::parse(argument) else {
@@ -75,7 +75,7 @@ async fn take(s: &mut Session, chunk: Chunk) -> Result<Outcome, Lost> {
 }
 
 fn begin(s: &Session, txn: &Transaction) -> Chunks {
-    let config = &s.worker.config.connection;
+    let config = &s.config.connection;
     Chunks {
         incoming: Incoming::new(config, txn),
         writer: ChunkWriter::new(policy(config)),

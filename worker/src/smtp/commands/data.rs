@@ -15,6 +15,7 @@ use super::{auth_results, queue};
 use crate::rt;
 use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
 use crate::smtp::session::{Denied, Outcome, Session, spoken};
+use crate::worker::info;
 
 pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
     if bare == Bare::No {
@@ -83,7 +84,7 @@ pub(super) async fn complete(
     if let Some(value) = received {
         txn.header.borrow_mut().add("Received", &value);
     }
-    let config = &s.worker.config.connection;
+    let config = &s.config.connection;
     if txn.header.borrow().count("received") > config.max_received {
         log_conn!(
             Level::Error,
@@ -98,12 +99,12 @@ pub(super) async fn complete(
             "Too many received headers - possible mail loop",
         ));
     }
-    let (me, clean) = (&s.worker.config.me, config.clean_auth_results);
+    let (me, clean) = (&s.config.me, config.clean_auth_results);
     auth_results::before(me, clean, &s.conn, txn);
     let started = rt::precise_now();
     let verdict = s.hook(Call::DataPost(())).await;
     log_message(s, txn, started, &verdict);
-    auth_results::after(&s.worker.config.me, &s.conn, txn);
+    auth_results::after(&s.config.me, &s.conn, txn);
     let denied = Denied::from(
         &verdict,
         (550, "Message denied"),
@@ -145,7 +146,7 @@ fn log_message(
 
 /// The message was read to its end, so that its rest is never taken for commands (PA-20).
 pub(super) async fn too_big(s: &mut Session) -> Outcome {
-    let most = s.worker.config.connection.max_bytes.unwrap_or(0);
+    let most = s.config.connection.max_bytes.unwrap_or(0);
     log_conn!(
         Level::Notice,
         s.conn,
@@ -163,7 +164,7 @@ pub(super) async fn too_big(s: &mut Session) -> Outcome {
 
 /// The value of our Received field (TXN-02, RFC 5321 §4.4), unless there is to be none.
 pub(super) fn received(s: &Session, txn: &Transaction) -> Option<String> {
-    if !s.worker.config.connection.add_received {
+    if !s.config.connection.add_received {
         return None;
     }
     let hello = s.conn.hello.borrow();
@@ -175,12 +176,12 @@ pub(super) fn received(s: &Session, txn: &Transaction) -> Option<String> {
         HelloVerb::Ehlo => "ESMTP",
         HelloVerb::Helo => "SMTP",
     };
-    let info = s.conn.remote.borrow().info.clone();
+    let helo_info = s.conn.remote.borrow().info.clone();
     Some(format!(
         "from {host} ({})\r\n\tby {} ({}) with {protocol} id {}\r\n\tenvelope-from {};\r\n\t{}",
-        s.conn.shown(info.as_ref()),
-        s.worker.config.me,
-        s.worker.info,
+        s.conn.shown(helo_info.as_ref()),
+        s.config.me,
+        info(&s.config),
         txn.uuid,
         txn.sender(),
         date::rfc2822_now(),

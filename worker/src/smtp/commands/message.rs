@@ -35,7 +35,7 @@ pub(super) enum Received {
 
 /// Reads a message into the transaction.
 pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Received, Lost> {
-    let config = &s.worker.config.connection;
+    let config = &s.config.connection;
     let mut scanner = DataScanner::new(policy(config));
     let mut incoming = Incoming::new(config, txn);
     let end = s.data_time().map(|time| rt::now() + time);
@@ -168,7 +168,7 @@ impl Incoming {
             return Received::Unusable(Reply::new(451, "4.3.0 Internal Server Error"));
         };
         if header.is_over_line_limit() {
-            let most = s.worker.config.connection.max_header_lines;
+            let most = s.config.connection.max_header_lines;
             log_conn!(
                 Level::Warn,
                 s.conn,
