@@ -6,7 +6,7 @@
 //! `words` (RFC 2047), `parameters` (RFC 2231), `addresses` (RFC 5322). Names are data: none is special.
 
 pub mod addresses;
-mod decoded;
+pub(crate) mod decoded;
 pub mod parameters;
 mod reader;
 pub mod words;
