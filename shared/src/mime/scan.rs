@@ -134,13 +134,14 @@ impl Scanner {
             memmem::find(rest, b"\n--").map_or(rest.len(), |at| at + 1)
         };
         let (passed, after) = rest.split_at_checked(used).unwrap_or((rest, &[]));
+        let known = self.before;
         self.pass(passed);
         if !after.is_empty() || self.before[1] == b'\n' {
             self.within = Within::LineStart;
         } else if passed.ends_with(b"\n-") && !self.open.is_empty() {
             // the next piece tells; until then the line is kept
             self.line_start = self.at - 1;
-            self.before = before(passed.strip_suffix(b"-").unwrap_or(passed), [0; 2]);
+            self.before = before(passed.strip_suffix(b"-").unwrap_or(passed), known);
             self.line.push(b'-');
             self.within = Within::Kept;
         }
