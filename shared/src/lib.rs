@@ -3,6 +3,7 @@
 //! Nothing here knows a socket, an event loop or a script engine. Read `docs/architecture.md` first.
 
 pub mod address;
+pub mod auth_results;
 pub mod body;
 pub mod config;
 pub mod connection;

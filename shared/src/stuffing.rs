@@ -63,6 +63,15 @@ impl Stuffer {
         }
     }
 
+    /// In the middle of a line, so that a dot which comes first is none that begins one.
+    #[must_use]
+    pub const fn within_line() -> Self {
+        Self {
+            line_start: false,
+            after_cr: false,
+        }
+    }
+
     /// Takes the next piece.
     pub fn push(&mut self, plain: &[u8], out: &mut impl FnMut(&[u8])) {
         let mut rest = plain;

@@ -16,6 +16,7 @@ pub mod kinds;
 mod listen;
 mod load;
 mod log_ini;
+mod mailparser;
 mod net_utils_ini;
 mod outbound_ini;
 mod reader;

@@ -6,12 +6,15 @@
 //! is text, as in Haraka, and is not taken apart. Why this is our own: `docs/adr/0013-mime.md`.
 
 pub mod charset;
+mod edit;
 mod part;
 mod reader;
 mod scan;
 pub mod transfer;
 mod tree;
 
+pub use self::edit::{Banner, BodyFilter, FilterText, TypeMatch};
+pub(crate) use self::edit::{concerns, edit};
 pub use self::part::{Part, PartKind, Text};
 pub use self::reader::PartReader;
 pub use self::tree::MimeTree;
