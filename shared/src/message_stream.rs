@@ -65,7 +65,7 @@ impl ReadOptions {
 }
 
 /// Reads one message from its beginning to its end; see [`Transaction::reader`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MessageReader {
     /// What is still to come before the body.
     head: Vec<u8>,
@@ -214,7 +214,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 /// Turns stored form into what is asked for, in pieces that may end anywhere.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Form {
     options: ReadOptions,
     unstuffer: Unstuffer,
@@ -274,7 +274,7 @@ impl Form {
 }
 
 /// Puts a length before each line; or nothing, and only sees where lines end.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Frames {
     line: Vec<u8>,
     in_line: bool,

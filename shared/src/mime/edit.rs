@@ -66,9 +66,10 @@ pub(crate) fn concerns(part: &Part, banner: Option<&Banner>, filters: &[BodyFilt
         && (banner.is_some() && takes_banner(part) || filters.iter().any(|f| wants(f, part)))
 }
 
-/// What becomes of a part: `stored` is its content as it stands in the body, `plain` the same decoded
-/// and with LF.
-pub(crate) fn edit(
+/// What becomes of a text part: `stored` is its content as it stands in the body, `plain` the same
+/// decoded and with LF. None if it stays.
+#[must_use]
+pub fn edit_part(
     part: &Part,
     stored: &[u8],
     plain: &[u8],

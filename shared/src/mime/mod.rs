@@ -13,8 +13,8 @@ mod scan;
 pub mod transfer;
 mod tree;
 
-pub use self::edit::{Banner, BodyFilter, FilterText, TypeMatch};
-pub(crate) use self::edit::{concerns, edit};
+pub(crate) use self::edit::concerns;
+pub use self::edit::{Banner, BodyFilter, FilterText, TypeMatch, edit_part};
 pub use self::part::{Part, PartKind, Text};
 pub use self::reader::PartReader;
 pub use self::tree::MimeTree;

@@ -9,7 +9,7 @@ use super::Transaction;
 use crate::body::{Body, Splice};
 use crate::message_stream::{blocking, read_chunk};
 use crate::mime::{
-    Banner, BodyFilter, MimeError, MimeLimits, MimeTree, PartReader, concerns, edit,
+    Banner, BodyFilter, MimeError, MimeLimits, MimeTree, PartReader, concerns, edit_part,
 };
 use crate::services::Services;
 
@@ -168,7 +168,7 @@ impl Transaction {
             };
             let stored = self.octets(services, range.start, range.end).await?;
             let plain = reader.collect(services, usize::MAX).await?;
-            splices.extend(edit(part, &stored, &plain, banner.as_ref(), &filters));
+            splices.extend(edit_part(part, &stored, &plain, banner.as_ref(), &filters));
         }
         if !splices.is_empty() {
             self.splice_body(splices);
