@@ -16,13 +16,15 @@ use haraka_worker::smtp::proto::line::{self, Split};
 use haraka_worker::smtp::proto::params::{Arguments, Path};
 use haraka_worker::smtp::proto::proxy::{self, Scan};
 
+#[path = "message.rs"]
+mod message;
 #[path = "queue_file.rs"]
 mod queue_file;
 
 pub type Target = fn(&[u8]);
 
 /// Name of the corpus folder and what to do with its files.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("line", line),
     ("command", command),
     ("address", address),
@@ -33,6 +35,9 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("chunk", chunk),
     ("dsn", dsn),
     ("queue_file", queue_file::queue_file),
+    ("header_text", message::header_text),
+    ("address_header", message::address_header),
+    ("mime", message::mime),
 ];
 
 /// The first octet says where the rest is cut in two pieces.

@@ -7,6 +7,7 @@ use haraka_shared::date;
 use haraka_shared::hook::{Call, Code};
 use haraka_shared::log::Level;
 use haraka_shared::log_conn;
+use haraka_shared::mime::MimeError;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
@@ -65,6 +66,11 @@ pub(super) async fn asked(s: &Session) -> Option<Denied> {
 
 /// The message cannot be taken, whatever the plugins would say.
 pub(super) fn unusable(s: &Session, txn: &Transaction, reply: Reply) -> Outcome {
+    count(s, txn, &reply);
+    Outcome::SayReset(reply)
+}
+
+fn count(s: &Session, txn: &Transaction, reply: &Reply) {
     let outcome = if reply.code() >= 500 {
         Counted::Reject
     } else {
@@ -72,7 +78,6 @@ pub(super) fn unusable(s: &Session, txn: &Transaction, reply: Reply) -> Outcome 
     };
     s.conn.msg_count.count(outcome);
     txn.status.set(Some(outcome));
-    Outcome::SayReset(reply)
 }
 
 /// What happens when the whole message is here (CON-36 to CON-38).
@@ -101,6 +106,9 @@ pub(super) async fn complete(
     }
     let (me, clean) = (&s.config.me, config.clean_auth_results);
     auth_results::before(me, clean, &s.conn, txn);
+    if let Err(e) = prepare(s, txn).await {
+        return unreadable(s, txn, &e);
+    }
     let started = rt::precise_now();
     let verdict = s.hook(Call::DataPost(())).await;
     log_message(s, txn, started, &verdict);
@@ -115,7 +123,34 @@ pub(super) async fn complete(
         txn.status.set(Some(denied.counted));
         return denied.and_reset();
     }
+    // what data_post plugins asked for
+    if let Err(e) = prepare(s, txn).await {
+        return unreadable(s, txn, &e);
+    }
     queue::queue(s, txn).await
+}
+
+/// Takes the body apart as far as plugins asked; nothing happens if none did.
+async fn prepare(s: &Session, txn: &Transaction) -> Result<(), MimeError> {
+    let services = s.worker.services();
+    Box::pin(txn.prepare_body(&*services, s.config.mime)).await
+}
+
+/// A message that cannot be taken apart (CON-35).
+fn unreadable(s: &Session, txn: &Transaction, error: &MimeError) -> Outcome {
+    let (level, reply) = match error {
+        MimeError::TooManyParts => (
+            Level::Crit,
+            Reply::new(554, "Transaction failed due to too many MIME parts"),
+        ),
+        MimeError::Io(_) => (Level::Error, Reply::new(451, "Message could not be read")),
+    };
+    log_conn!(level, s.conn, [], "message not taken apart: {error}");
+    count(s, txn, &reply);
+    match error {
+        MimeError::TooManyParts => Outcome::SayClose(reply),
+        MimeError::Io(_) => Outcome::SayReset(reply),
+    }
 }
 
 fn log_message(

@@ -92,6 +92,8 @@ pub(crate) struct Incoming {
     header: Reading,
     body: BodyWriter,
     header_too_large: bool,
+    /// Nobody wants the body (TXN-12).
+    unwanted: bool,
     bytes: u64,
     most: Option<u64>,
     spool: Spooling,
@@ -113,6 +115,7 @@ impl Incoming {
             header: Reading::Header(HeaderReader::new(limits)),
             body: BodyWriter::default(),
             header_too_large: false,
+            unwanted: txn.wishes.discard_data.get() && !txn.wishes.read_body(),
             bytes: 0,
             most: config.max_bytes,
             spool: Spooling {
@@ -191,7 +194,7 @@ impl Incoming {
             return;
         }
         let Reading::Header(reader) = &mut self.header else {
-            return self.body.push(piece);
+            return self.keep(piece);
         };
         let progress = reader.push(piece);
         if progress == Progress::NeedMore {
@@ -203,13 +206,18 @@ impl Incoming {
         };
         if let Progress::Ended { consumed } = progress {
             self.header = Reading::Body(reader.into_header());
-            self.body.push(piece.get(consumed..).unwrap_or_default());
-            return;
+            return self.keep(piece.get(consumed..).unwrap_or_default());
         }
         let (header, rest) = reader.finish();
         self.header_too_large = rest.is_empty();
         self.header = Reading::Body(header);
-        self.body.push(&rest);
+        self.keep(&rest);
+    }
+
+    fn keep(&mut self, piece: &[u8]) {
+        if !self.unwanted {
+            self.body.push(piece);
+        }
     }
 
     /// No more comes: a header that no empty line ended gives back what is body (TXN-06).

@@ -227,8 +227,8 @@ fn large_message_is_in_a_file_without_a_name_and_memory_stays_small() {
         }
         c.dialogue(&[(".", "250 Message Queued ({U}.1)")]).await;
         let txn = kept.borrow()[0].clone();
-        assert!(txn.body.borrow().file().is_some());
-        assert!(txn.body.borrow().pieces().is_empty());
+        assert!(txn.body.borrow().on_disk());
+        assert_eq!(txn.body.borrow().slices().count(), 0);
         assert!(body(&txn) == message.as_bytes()[8..]);
     });
     std::fs::remove_dir(&spool).unwrap();

@@ -214,7 +214,7 @@ fn bad_header_ends_the_connection() {
     }
 }
 
-// covers HAP-05
+// covers HAP-05, KEY-18
 #[test]
 fn header_from_anybody_else_is_refused() {
     let sent = [LINE.as_bytes().to_vec(), binary_client()];
