@@ -16,6 +16,7 @@ use haraka_shared::ipc::{ToMaster, encode};
 use haraka_shared::log::Level;
 use haraka_shared::{log, log_server};
 use haraka_worker::WorkerSetup;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::WorkerSide;
 use crate::channel::{Channel, ChannelError};
@@ -91,6 +92,9 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
         env!("CARGO_PKG_VERSION")
     );
 
+    // Each client and each delivery takes a descriptor; the workers inherit the limit.
+    raise_descriptor_limit();
+
     // Ports below 1024 need root, so they are bound before it is given up; a port in use ends here.
     let generation = generation(config, 0, Instant::now(), None)?;
     for addr in generation.listeners.addresses() {
@@ -151,6 +155,20 @@ pub fn load(install_dir: &Path, side: &WorkerSide) -> Result<Config, BootError> 
     }
     (side.check)(&config, install_dir).map_err(BootError::Plugins)?;
     Ok(config)
+}
+
+/// Systems start programs with a low limit that each may raise for itself up to a higher one.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard {
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        }
+        Ok(hard)
+    });
+    match raised {
+        Ok(limit) => log_server!(Level::Info, "at most {limit} open files in each process"),
+        Err(e) => log_server!(Level::Warn, "limit on open files not raised: {e}"),
+    }
 }
 
 /// Reads the configuration of an install directory, with what an operator should look at.

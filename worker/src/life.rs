@@ -107,7 +107,8 @@ pub fn run(setup: WorkerSetup) -> Result<(), WorkerError> {
         let end = obey(&worker, &mut channel).await;
         drop(accepting);
         finish(&worker, &mut channel, end).await;
-        drop(writer);
+        // The master may be gone, or not read; then nobody wants to know.
+        drop(rt::timeout(STOP_GRACE, writer).await);
         Ok(())
     })
 }
@@ -280,8 +281,7 @@ async fn finish(worker: &Rc<Worker>, channel: &mut Channel, end: End) {
             log_server!(Level::Warn, "ending with {left} sessions still open");
         }
     }
-    // The master may be gone; then nobody wants to know.
-    drop(channel.send(&ToMaster::Drained).await);
+    worker.tell_master(ToMaster::Drained);
 }
 
 fn wind_down(worker: &Rc<Worker>, phase: Phase) {

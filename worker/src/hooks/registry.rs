@@ -101,8 +101,8 @@ impl Registry {
 
     /// The run order as `haraka -o` prints it (CLI-11).
     pub fn order(&self) -> String {
-        let mut out = String::new();
-        for &hook in HookName::ALL {
+        let mut out = String::from("\n");
+        for hook in LISTED {
             let chain = self.chain(hook);
             if chain.is_empty() {
                 continue;
@@ -111,11 +111,12 @@ impl Registry {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "{title:-<80}").and_then(|()| {
                 writeln!(out, "{:<35} {:<35} {:<4} T/O", "Plugin", "Method", "Prio")?;
+                writeln!(out, "{:-<80}", "")?;
                 for e in chain {
                     let limit = e.time_limit.map_or(0.0, |t| t.as_secs_f64());
                     writeln!(
                         out,
-                        "{:<35} {:<35} {:<4} {limit}",
+                        "{:<35} {:<35} {:>4} {limit:>3}",
                         e.plugin, e.method, e.priority
                     )?;
                 }
@@ -125,6 +126,44 @@ impl Registry {
         out
     }
 }
+
+/// The hooks in the order of Haraka's documentation, by which its `-o` lists them.
+const LISTED: [HookName; HookName::COUNT] = [
+    HookName::InitMaster,
+    HookName::InitChild,
+    HookName::InitHttp,
+    HookName::InitWss,
+    HookName::ConnectInit,
+    HookName::LookupRdns,
+    HookName::Connect,
+    HookName::Capabilities,
+    HookName::UnrecognizedCommand,
+    HookName::Disconnect,
+    HookName::Helo,
+    HookName::Ehlo,
+    HookName::Quit,
+    HookName::Vrfy,
+    HookName::Noop,
+    HookName::Rset,
+    HookName::Mail,
+    HookName::Rcpt,
+    HookName::RcptOk,
+    HookName::Data,
+    HookName::DataPost,
+    HookName::MaxDataExceeded,
+    HookName::Queue,
+    HookName::QueueOutbound,
+    HookName::QueueOk,
+    HookName::ResetTransaction,
+    HookName::Deny,
+    HookName::GetMx,
+    HookName::Deferred,
+    HookName::Bounce,
+    HookName::DeliveredOk,
+    HookName::SendEmail,
+    HookName::PreSendTransEmail,
+    HookName::Log,
+];
 
 fn load_one(
     listed: &str,

@@ -20,7 +20,7 @@ mod reactor;
 mod socket;
 pub mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timer;
 mod watched;
 

@@ -53,7 +53,8 @@ fn lost_client(error: &io::Error) {
     log_server!(Level::Warn, "client not accepted: {error}");
 }
 
-fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local: SocketAddr) {
+/// Begins a client's session, or refuses it.
+pub(super) fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local: SocketAddr) {
     let conn = Connection::new(
         peer.ip(),
         peer.port(),

@@ -153,7 +153,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.book.open.borrow_mut().try_remove(self.key);
+        let entry = self.book.open.borrow_mut().try_remove(self.key);
+        // Dropping the last waker of a task runs foreign code; nothing is borrowed here.
+        drop(entry);
         let mut by_ip = self.book.by_ip.borrow_mut();
         if let Some(count) = by_ip.get_mut(&self.ip) {
             *count -= 1;
@@ -161,6 +163,7 @@ impl Drop for Ticket {
                 by_ip.remove(&self.ip);
             }
         }
+        drop(by_ip);
         if self.book.open.borrow().is_empty()
             && let Some(waker) = self.book.emptied.borrow_mut().take()
         {

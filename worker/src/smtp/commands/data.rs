@@ -10,7 +10,8 @@ use haraka_shared::log_conn;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
-use super::{message, queue};
+use super::{auth_results, message, queue};
+use crate::rt;
 use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
 use crate::smtp::session::{Denied, Outcome, Session, spoken};
 
@@ -67,13 +68,19 @@ async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
             [],
             "Incoming message had too many Received headers"
         );
-        let reply = Reply::new(550, "Too many received headers - possible mail loop");
-        count(s, txn, &reply);
-        return Outcome::SayReset(reply);
+        // Not counted in `msgs`, nor is one that is too big (LOG-14).
+        txn.status.set(Some(Counted::Reject));
+        return Outcome::SayReset(Reply::new(
+            550,
+            "Too many received headers - possible mail loop",
+        ));
     }
-    let started = Instant::now();
+    let (me, clean) = (&s.worker.config.me, config.clean_auth_results);
+    auth_results::before(me, clean, &s.conn, txn);
+    let started = rt::precise_now();
     let verdict = s.hook(Call::DataPost(())).await;
     log_message(s, txn, started, &verdict);
+    auth_results::after(&s.worker.config.me, &s.conn, txn);
     let denied = Denied::from(
         &verdict,
         (550, "Message denied"),
@@ -105,7 +112,7 @@ fn log_message(
             ("mid", mid.trim().into()),
             ("size", txn.data_bytes.get().into()),
             ("rcpts", (&txn.rcpt_count.to_string()).into()),
-            ("delay", started.elapsed().as_secs_f64().into()),
+            ("delay", (rt::precise_now() - started).as_secs_f64().into()),
             ("code", verdict.code.name().into()),
             ("msg", (&spoken(verdict)).into()),
         ],
