@@ -394,9 +394,9 @@ hooks! {
         "before a delivery; DELAY with seconds postpones it";
     GetMx = "get_mx", fn get_mx(item: &'a Delivery), "hmail, domain", [],
         "OK with routes sets where to deliver; DENY bounces, DENYSOFT defers";
-    Deferred = "deferred", fn deferred(deferral: &'a Deferral), "hmail, {delay, err}", [UNDENIABLE],
+    Deferred = "deferred", fn deferred(deferral: &'a Deferral), "hmail, {delay, err}", [],
         "a delivery failed for now; DENYSOFT with seconds sets the delay";
-    Bounce = "bounce", fn bounce(bounced: &'a Bounced), "hmail, error", [UNDENIABLE],
+    Bounce = "bounce", fn bounce(bounced: &'a Bounced), "hmail, error", [],
         "a delivery failed for good; anything but CONT suppresses the bounce message";
     DeliveredOk = "delivered", fn delivered(delivered: &'a Delivered),
         "hmail, [host, ip, response, delay, port, mode, ok_recips, secured, authenticated]", [OBSERVES],

@@ -18,6 +18,16 @@ pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {
         s.hook(Call::Queue(())).await
     };
     if relaying && !verdict.code.denies() && verdict.code != Code::Ok {
+        // Haraka writes this line as well, before the built-in queue's own (LOG-13).
+        log_conn!(
+            Level::Notice,
+            s.conn,
+            [
+                ("code", verdict.code.name().into()),
+                ("msg", (&format!("Message Queued ({})", txn.uuid)).into())
+            ],
+            "queue"
+        );
         verdict = built_in(s, txn).await;
     }
     let said = text(&verdict);
