@@ -11,6 +11,7 @@ pub mod control;
 pub mod daemon;
 pub mod fork;
 pub mod hub;
+pub mod init_master;
 pub mod install;
 pub mod listeners;
 pub mod manual;
@@ -24,7 +25,7 @@ pub mod supervise;
 use std::path::Path;
 
 use haraka_shared::config::Config;
-use haraka_worker::WorkerSetup;
+use haraka_worker::{Checked, WorkerSetup};
 
 /// The worker's side as the master sees it. Tests put a scripted worker in its place.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,9 @@ pub struct WorkerSide {
     /// Serves; returns when the worker is done.
     pub run: fn(WorkerSetup) -> Result<(), String>,
     /// Whether plugins resolve, with what is wrong; leaves no thread and no state behind, as the master forks later.
-    pub check: fn(&Config, &Path) -> Result<(), String>,
+    pub check: fn(&Config, &Path) -> Result<Checked, String>,
+    /// Runs the hook `init_master`, in a process of its own.
+    pub init_master: fn(&Config, &Path) -> Result<(), String>,
     /// The run order for `-o`.
     pub hook_order: fn(&Config, &Path) -> Result<String, String>,
 }
@@ -42,6 +45,9 @@ impl WorkerSide {
     pub const REAL: WorkerSide = WorkerSide {
         run: |setup| haraka_worker::run(setup).map_err(|e| e.to_string()),
         check: |config, dir| haraka_worker::check(config, dir).map_err(|e| e.to_string()),
+        init_master: |config, dir| {
+            haraka_worker::init_master(config, dir).map_err(|e| e.to_string())
+        },
         hook_order: |config, dir| haraka_worker::hook_order(config, dir).map_err(|e| e.to_string()),
     };
 }

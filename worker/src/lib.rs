@@ -10,6 +10,7 @@ mod life;
 pub mod outbound;
 pub mod rt;
 pub mod smtp;
+pub mod trial;
 mod worker;
 
-pub use life::{WorkerError, WorkerSetup, check, hook_order, run};
+pub use life::{Checked, WorkerError, WorkerSetup, check, hook_order, init_master, run};

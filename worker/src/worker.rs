@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use haraka_shared::config::{Config, ConfigDir};
 use haraka_shared::delivery::Delivery;
+use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, Verdict};
 use haraka_shared::ipc::ToMaster;
 use haraka_shared::plugin::LocalFuture;
@@ -15,7 +17,7 @@ use haraka_shared::transaction::Transaction;
 
 use crate::dns::{Names, Resolver};
 use crate::hooks::{Registry, Subject};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, OutboundError};
 use crate::rt;
 use crate::smtp::sessions::Sessions;
 
@@ -37,7 +39,56 @@ pub(crate) struct Worker {
     pub(crate) this: Weak<Worker>,
 }
 
+/// What a worker is made from.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: Config,
+    pub(crate) dir: ConfigDir,
+    pub(crate) install_dir: PathBuf,
+    pub(crate) hooks: Registry,
+    pub(crate) slot: u32,
+    pub(crate) incarnation: &'a str,
+    pub(crate) flight: Arc<FlightPage>,
+    pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
+}
+
 impl Worker {
+    /// A worker that does not do anything yet.
+    pub(crate) fn new(parts: Parts<'_>) -> Result<Rc<Worker>, OutboundError> {
+        let Parts { config, dir, .. } = parts;
+        let resolver = Resolver::new(&config.dns);
+        let host_name = nix::unistd::gethostname()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_else(|_| "localhost".to_owned());
+        let info = if config.connection.show_version {
+            concat!("Haraka/", env!("CARGO_PKG_VERSION")).to_owned()
+        } else {
+            "Haraka".to_owned()
+        };
+        let limits = &config.connection;
+        let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
+        let outbound = Outbound::new(
+            &config,
+            dir.clone(),
+            parts.slot,
+            parts.incarnation,
+            parts.flight,
+        )?;
+        Ok(Rc::new_cyclic(|this| Worker {
+            names: Names::new(&resolver),
+            resolver,
+            hooks: parts.hooks,
+            sessions,
+            outbound,
+            dir,
+            install_dir: parts.install_dir,
+            host_name,
+            info,
+            master: parts.master,
+            config,
+            this: this.clone(),
+        }))
+    }
+
     /// The worker as plugins see it.
     pub(crate) fn services(&self) -> Rc<dyn Services> {
         match self.this.upgrade() {

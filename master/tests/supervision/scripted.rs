@@ -16,13 +16,19 @@ use std::time::Duration;
 use haraka_master::WorkerSide;
 use haraka_shared::config::ListenAddr;
 use haraka_shared::ipc::{Decoder, ToMaster, ToWorker, encode};
-use haraka_worker::WorkerSetup;
+use haraka_worker::{Checked, WorkerSetup};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 pub const SCRIPTED: WorkerSide = WorkerSide {
     run,
     check: |config, _| match config.plugins.iter().any(|p| p == "bad_plugin") {
         true => Err("plugin bad_plugin: not found".to_owned()),
+        false => Ok(Checked {
+            init_master: config.plugins.iter().any(|p| p.starts_with("init_")),
+        }),
+    },
+    init_master: |config, _| match config.plugins.iter().any(|p| p == "init_refuses") {
+        true => Err("init_master returned error: DENY: not today".to_owned()),
         false => Ok(()),
     },
     hook_order: |_, _| Ok("Hook: rcpt\n".to_owned()),

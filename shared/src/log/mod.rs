@@ -117,6 +117,17 @@ pub enum Format {
     Json = 2,
 }
 
+impl Format {
+    /// The name as Haraka's log shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Default => "DEFAULT",
+            Format::Logfmt => "LOGFMT",
+            Format::Json => "JSON",
+        }
+    }
+}
+
 /// One value of a line's fields; numbers stay numbers in JSON.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {

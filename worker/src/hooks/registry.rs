@@ -1,15 +1,18 @@
 //! Which plugin methods run at each hook. Built once from `config/plugins`, then frozen.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use haraka_shared::config::{Config, ConfigDir, ConfigError};
 use haraka_shared::hook::{Handler, HookName};
 use haraka_shared::log::Level;
-use haraka_shared::log_server;
-use haraka_shared::plugin::{PluginEnv, PluginError, Registration};
+use haraka_shared::log_at;
+use haraka_shared::plugin::{PluginError, Registration};
+
+use super::resolve;
+use crate::rt;
 
 /// Why the plugins cannot be loaded; each names the plugin.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +23,20 @@ pub enum LoadError {
     /// No plugin has this name (PLG-04).
     #[error("Loading plugin {0} failed: No plugin with this name found")]
     Unknown(String),
+    /// The plugin is written in JavaScript (PLG-03).
+    #[error(
+        "Loading plugin {name} failed: {} is JavaScript, which this version does not run{}",
+        path.display(),
+        if *native { "; move it away to use the native plugin of this name" } else { "" }
+    )]
+    Script {
+        /// As it stands in `config/plugins`.
+        name: String,
+        /// Where it was found.
+        path: PathBuf,
+        /// A native plugin has the same name.
+        native: bool,
+    },
     /// The plugin cannot be used.
     #[error("Loading plugin {name} failed: {cause}")]
     Plugin {
@@ -43,6 +60,7 @@ pub(super) struct Entry {
 /// The chains of all hooks.
 pub struct Registry {
     chains: Vec<Box<[Entry]>>,
+    plugins: Vec<(Rc<str>, Rc<dyn Handler>)>,
 }
 
 impl Registry {
@@ -53,12 +71,30 @@ impl Registry {
         dir: &ConfigDir,
         install_dir: &Path,
     ) -> Result<Registry, LoadError> {
-        let mut registrations = Vec::new();
-        for listed in dir.list("plugins")? {
-            match load_one(&listed, dir, install_dir) {
-                Ok((registration, limit)) => registrations.push((registration, limit)),
+        Registry::load_these(&dir.list("plugins")?, config, dir, install_dir)
+    }
+
+    /// Loads plugins by name, in this order; see [`Registry::load`].
+    pub fn load_these(
+        names: &[String],
+        config: &Config,
+        dir: &ConfigDir,
+        install_dir: &Path,
+    ) -> Result<Registry, LoadError> {
+        let mut registrations: Vec<(Registration, Option<Duration>)> = Vec::new();
+        for listed in names {
+            let name = resolve::current_name(listed);
+            // Several old names lead to one plugin, which must not run once for each of them.
+            if name != resolve::bare(listed) && registrations.iter().any(|(r, _)| *r.name == *name)
+            {
+                continue;
+            }
+            let loaded = resolve::load(name, dir, install_dir)
+                .and_then(|plugin| Ok((plugin, dir.plugin_timeout(name)?)));
+            match loaded {
+                Ok(loaded) => registrations.push(loaded),
                 Err(e) if config.smtp.ignore_bad_plugins => {
-                    log_server!(Level::Crit, "{e}");
+                    log_at!(Level::Crit, &"-", "plugins", [], "{e} - skipping");
                 }
                 Err(e) => return Err(e),
             }
@@ -69,6 +105,10 @@ impl Registry {
     /// Orders registrations: by hook, then priority, then as registered (HOK-31).
     pub fn build(registrations: Vec<(Registration, Option<Duration>)>) -> Registry {
         let mut chains: Vec<Vec<Entry>> = HookName::ALL.iter().map(|_| Vec::new()).collect();
+        let plugins = registrations
+            .iter()
+            .map(|(r, _)| (Rc::clone(&r.name), Rc::clone(&r.handler)))
+            .collect();
         for (registration, time_limit) in registrations {
             for (wants, method) in registration.wants {
                 if let Some(chain) = chains.get_mut(wants.hook as usize) {
@@ -87,6 +127,27 @@ impl Registry {
         }
         Registry {
             chains: chains.into_iter().map(Vec::into_boxed_slice).collect(),
+            plugins,
+        }
+    }
+
+    /// The plugins, in the order of `config/plugins`.
+    pub fn names(&self) -> Vec<String> {
+        self.plugins.iter().map(|(n, _)| n.to_string()).collect()
+    }
+
+    /// Tells each plugin that the worker ends (PLG-15, PRC-19). One that panics costs its own call.
+    pub async fn shutdown(&self) {
+        for (name, plugin) in &self.plugins {
+            if let Err(panic) = rt::catch(async { plugin.shutdown() }).await {
+                log_at!(
+                    Level::Crit,
+                    &"-",
+                    "plugins",
+                    [],
+                    "Plugin {name} failed to shut down: {panic}"
+                );
+            }
         }
     }
 
@@ -164,32 +225,3 @@ const LISTED: [HookName; HookName::COUNT] = [
     HookName::PreSendTransEmail,
     HookName::Log,
 ];
-
-fn load_one(
-    listed: &str,
-    dir: &ConfigDir,
-    install_dir: &Path,
-) -> Result<(Registration, Option<Duration>), LoadError> {
-    let env = PluginEnv {
-        config: dir,
-        install_dir,
-    };
-    let wanted = listed.strip_prefix("haraka-plugin-").unwrap_or(listed);
-    let name = match haraka_plugins::renamed(wanted) {
-        Some(now) => {
-            log_server!(
-                Level::Notice,
-                "the plugin {wanted} is now called {now}; please change config/plugins"
-            );
-            now
-        }
-        None => wanted,
-    };
-    let registration = haraka_plugins::load(name, &env)
-        .ok_or_else(|| LoadError::Unknown(listed.to_owned()))?
-        .map_err(|cause| LoadError::Plugin {
-            name: listed.to_owned(),
-            cause,
-        })?;
-    Ok((registration, dir.plugin_timeout(name)?))
-}
