@@ -13,14 +13,17 @@ pub mod fork;
 pub mod hub;
 pub mod init_master;
 pub mod install;
+pub mod list;
 pub mod listeners;
 pub mod manual;
+pub mod new_plugin;
 pub mod pidfile;
 pub mod poison;
 pub mod privileges;
 pub mod queue_tools;
 pub mod signals;
 pub mod supervise;
+pub mod trial;
 
 use std::path::Path;
 
