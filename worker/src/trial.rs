@@ -268,3 +268,139 @@ fn dump(txn: &Transaction, out: &mut dyn Write) -> std::io::Result<()> {
     }
     written
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    struct Install(PathBuf);
+
+    impl Install {
+        fn new(name: &str) -> Install {
+            let name = format!("haraka-trial-{}-{name}", std::process::id());
+            let dir = std::env::temp_dir().join(name);
+            for folder in ["config", "queue"] {
+                fs::create_dir_all(dir.join(folder)).unwrap();
+            }
+            for (file, text) in [
+                ("host_list", "here.test\n"),
+                ("skeleton", "bob@example.com\n"),
+                ("plugins", "rcpt_to.in_host_list\nskeleton\n"),
+            ] {
+                fs::write(dir.join("config").join(file), text).unwrap();
+            }
+            Install(dir)
+        }
+
+        fn runs(&self, this: &Trial) -> (bool, String) {
+            let (config, _) = Config::load(&ConfigDir::open(&self.0).unwrap()).unwrap();
+            let mut out = Vec::new();
+            let passed = trial(&config, &self.0, this, &mut out).unwrap();
+            (passed, String::from_utf8(out).unwrap())
+        }
+    }
+
+    impl Drop for Install {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn names(names: &[&str]) -> Option<Vec<String>> {
+        Some(names.iter().map(|n| (*n).to_owned()).collect())
+    }
+
+    // covers CLI-12
+    #[test]
+    fn only_the_named_plugins_run_each_hook_in_the_order_of_a_session() {
+        let install = Install::new("named");
+        let bob = Trial {
+            to: vec!["bob@example.com".to_owned(), "<x@here.test>".to_owned()],
+            ..Trial::default()
+        };
+        let (passed, said) = install.runs(&Trial {
+            plugins: names(&["skeleton"]),
+            ..bob.clone()
+        });
+        assert!(passed);
+        assert_eq!(said, "rcpt: OK\nrcpt: CONT\n");
+        let (_, said) = install.runs(&bob);
+        assert_eq!(said, "mail: CONT\nrcpt: OK\nrcpt: OK\n");
+    }
+
+    // covers CLI-13
+    #[test]
+    fn the_stream_is_the_message_with_plain_dots_and_crlf() {
+        let install = Install::new("stream");
+        let (_, said) = install.runs(&Trial {
+            plugins: names(&[]),
+            message: b"Subject: a\n\n.dot\n..\nend".to_vec(),
+            dump_stream: true,
+            ..Trial::default()
+        });
+        assert_eq!(said, "STREAM:\nSubject: a\r\n\r\n.dot\r\n..\r\nend\r\n");
+    }
+
+    // covers CLI-12, CLI-13, HOK-19
+    #[test]
+    fn a_denial_ends_the_session_unless_it_is_to_be_skipped() {
+        let wants = |hook| haraka_shared::plugin::Wants::hook(hook);
+        use haraka_shared::hook::HookName::{Data, Disconnect, Mail, Quit};
+        let judge = || {
+            let hooks = [wants(Mail), wants(Data), wants(Quit), wants(Disconnect)];
+            crate::hooks::tests::script::plugin("judge", &hooks, |call, _| {
+                let verdict = match call {
+                    Call::Mail(_) => Verdict::deny("not you"),
+                    _ => Verdict::CONT,
+                };
+                Box::pin(async move { verdict })
+            })
+        };
+        let install = Install::new("denial");
+        let course = |skip_deny| {
+            let this = Trial {
+                skip_deny,
+                ..Trial::default()
+            };
+            let (config, _) = Config::load(&ConfigDir::open(&install.0).unwrap()).unwrap();
+            let mut out = Vec::new();
+            let denied = Runtime::new().unwrap().block_on(async {
+                let dir = ConfigDir::open(&install.0).unwrap();
+                let hooks = Registry::build(vec![judge()]);
+                let mut course = Course {
+                    worker: lone_worker(&config, dir, &install.0, hooks).unwrap(),
+                    conn: client(&this),
+                    trial: &this,
+                    out: &mut out,
+                    denied: false,
+                };
+                let (from, to) = (envelope("a@b.c").unwrap(), vec![envelope("d@e.f").unwrap()]);
+                course.run(from, to).await.unwrap();
+                course.denied
+            });
+            (denied, String::from_utf8(out).unwrap())
+        };
+        let end = "quit: CONT\ndisconnect: CONT\n";
+        assert_eq!(course(false), (true, format!("mail: DENY not you\n{end}")));
+        assert_eq!(
+            course(true),
+            (true, format!("mail: DENY not you\ndata: CONT\n{end}"))
+        );
+    }
+
+    // covers CLI-13
+    #[test]
+    fn an_address_that_is_none_is_said_before_any_plugin_runs() {
+        let install = Install::new("address");
+        let (config, _) = Config::load(&ConfigDir::open(&install.0).unwrap()).unwrap();
+        let this = Trial {
+            from: "a@@b".to_owned(),
+            ..Trial::default()
+        };
+        let refused = trial(&config, &install.0, &this, &mut Vec::new()).unwrap_err();
+        assert!(refused.to_string().starts_with("a@@b: "), "{refused}");
+    }
+}

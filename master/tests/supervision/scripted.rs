@@ -27,9 +27,20 @@ pub const SCRIPTED: WorkerSide = WorkerSide {
             init_master: config.plugins.iter().any(|p| p.starts_with("init_")),
         }),
     },
-    init_master: |config, _| match config.plugins.iter().any(|p| p == "init_refuses") {
-        true => Err("init_master returned error: DENY: not today".to_owned()),
-        false => Ok(()),
+    init_master: |config, dir| match config.plugins.first().map(String::as_str) {
+        Some("init_refuses") => Err("init_master returned error: DENY: not today".to_owned()),
+        Some("init_dies") => {
+            let done = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+            Err(format!("{done:?}"))
+        }
+        _ => {
+            let mut note = std::fs::File::options()
+                .append(true)
+                .create(true)
+                .open(dir.join("init_master"))
+                .map_err(|e| e.to_string())?;
+            writeln!(note, "{}", std::process::id()).map_err(|e| e.to_string())
+        }
     },
     hook_order: |_, _| Ok("Hook: rcpt\n".to_owned()),
 };

@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -17,9 +17,6 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::Level;
 use super::line::Event;
-
-/// Counts how often descriptor 1 was pointed at something else.
-static CHANGES: AtomicU32 = AtomicU32::new(0);
 
 /// Descriptor 1 is a terminal.
 static TERMINAL: AtomicBool = AtomicBool::new(false);
@@ -30,11 +27,10 @@ const MOST_WAITING: usize = 256 * 1024;
 /// Time for waiting lines when the process ends.
 const PATIENCE_MS: u16 = 1000;
 
-/// Says that standard output leads somewhere else now (a daemon's log file, or a new one).
+/// Says that standard output leads somewhere else now (a daemon's log file, or a new one). What was
+/// open for the old one is closed at once: a daemon must not keep its terminal.
 pub fn output_changed() {
-    let terminal = std::io::IsTerminal::is_terminal(&io::stdout());
-    TERMINAL.store(terminal, Ordering::Relaxed);
-    CHANGES.fetch_add(1, Ordering::Release);
+    with_output(|output| *output = Output::new());
 }
 
 /// Whether lines are coloured (LOG-07).
@@ -120,7 +116,6 @@ fn writable(fd: BorrowedFd<'_>, limit: PollTimeout) -> bool {
 /// Where lines go.
 struct Output {
     way: Way,
-    seen: u32,
     waiting: VecDeque<u8>,
     dropped: u64,
     /// Nobody can read any more; until the output changes, lines go nowhere.
@@ -129,22 +124,13 @@ struct Output {
 
 impl Output {
     fn new() -> Output {
-        output_changed();
+        let terminal = io::IsTerminal::is_terminal(&io::stdout());
+        TERMINAL.store(terminal, Ordering::Relaxed);
         Output {
             way: Way::find(),
-            seen: CHANGES.load(Ordering::Acquire),
             waiting: VecDeque::new(),
             dropped: 0,
             gone: false,
-        }
-    }
-
-    fn follow_changes(&mut self) {
-        let now = CHANGES.load(Ordering::Acquire);
-        if now != self.seen {
-            self.seen = now;
-            self.gone = false;
-            self.way = Way::find();
         }
     }
 
@@ -184,7 +170,6 @@ impl Output {
     }
 
     fn line(&mut self, line: &[u8]) {
-        self.follow_changes();
         if self.gone {
             return;
         }
