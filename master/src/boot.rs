@@ -102,9 +102,6 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
 
     // Ports below 1024 need root, so they are bound before it is given up; a port in use ends here.
     let generation = generation(config, 0, Instant::now(), None)?;
-    for addr in generation.listeners.addresses() {
-        log_server!(Level::Notice, "Listening on {addr}");
-    }
 
     // Plugins that prepare what all workers use, while nothing is served yet.
     if checked.init_master {
@@ -132,12 +129,18 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
     // From here on the daemon's starter hears of failures through `readiness`.
     let single = generation.config.smtp.nodes == Nodes::One;
     let hub = match equip(install_dir, side, generation, single) {
-        Ok(hub) => Hub {
-            log_file,
-            pid_file,
-            readiness,
-            ..hub
-        },
+        Ok(hub) => {
+            // Said when signals are handled: scripts wait for this line and then send some.
+            for addr in hub.current.listeners.addresses() {
+                log_server!(Level::Notice, "Listening on {addr}");
+            }
+            Hub {
+                log_file,
+                pid_file,
+                readiness,
+                ..hub
+            }
+        }
         Err(e) => {
             log_server!(Level::Crit, "{e}");
             if let Some(readiness) = readiness {

@@ -1,6 +1,6 @@
 //! The table of all hooks, and what a hook may answer.
 //!
-//! Each hook is declared once, in [`hooks!`] below: its name as Haraka's documentation gives it, what
+//! Each hook is declared once, in `hooks!` below: its name as Haraka's documentation gives it, what
 //! it is called with, and its policy. Dispatch, the run-order listing, the documentation page and the
 //! script glue all come from this table.
 

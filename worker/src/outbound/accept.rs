@@ -97,6 +97,7 @@ impl Outbound {
             recipients: &recipients,
             eight_bit: false,
             all_or_none: true,
+            at_stake: None,
         };
         let Stored { header, body } = message(&txn.header.borrow(), txn.body.borrow().clone());
         let outgoing = Outgoing::received(header, body);

@@ -51,14 +51,13 @@ struct Switch {
 
 impl Switch {
     fn new(dir: ConfigDir, off: bool) -> Switch {
-        let switch = Switch {
+        Switch {
             dir,
             off: Cell::new(off),
+            // Unknown: the file may have changed since the master read it.
             seen: Cell::new(None),
             next: Cell::new(rt::now() + LOOK),
-        };
-        switch.seen.set(switch.changed());
-        switch
+        }
     }
 
     fn changed(&self) -> Option<SystemTime> {

@@ -115,6 +115,7 @@ impl Courier {
                 recipients,
                 eight_bit: envelope.eight_bit,
                 all_or_none: true,
+                at_stake: None,
             };
             let mut targets = Targets::of_routes(dns, vec![route.clone()], routing);
             last = forwarded(self.offer(&mut targets, &part, message).await);
