@@ -222,6 +222,7 @@ fn format() -> Format {
 /// Installs the writer on standard output. Lines of libraries appear from WARN up in the same form.
 /// A second call has no effect.
 pub fn init() {
+    output_changed();
     let built = env_logger::Builder::new()
         .target(env_logger::Target::Pipe(Box::new(output::Shared)))
         .filter_level(log::LevelFilter::Warn)
