@@ -29,7 +29,7 @@ fn two_workers(next_hop: std::net::SocketAddr) -> harness::Install {
     to_next_hop(next_hop).set("smtp.ini", "main", "nodes", "2")
 }
 
-// covers OUT-33, OUT-45, PB-35
+// covers OUT-33, OUT-45, PB-35, OUT-01, PA-49
 #[test]
 fn message_arrives_once_and_byte_for_byte() {
     let sink = Sink::start();
@@ -309,6 +309,10 @@ fn qunstick_flushes_one_domain_or_all() {
     let server = Server::start(two_workers(closed));
     // A worker that is younger than what the other one was told of its neighbours.
     let first = server.wait_for_workers(2);
+    // One that dies before it serves would end the start.
+    for worker in ["worker 1 listening", "worker 2 listening"] {
+        server.wait_for_log(worker, DEADLINE);
+    }
     harness::processes::send(first[1], Signal::SIGKILL);
     wait_for("another worker", || {
         let now = server.worker_pids();
@@ -342,7 +346,7 @@ fn qunstick_flushes_one_domain_or_all() {
     assert!(sink.serials().values().all(|count| *count == 1));
 }
 
-// covers OUT-31, PB-63
+// covers OUT-31, PB-63, OUT-13
 #[test]
 fn messages_to_one_host_share_connections_and_keep_to_concurrency_max() {
     let sink = Sink::start();
@@ -507,6 +511,7 @@ fn queue_that_cannot_be_written_is_a_temporary_refusal() {
     }
     let _unmount = relaying::Unmount::queue_of(install.path());
     let server = Server::start(install);
+    server.wait_for_log("worker 1 listening", DEADLINE);
     relaying::remount(server.install(), "ro");
     let mut client = server.client();
     client.ehlo("client.test");

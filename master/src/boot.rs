@@ -14,7 +14,7 @@ use haraka_shared::config::{Config, ConfigDir, ConfigError, Nodes, Warning};
 use haraka_shared::flight::FlightPage;
 use haraka_shared::ipc::{ToMaster, encode};
 use haraka_shared::log::Level;
-use haraka_shared::{log, log_at, log_server};
+use haraka_shared::{log, log_server};
 use haraka_worker::{Checked, WorkerSetup};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -90,6 +90,9 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
     // Settings first: all else depends on them, and nothing is touched if they are wrong.
     let (config, warnings) = settings(install_dir)?;
     apply_log(&config);
+    if let Ok(dir) = ConfigDir::open(install_dir) {
+        dir.overrides().announce();
+    }
     log_server!(
         Level::Notice,
         "Starting up Haraka version {}",
@@ -203,13 +206,7 @@ pub fn settings(install_dir: &Path) -> Result<(Config, Vec<Warning>), BootError>
 
 /// Makes the logger follow the configuration, and says so (LOG-17).
 pub fn apply_log(config: &Config) {
-    let (level, format) = (config.log.level, config.log.format);
-    log::configure(level, format, config.log.timestamps);
-    let told = |line: std::fmt::Arguments<'_>| {
-        log_at!(Level::Info, &"-", "logger", [], "{line}");
-    };
-    told(format_args!("loglevel: {}", level.name()));
-    told(format_args!("log format: {}", format.name()));
+    log::configure_aloud(config.log.level, config.log.format, config.log.timestamps);
 }
 
 /// Turns a configuration into what workers can be forked from: users looked up, sockets bound,

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use haraka_shared::config::{Config, Nodes};
+use haraka_shared::config::{Config, ConfigDir, Nodes};
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
 
 use crate::control::ask;
 use crate::install::install;
 use crate::new_plugin::new_plugin;
-use crate::{WorkerSide, boot, list, manual, queue_tools, trial};
+use crate::{WorkerSide, boot, check, dump, list, manual, queue_tools, trial};
 
 /// What the arguments ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ enum Wanted {
     NewPlugin(Vec<String>, PathBuf, bool),
     Trial(Box<trial::Wanted>, PathBuf),
     Order(PathBuf),
+    Check(PathBuf),
+    Dump(PathBuf),
     QueueList(PathBuf),
     QueueStat(PathBuf),
     QueueEmpty(PathBuf),
@@ -112,6 +114,16 @@ fn perform(wanted: Wanted, verbose: bool, side: WorkerSide) -> Result<u8, String
             let dir = install_dir(&dir)?;
             let config = boot::load(&dir, &side).map_err(text)?;
             print!("{}", (side.hook_order)(&config, &dir)?);
+            Ok(0)
+        }
+        Wanted::Check(dir) => {
+            let found = check::check(&install_dir(&dir)?, side.inspect);
+            print!("{}", found.report());
+            Ok(u8::from(!found.errors.is_empty()))
+        }
+        Wanted::Dump(dir) => {
+            let dir = ConfigDir::open(&install_dir(&dir)?).map_err(text)?;
+            print!("{}", dump::dump(&dir).map_err(text)?);
             Ok(0)
         }
         Wanted::QueueList(dir) => {
@@ -252,6 +264,12 @@ fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
     if m.get_flag("qempty") {
         return configs("qempty").map(Wanted::QueueEmpty);
     }
+    if m.get_flag("check") {
+        return configs("check").map(Wanted::Check);
+    }
+    if m.get_flag("dump") {
+        return configs("dump").map(Wanted::Dump);
+    }
     if m.get_flag("order") {
         return configs("order").map(Wanted::Order);
     }
@@ -297,6 +315,8 @@ fn command() -> Command {
                 .long("plugin")
                 .short('p')
                 .action(ArgAction::Append),
+            flag("check"),
+            flag("dump"),
             flag("qlist"),
             flag("qstat"),
             optional("qunstick"),
@@ -330,6 +350,8 @@ Usage: haraka [options]
     -l, --list [-c DIR]       list the plugins, also those of DIR
     -p, --plugin NAME -c DIR  begin a plugin and its page in DIR
     -o, --order -c DIR        show all plugins and the order in which they run
+    --check -c DIR            tell what is wrong with the configuration
+    --dump -c DIR             show all settings and where each comes from
     --qlist -c DIR            list the outbound queue
     --qstat -c DIR            count the outbound queue
     --qunstick [DOMAIN] -c DIR
@@ -389,6 +411,8 @@ mod tests {
                 Wanted::Install(d(), true),
             ),
             (&["-o -c d", "-c d -o", "-c d --order"], Wanted::Order(d())),
+            (&["--check -c d", "-c d --check"], Wanted::Check(d())),
+            (&["--dump -c d", "-c d --dump"], Wanted::Dump(d())),
             (&["--qlist -c d", "-c d --qlist"], Wanted::QueueList(d())),
             (&["--qstat -c d"], Wanted::QueueStat(d())),
             (

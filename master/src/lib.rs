@@ -6,9 +6,11 @@
 
 pub mod boot;
 pub mod channel;
+pub mod check;
 pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod dump;
 pub mod fork;
 pub mod hub;
 pub mod init_master;
@@ -27,8 +29,8 @@ pub mod trial;
 
 use std::path::Path;
 
-use haraka_shared::config::Config;
-use haraka_worker::{Checked, WorkerSetup};
+use haraka_shared::config::{Config, ConfigDir};
+use haraka_worker::{Checked, Inspection, WorkerSetup};
 
 /// The worker's side as the master sees it. Tests put a scripted worker in its place.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,8 @@ pub struct WorkerSide {
     pub check: fn(&Config, &Path) -> Result<Checked, String>,
     /// Runs the hook `init_master`, in a process of its own.
     pub init_master: fn(&Config, &Path) -> Result<(), String>,
+    /// All that is wrong with the plugins, for `--check`; leaves as little behind.
+    pub inspect: fn(&ConfigDir) -> Inspection,
     /// The run order for `-o`.
     pub hook_order: fn(&Config, &Path) -> Result<String, String>,
 }
@@ -51,6 +55,7 @@ impl WorkerSide {
         init_master: |config, dir| {
             haraka_worker::init_master(config, dir).map_err(|e| e.to_string())
         },
+        inspect: haraka_worker::inspect,
         hook_order: |config, dir| haraka_worker::hook_order(config, dir).map_err(|e| e.to_string()),
     };
 }

@@ -8,9 +8,12 @@ pub mod dns;
 pub mod hooks;
 mod life;
 pub mod outbound;
+mod reload;
 pub mod rt;
 pub mod smtp;
 pub mod trial;
 mod worker;
 
-pub use life::{Checked, WorkerError, WorkerSetup, check, hook_order, init_master, run};
+pub use life::{
+    Checked, Inspection, WorkerError, WorkerSetup, check, hook_order, init_master, inspect, run,
+};

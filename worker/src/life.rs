@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use haraka_shared::config::{Config, ConfigDir, ConfigError, ListenAddr};
+use haraka_shared::config::{Config, ConfigDir, ConfigError, ListenAddr, Watch};
 use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, Code, HookName, Verdict};
 use haraka_shared::ipc::{ToMaster, ToWorker};
@@ -18,6 +18,7 @@ use haraka_shared::spool::Incarnation;
 use crate::channel::{Channel, ChannelError, Received};
 use crate::hooks::{LoadError, Registry, Subject, lines};
 use crate::outbound::OutboundError;
+use crate::reload::Follower;
 use crate::rt::{self, Runtime, TcpListener, UnixListener};
 use crate::smtp::listener;
 use crate::smtp::sessions::Phase;
@@ -127,12 +128,15 @@ async fn prepare(
 ) -> Result<Rc<Worker>, WorkerError> {
     let held = log::hold();
     let dir = ConfigDir::open(&setup.install_dir)?;
-    let hooks = Registry::load(&setup.config, &dir, &setup.install_dir)?;
+    let watch = Watch::new();
+    let follower = Follower::new(&dir, &watch);
+    let hooks = Registry::load(&setup.config, &dir, &setup.install_dir, &watch)?;
     let worker = Worker::new(Parts {
         config: setup.config.clone(),
         dir,
         install_dir: setup.install_dir.clone(),
         hooks,
+        watch,
         slot: setup.slot,
         incarnation: &setup.incarnation,
         flight: Arc::clone(&setup.flight),
@@ -144,6 +148,7 @@ async fn prepare(
         drop(held);
     }
     worker.outbound.start(&worker);
+    follower.start(&worker, setup.slot == 0);
     let verdict = ask_server(&worker, Call::InitChild(())).await;
     match verdict.code {
         Code::Ok | Code::Cont => Ok(worker),
@@ -176,8 +181,9 @@ pub fn init_master(config: &Config, install_dir: &Path) -> Result<(), WorkerErro
     let runtime = Runtime::new().map_err(system("event loop"))?;
     runtime.block_on(async {
         let dir = ConfigDir::open(install_dir)?;
-        let hooks = Registry::load(config, &dir, install_dir)?;
-        let worker = lone_worker(config, dir, install_dir, hooks)?;
+        let watch = Watch::new();
+        let hooks = Registry::load(config, &dir, install_dir, &watch)?;
+        let worker = lone_worker(config, dir, hooks, watch)?;
         let verdict = ask_server(&worker, Call::InitMaster(())).await;
         worker.hooks.shutdown().await;
         match verdict.code {
@@ -191,17 +197,18 @@ pub fn init_master(config: &Config, install_dir: &Path) -> Result<(), WorkerErro
 pub(crate) fn lone_worker(
     config: &Config,
     dir: ConfigDir,
-    install_dir: &Path,
     hooks: Registry,
+    watch: Watch,
 ) -> Result<Rc<Worker>, WorkerError> {
     let (master, _) = rt::sync::mpsc::unbounded();
     let flight =
         FlightPage::new().map_err(|e| system("memory")(std::io::Error::other(e.to_string())))?;
     Ok(Worker::new(Parts {
         config: config.clone(),
+        install_dir: dir.install_dir().to_owned(),
         dir,
-        install_dir: install_dir.to_owned(),
         hooks,
+        watch,
         slot: 0,
         incarnation: Incarnation::random().as_str(),
         flight: Arc::new(flight),
@@ -242,11 +249,11 @@ async fn obey(worker: &Rc<Worker>, channel: &mut Channel) -> End {
             Ok(Received::NewLog(fd)) => reopen_log(&fd),
             Ok(Received::MasterGone) => {
                 log_server!(Level::Crit, "the master is gone, finishing and ending");
-                return End::Drain(rt::now() + worker.config.smtp.force_shutdown_timeout);
+                return End::Drain(rt::now() + worker.settings().smtp.force_shutdown_timeout);
             }
             Err(e) => {
                 log_server!(Level::Crit, "channel to the master: {e}");
-                return End::Drain(rt::now() + worker.config.smtp.force_shutdown_timeout);
+                return End::Drain(rt::now() + worker.settings().smtp.force_shutdown_timeout);
             }
         }
     }
@@ -362,14 +369,37 @@ pub struct Checked {
 /// Whether all plugins can be loaded; for the master before it starts anything, so nothing stays.
 pub fn check(config: &Config, install_dir: &Path) -> Result<Checked, WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
-    let hooks = Registry::load(config, &dir, install_dir)?;
+    let hooks = Registry::load(config, &dir, install_dir, &Watch::new())?;
     Ok(Checked {
         init_master: hooks.wants(HookName::InitMaster),
     })
 }
 
+/// What there is to say about the plugins of a configuration, a line each.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    /// What keeps plugins from being loaded.
+    pub errors: Vec<String>,
+    /// What an operator should look at.
+    pub warnings: Vec<String>,
+}
+
+/// Tries to load all plugins and tells all that is wrong; nothing stays.
+pub fn inspect(dir: &ConfigDir) -> Inspection {
+    match Registry::inspect(dir, dir.install_dir(), &Watch::new()) {
+        Ok(loading) => Inspection {
+            errors: loading.errors.iter().map(ToString::to_string).collect(),
+            warnings: loading.warnings.iter().map(ToString::to_string).collect(),
+        },
+        Err(e) => Inspection {
+            errors: vec![e.to_string()],
+            warnings: Vec::new(),
+        },
+    }
+}
+
 /// The run order of all hooks (CLI-11).
 pub fn hook_order(config: &Config, install_dir: &Path) -> Result<String, WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
-    Ok(Registry::load(config, &dir, install_dir)?.order())
+    Ok(Registry::load(config, &dir, install_dir, &Watch::new())?.order())
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use haraka_shared::address::{Address, Limits};
 use haraka_shared::body::BodyWriter;
-use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::connection::{Connection, HelloVerb, Local};
 use haraka_shared::header::{Header, HeaderLimits};
 use haraka_shared::hook::{Call, Code, Path, Verdict};
@@ -78,12 +78,13 @@ pub fn trial(
     let runtime = Runtime::new().map_err(failed("event loop"))?;
     runtime.block_on(async {
         let dir = ConfigDir::open(install_dir)?;
+        let watch = Watch::new();
         let hooks = match &trial.plugins {
-            Some(names) => Registry::load_these(names, config, &dir, install_dir)?,
-            None => Registry::load(config, &dir, install_dir)?,
+            Some(names) => Registry::load_these(names, config, &dir, &watch)?,
+            None => Registry::load(config, &dir, install_dir, &watch)?,
         };
         let mut course = Course {
-            worker: lone_worker(config, dir, install_dir, hooks)?,
+            worker: lone_worker(config, dir, hooks, watch)?,
             conn: client(trial),
             trial,
             out,
@@ -371,7 +372,7 @@ mod tests {
                 let dir = ConfigDir::open(&install.0).unwrap();
                 let hooks = Registry::build(vec![judge()]);
                 let mut course = Course {
-                    worker: lone_worker(&config, dir, &install.0, hooks).unwrap(),
+                    worker: lone_worker(&config, dir, hooks, Watch::new()).unwrap(),
                     conn: client(&this),
                     trial: &this,
                     out: &mut out,

@@ -1,11 +1,12 @@
 //! What all tasks of a worker share.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::delivery::Delivery;
 use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, Verdict};
@@ -23,13 +24,14 @@ use crate::smtp::sessions::Sessions;
 
 /// The worker.
 pub(crate) struct Worker {
-    pub(crate) config: Config,
+    /// The settings of now; see [`Worker::settings`].
+    pub(crate) config: RefCell<Rc<Config>>,
     pub(crate) dir: ConfigDir,
     pub(crate) install_dir: PathBuf,
     /// This machine's name.
     pub(crate) host_name: String,
-    /// What the banner and Received fields say after the name.
-    pub(crate) info: String,
+    /// Who follows configuration files.
+    pub(crate) watch: Watch,
     pub(crate) hooks: Registry,
     pub(crate) sessions: Sessions,
     pub(crate) resolver: Resolver,
@@ -39,12 +41,21 @@ pub(crate) struct Worker {
     pub(crate) this: Weak<Worker>,
 }
 
+/// What the banner and Received fields say after the name.
+pub(crate) fn info(config: &Config) -> &'static str {
+    match config.connection.show_version {
+        true => concat!("Haraka/", env!("CARGO_PKG_VERSION")),
+        false => "Haraka",
+    }
+}
+
 /// What a worker is made from.
 pub(crate) struct Parts<'a> {
     pub(crate) config: Config,
     pub(crate) dir: ConfigDir,
     pub(crate) install_dir: PathBuf,
     pub(crate) hooks: Registry,
+    pub(crate) watch: Watch,
     pub(crate) slot: u32,
     pub(crate) incarnation: &'a str,
     pub(crate) flight: Arc<FlightPage>,
@@ -54,39 +65,34 @@ pub(crate) struct Parts<'a> {
 impl Worker {
     /// A worker that does not do anything yet.
     pub(crate) fn new(parts: Parts<'_>) -> Result<Rc<Worker>, OutboundError> {
-        let Parts { config, dir, .. } = parts;
+        let config = parts.config;
         let resolver = Resolver::new(&config.dns);
         let host_name = nix::unistd::gethostname()
             .map(|n| n.to_string_lossy().into_owned())
             .unwrap_or_else(|_| "localhost".to_owned());
-        let info = if config.connection.show_version {
-            concat!("Haraka/", env!("CARGO_PKG_VERSION")).to_owned()
-        } else {
-            "Haraka".to_owned()
-        };
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
-        let outbound = Outbound::new(
-            &config,
-            dir.clone(),
-            parts.slot,
-            parts.incarnation,
-            parts.flight,
-        )?;
+        let outbound = Outbound::new(&config, parts.slot, parts.incarnation, parts.flight)?;
         Ok(Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
             resolver,
             hooks: parts.hooks,
             sessions,
             outbound,
-            dir,
+            dir: parts.dir,
             install_dir: parts.install_dir,
             host_name,
-            info,
+            watch: parts.watch,
             master: parts.master,
-            config,
+            config: RefCell::new(Rc::new(config)),
             this: this.clone(),
         }))
+    }
+
+    /// The settings of now. They stay as they are for as long as they are held; a session holds
+    /// those of its beginning.
+    pub(crate) fn settings(&self) -> Rc<Config> {
+        Rc::clone(&self.config.borrow())
     }
 
     /// The worker as plugins see it.
@@ -117,8 +123,8 @@ impl Worker {
 }
 
 impl Services for Worker {
-    fn config(&self) -> &Config {
-        &self.config
+    fn config(&self) -> Rc<Config> {
+        self.settings()
     }
 
     fn config_dir(&self) -> &ConfigDir {

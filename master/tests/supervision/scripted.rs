@@ -16,7 +16,7 @@ use std::time::Duration;
 use haraka_master::WorkerSide;
 use haraka_shared::config::ListenAddr;
 use haraka_shared::ipc::{Decoder, ToMaster, ToWorker, encode};
-use haraka_worker::{Checked, WorkerSetup};
+use haraka_worker::{Checked, Inspection, WorkerSetup};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 pub const SCRIPTED: WorkerSide = WorkerSide {
@@ -42,6 +42,7 @@ pub const SCRIPTED: WorkerSide = WorkerSide {
             writeln!(note, "{}", std::process::id()).map_err(|e| e.to_string())
         }
     },
+    inspect: |_| Inspection::default(),
     hook_order: |_, _| Ok("Hook: rcpt\n".to_owned()),
 };
 

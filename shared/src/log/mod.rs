@@ -210,6 +210,27 @@ pub fn configure(level: Level, format: Format, timestamps: bool) {
     TIMESTAMPS.store(timestamps, Ordering::Relaxed);
 }
 
+/// Sets level, format and timestamps, and says so (LOG-17).
+pub fn configure_aloud(level: Level, format: Format, timestamps: bool) {
+    configure(level, format, timestamps);
+    crate::log_at!(
+        Level::Info,
+        &"-",
+        "logger",
+        [],
+        "loglevel: {}",
+        level.name()
+    );
+    crate::log_at!(
+        Level::Info,
+        &"-",
+        "logger",
+        [],
+        "log format: {}",
+        format.name()
+    );
+}
+
 /// The form of lines.
 fn format() -> Format {
     match FORMAT.load(Ordering::Relaxed) {

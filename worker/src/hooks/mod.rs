@@ -8,4 +8,4 @@ mod resolve;
 pub(crate) mod tests;
 
 pub use dispatch::Subject;
-pub use registry::{LoadError, Registry};
+pub use registry::{LoadError, Loading, Registry};

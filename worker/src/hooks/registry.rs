@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use haraka_shared::config::{Config, ConfigDir, ConfigError};
+use haraka_shared::config::{At, Config, ConfigDir, ConfigError, Warning, Watch};
 use haraka_shared::hook::{Handler, HookName};
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
-use haraka_shared::plugin::{PluginError, Registration};
+use haraka_shared::plugin::{PluginEnv, PluginError, Registration};
 
 use super::resolve;
 use crate::rt;
@@ -21,16 +21,23 @@ pub enum LoadError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// No plugin has this name (PLG-04).
-    #[error("Loading plugin {0} failed: No plugin with this name found")]
-    Unknown(String),
+    #[error("{at}: Loading plugin {name} failed: No plugin with this name found")]
+    Unknown {
+        /// Where it is listed.
+        at: Box<At>,
+        /// As it stands in `config/plugins`.
+        name: String,
+    },
     /// The plugin is written in JavaScript (PLG-03).
     #[error(
-        "Loading plugin {name} failed: {} is JavaScript, which this version does not run{}",
+        "{at}: Loading plugin {name} failed: {} is JavaScript, which this version does not run{}",
         path.display(),
         if *native { "; move it away to use the native plugin of this name" } else { "" }
     )]
     Script {
-        /// As it stands in `config/plugins`.
+        /// Where it is listed.
+        at: Box<At>,
+        /// As it is called today.
         name: String,
         /// Where it was found.
         path: PathBuf,
@@ -38,13 +45,51 @@ pub enum LoadError {
         native: bool,
     },
     /// The plugin cannot be used.
-    #[error("Loading plugin {name} failed: {cause}")]
+    #[error("{at}: Loading plugin {name} failed: {cause}")]
     Plugin {
+        /// Where it is listed.
+        at: Box<At>,
         /// As it stands in `config/plugins`.
         name: String,
         /// What is wrong.
-        cause: PluginError,
+        cause: Box<PluginError>,
     },
+    /// Several of these.
+    #[error("{}", lines(.0))]
+    Several(Vec<LoadError>),
+}
+
+fn lines(errors: &[LoadError]) -> String {
+    let lines: Vec<String> = errors.iter().map(LoadError::to_string).collect();
+    lines.join("\n")
+}
+
+/// What came of loading plugins.
+pub struct Loading {
+    /// Those that could be loaded.
+    pub registry: Registry,
+    /// What is wrong with the others.
+    pub errors: Vec<LoadError>,
+    /// What an operator should look at.
+    pub warnings: Vec<Warning>,
+}
+
+impl Loading {
+    /// What can be used, if all can or the bad ones are to be left out.
+    fn accept(mut self, config: &Config) -> Result<Registry, LoadError> {
+        for warning in self.warnings {
+            log_at!(Level::Warn, &"-", "plugins", [], "{warning}");
+        }
+        if config.smtp.ignore_bad_plugins {
+            for e in self.errors.drain(..) {
+                log_at!(Level::Crit, &"-", "plugins", [], "{e} - skipping");
+            }
+        }
+        match self.errors.is_empty() {
+            true => Ok(self.registry),
+            false => Err(LoadError::Several(self.errors)),
+        }
+    }
 }
 
 /// One plugin method in a chain.
@@ -64,42 +109,66 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Loads what `config/plugins` names (PLG-01, PLG-02). With `ignore_bad_plugins` a plugin that
-    /// cannot be loaded is left out with a CRIT line; else the first such ends the start.
+    /// Loads what `config/plugins` names (PLG-01, PLG-02); `watch` tells them of changed files. With
+    /// `ignore_bad_plugins` a plugin that cannot be loaded is left out with a CRIT line; else all
+    /// such together end the start.
     pub fn load(
         config: &Config,
         dir: &ConfigDir,
         install_dir: &Path,
+        watch: &Watch,
     ) -> Result<Registry, LoadError> {
-        Registry::load_these(&dir.list("plugins")?, config, dir, install_dir)
+        Registry::inspect(dir, install_dir, watch)?.accept(config)
     }
 
-    /// Loads plugins by name, in this order; see [`Registry::load`].
+    /// Loads plugins of these names, whatever `config/plugins` says; see [`Registry::load`].
     pub fn load_these(
         names: &[String],
         config: &Config,
         dir: &ConfigDir,
-        install_dir: &Path,
+        watch: &Watch,
     ) -> Result<Registry, LoadError> {
+        let at = At::file("-t");
+        let listed = names.iter().map(|name| (at.clone(), name.clone()));
+        Registry::try_all(listed.collect(), dir, dir.install_dir(), watch).accept(config)
+    }
+
+    /// Loads what can be, and tells all that is wrong.
+    pub fn inspect(
+        dir: &ConfigDir,
+        install_dir: &Path,
+        watch: &Watch,
+    ) -> Result<Loading, LoadError> {
+        let listed = dir.placed_items("plugins")?;
+        Ok(Registry::try_all(listed, dir, install_dir, watch))
+    }
+
+    fn try_all(
+        listed: Vec<(At, String)>,
+        dir: &ConfigDir,
+        install_dir: &Path,
+        watch: &Watch,
+    ) -> Loading {
         let mut registrations: Vec<(Registration, Option<Duration>)> = Vec::new();
-        for listed in names {
-            let name = resolve::current_name(listed);
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        for (at, listed) in listed {
+            let env = PluginEnv::new(dir, install_dir, watch);
+            let name = resolve::current_name(&at, &listed, &env);
+            let again = registrations.iter().any(|(r, _)| *r.name == *name);
             // Several old names lead to one plugin, which must not run once for each of them.
-            if name != resolve::bare(listed) && registrations.iter().any(|(r, _)| *r.name == *name)
-            {
-                continue;
-            }
-            let loaded = resolve::load(name, dir, install_dir)
-                .and_then(|plugin| Ok((plugin, dir.plugin_timeout(name)?)));
-            match loaded {
-                Ok(loaded) => registrations.push(loaded),
-                Err(e) if config.smtp.ignore_bad_plugins => {
-                    log_at!(Level::Crit, &"-", "plugins", [], "{e} - skipping");
+            if !again || name == resolve::bare(&listed) {
+                match resolve::load(&at, name, &env) {
+                    Ok(loaded) => registrations.push(loaded),
+                    Err(e) => errors.push(e),
                 }
-                Err(e) => return Err(e),
             }
+            warnings.extend(env.into_warnings());
         }
-        Ok(Registry::build(registrations))
+        Loading {
+            registry: Registry::build(registrations),
+            errors,
+            warnings,
+        }
     }
 
     /// Orders registrations: by hook, then priority, then as registered (HOK-31).

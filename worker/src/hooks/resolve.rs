@@ -5,8 +5,9 @@
 //! plugin of the operator's own that cannot run ends the start, even where a native one has its name.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use haraka_shared::config::ConfigDir;
+use haraka_shared::config::At;
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
 use haraka_shared::plugin::{PluginEnv, Registration};
@@ -19,46 +20,44 @@ pub(super) fn bare(listed: &str) -> &str {
 }
 
 /// The name that the plugin has today (PLG-02).
-pub(super) fn current_name(listed: &str) -> &str {
+pub(super) fn current_name<'a>(at: &At, listed: &'a str, env: &PluginEnv<'_>) -> &'a str {
     let wanted = bare(listed);
     let Some(now) = haraka_plugins::renamed(wanted) else {
         return wanted;
     };
-    log_at!(
-        Level::Notice,
-        &"-",
-        "plugins",
-        [],
-        "the plugin {wanted} is now called {now}; please change config/plugins"
+    env.warn(
+        at.clone()
+            .warn(format!("the plugin {wanted} is now called {now}")),
     );
     now
 }
 
 /// Loads one plugin.
 pub(super) fn load(
+    at: &At,
     name: &str,
-    dir: &ConfigDir,
-    install_dir: &Path,
-) -> Result<Registration, LoadError> {
+    env: &PluginEnv<'_>,
+) -> Result<(Registration, Option<Duration>), LoadError> {
     log_at!(Level::Info, &"-", "plugins", [], "loading {name}");
+    let at = || Box::new(at.clone());
     let native = haraka_plugins::names().contains(&name);
     let script = |path| LoadError::Script {
+        at: at(),
         name: name.to_owned(),
         path,
         native,
     };
-    if let Some(own) = first_there(own_places(name, install_dir)) {
+    if let Some(own) = first_there(own_places(name, env.install_dir)) {
         return Err(script(own));
     }
-    let package = first_there(package_places(name, install_dir));
-    let env = PluginEnv {
-        config: dir,
-        install_dir,
-    };
-    let Some(loaded) = haraka_plugins::load(name, &env) else {
+    let package = first_there(package_places(name, env.install_dir));
+    let Some(loaded) = haraka_plugins::load(name, env) else {
         return Err(match package {
             Some(path) => script(path),
-            None => LoadError::Unknown(name.to_owned()),
+            None => LoadError::Unknown {
+                at: at(),
+                name: name.to_owned(),
+            },
         });
     };
     if let Some(path) = package {
@@ -71,10 +70,12 @@ pub(super) fn load(
             path.display()
         );
     }
-    loaded.map_err(|cause| LoadError::Plugin {
+    let registration = loaded.map_err(|cause| LoadError::Plugin {
+        at: at(),
         name: name.to_owned(),
-        cause,
-    })
+        cause: Box::new(cause),
+    })?;
+    Ok((registration, env.config.plugin_timeout(name)?))
 }
 
 fn first_there(places: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
@@ -105,7 +106,7 @@ fn package_places(name: &str, install_dir: &Path) -> [PathBuf; 3] {
 mod tests {
     use std::fs;
 
-    use haraka_shared::config::Config;
+    use haraka_shared::config::{Config, ConfigDir, Watch};
 
     use super::*;
     use crate::hooks::Registry;
@@ -130,7 +131,8 @@ mod tests {
         fn load(&self) -> Result<Vec<String>, String> {
             let dir = ConfigDir::open(&self.0).unwrap();
             let (config, _) = Config::load(&dir).unwrap();
-            let registry = Registry::load(&config, &dir, &self.0).map_err(|e| e.to_string())?;
+            let registry =
+                Registry::load(&config, &dir, &self.0, &Watch::new()).map_err(|e| e.to_string())?;
             Ok(registry.names())
         }
     }
@@ -155,7 +157,10 @@ mod tests {
         let dir = Dir::new("unknown").with("config/plugins", "skeleton\nnone_such\n");
         assert_eq!(
             dir.load(),
-            Err("Loading plugin none_such failed: No plugin with this name found".to_owned())
+            Err(
+                "plugins:2: Loading plugin none_such failed: No plugin with this name found"
+                    .to_owned()
+            )
         );
         let dir = dir.with("config/smtp.ini", "ignore_bad_plugins=true\n");
         assert_eq!(dir.load().unwrap(), ["skeleton"]);
@@ -170,7 +175,7 @@ mod tests {
                 .with(place, "{}");
             let why = dir.load().unwrap_err();
             assert!(
-                why.starts_with("Loading plugin relay failed: ")
+                why.starts_with("plugins:1: Loading plugin relay failed: ")
                     && why.contains(place)
                     && why.contains("move it away to use the native plugin"),
                 "{why}"

@@ -238,9 +238,10 @@ async fn attempt(
 ) -> Attempt {
     let mail: &Mail = &worker.outbound.mail;
     let dns = &worker.resolver;
+    let routing = mail.routing();
     let targets = match routes {
-        Some(routes) => Ok(Targets::of_routes(dns, routes, &mail.routing)),
-        None => Targets::of_domain(dns, &item.todo.domain, &mail.routing).await,
+        Some(routes) => Ok(Targets::of_routes(dns, routes, &routing)),
+        None => Targets::of_domain(dns, &item.todo.domain, &routing).await,
     };
     let mut targets = match targets {
         Ok(targets) => targets,

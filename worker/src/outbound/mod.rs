@@ -44,7 +44,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::config::Config;
 use haraka_shared::date::epoch_ms;
 use haraka_shared::flight::FlightPage;
 use haraka_shared::limits::{COMMIT_BATCH, COMMIT_BATCH_BYTES};
@@ -82,9 +82,6 @@ const PER_DOMAIN: usize = 50;
 /// are read from disk when their turn comes.
 const FRESH_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How often a switched-off queue looks whether it is on again (OUT-17).
-const DISABLED_CHECK: Duration = Duration::from_secs(1);
-
 /// How far this worker is with its slot's backlog, and whether a flush waits for it. A flush of one
 /// domain counts as one of all: it is rare, and trying too much costs little.
 #[derive(Clone, Copy, Default)]
@@ -119,7 +116,6 @@ pub(crate) struct Outbound {
 impl Outbound {
     pub(crate) fn new(
         config: &Config,
-        dir: ConfigDir,
         slot: u32,
         incarnation: &str,
         flight: Arc<FlightPage>,
@@ -146,7 +142,7 @@ impl Outbound {
             flushed: RefCell::default(),
             takeover: Cell::default(),
             flight,
-            mail: Mail::new(config, dir),
+            mail: Mail::new(config),
         })
     }
 
@@ -181,6 +177,12 @@ impl Outbound {
             ..self.takeover.get()
         });
         rt::spawn(take_over(Rc::clone(worker))).detach();
+    }
+
+    /// Goes by these settings from now on.
+    pub(crate) fn configure(&self, config: &Config) {
+        self.mail.configure(config);
+        self.wake.notify();
     }
 
     /// Makes deferred items due, all or those for one domain (HUP, OUT-15).
@@ -285,7 +287,8 @@ async fn run(worker: Rc<Worker>) {
     let out = &worker.outbound;
     loop {
         if out.mail.disabled() {
-            rt::sleep(DISABLED_CHECK).await;
+            // Whoever switches it on rings (OUT-17).
+            out.wake.notified().await;
             continue;
         }
         let now = epoch_ms();

@@ -171,7 +171,7 @@ async fn put_off(
     };
     let why = first.to_string();
     let failures = name.attempts + 1;
-    let Some(mut delay) = retry::delay(failures, &worker.config.outbound.temp_fail_intervals)
+    let Some(mut delay) = retry::delay(failures, &worker.settings().outbound.temp_fail_intervals)
     else {
         for (recipient, mut cause) in deferred {
             cause.text = format!("Too many failures ({})", cause.text);

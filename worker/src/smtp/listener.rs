@@ -81,7 +81,7 @@ pub(super) fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local
     }
     match worker.sessions.admit(ip) {
         Ok(ticket) => {
-            let config = &worker.config;
+            let config = worker.settings();
             let wire = Wire::new(
                 stream,
                 config.smtp.inactivity_timeout,
@@ -101,7 +101,7 @@ fn refuse(worker: &Worker, conn: &Connection, stream: &Stream, full: Full) {
         Full::Address => "too many connections from your address",
     };
     log_conn!(Level::Warn, conn, [], "refused: {why}");
-    let me = &worker.config.me;
+    let me = &worker.settings().me;
     let reply = Reply::new(421, format!("{me} {why}, try again later")).to_wire();
     // One that cannot take a line without waiting does not get it.
     drop(stream.try_write(&reply));

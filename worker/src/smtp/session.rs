@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use haraka_shared::config::Config;
 use haraka_shared::connection::Connection;
 use haraka_shared::hook::{Call, Code, HookName, Message, Verdict};
 use haraka_shared::log::Level;
@@ -19,7 +20,7 @@ use crate::smtp::commands;
 use crate::smtp::proto::command::{self, Command};
 use crate::smtp::proto::line::LineError;
 use crate::smtp::wire::{Lost, Wire};
-use crate::worker::Worker;
+use crate::worker::{Worker, info};
 
 /// What a command wants the session to do.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) enum Outcome {
 /// One client.
 pub(crate) struct Session {
     pub(crate) worker: Rc<Worker>,
+    /// The settings as they were when the client came.
+    pub(crate) config: Rc<Config>,
     pub(crate) conn: Connection,
     pub(crate) wire: Wire,
     /// Answer to every command after a denial at connect, until QUIT (CON-11).
@@ -56,6 +59,7 @@ pub(crate) fn converse(
     wire: Wire,
 ) -> impl Future<Output = ()> {
     let mut session = Session {
+        config: worker.settings(),
         worker,
         conn,
         wire,
@@ -143,7 +147,7 @@ impl Session {
     }
 
     fn banner(&self) -> Reply {
-        let config = &self.worker.config.connection;
+        let config = &self.config.connection;
         let mut id = String::new();
         if config.banner_chars > 0 {
             let uuid = format!("{:X}", self.conn.uuid.hyphenated());
@@ -151,12 +155,12 @@ impl Session {
         }
         match config.greeting.split_first() {
             Some((first, rest)) => {
-                let mut lines = vec![format!("{} ESMTP {first}{id}", self.worker.config.me)];
+                let mut lines = vec![format!("{} ESMTP {first}{id}", self.config.me)];
                 lines.extend(rest.iter().cloned());
                 Reply::lines_of(220, lines)
             }
             None => {
-                let (me, info) = (&self.worker.config.me, &self.worker.info);
+                let (me, info) = (&self.config.me, info(&self.config));
                 Reply::new(220, format!("{me} ESMTP {info} ready{id}"))
             }
         }
@@ -164,8 +168,8 @@ impl Session {
 
     /// Commands, one at a time and in order.
     async fn serve(&mut self) {
-        let longest = self.worker.config.connection.max_line_length;
-        let command_time = self.worker.config.connection.command_time;
+        let longest = self.config.connection.max_line_length;
+        let command_time = self.config.connection.command_time;
         let mut line = Vec::new();
         loop {
             if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
@@ -243,7 +247,7 @@ impl Session {
     }
 
     fn too_many_errors(&self) -> bool {
-        let most = self.worker.config.connection.max_errors;
+        let most = self.config.connection.max_errors;
         most.is_some_and(|most| self.conn.errors.get() >= most)
     }
 
@@ -287,7 +291,7 @@ impl Session {
 
     /// `uuid@host` for each line of a refusal, where configured (KEY-33).
     fn deny_tag(&self) -> Option<String> {
-        let chars = self.worker.config.connection.deny_chars;
+        let chars = self.config.connection.deny_chars;
         if chars == 0 {
             return None;
         }
@@ -352,7 +356,7 @@ impl Session {
                 );
             }
             Lost::Stopping => {
-                let text = format!("{} Service shutting down", self.worker.config.me);
+                let text = format!("{} Service shutting down", self.config.me);
                 self.say(&Reply::new(421, text));
             }
             Lost::Line(LineError::TooLong) => self.say(&Reply::new(521, "Command line too long")),
@@ -482,7 +486,7 @@ impl Session {
 
     /// Time for one whole message.
     pub(crate) fn data_time(&self) -> Option<Duration> {
-        self.worker.config.connection.data_time
+        self.config.connection.data_time
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn meddle(connection: &Connection) {
 pub(crate) struct NoServices;
 
 impl Services for NoServices {
-    fn config(&self) -> &Config {
+    fn config(&self) -> Rc<Config> {
         panic!("no plugin here asks for settings")
     }
     fn config_dir(&self) -> &ConfigDir {

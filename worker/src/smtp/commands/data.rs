@@ -14,6 +14,7 @@ use super::{auth_results, message, queue};
 use crate::rt;
 use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
 use crate::smtp::session::{Denied, Outcome, Session, spoken};
+use crate::worker::info;
 
 pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
     if bare == Bare::No {
@@ -36,12 +37,7 @@ pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
     if let Some(denied) = Denied::from(&verdict, (554, refused), (451, refused)) {
         return denied.and_reset();
     }
-    let received = s
-        .worker
-        .config
-        .connection
-        .add_received
-        .then(|| received(s, &txn));
+    let received = s.config.connection.add_received.then(|| received(s, &txn));
     s.say(&Reply::new(354, "go ahead, make my day"));
     match message::receive(s, &txn).await {
         Ok(message::Received::Whole) => {}
@@ -60,7 +56,7 @@ pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
 
 /// What happens when the whole message is here (CON-36 to CON-38).
 async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
-    let config = &s.worker.config.connection;
+    let config = &s.config.connection;
     if txn.header.borrow().count("received") > config.max_received {
         log_conn!(
             Level::Error,
@@ -75,12 +71,12 @@ async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
             "Too many received headers - possible mail loop",
         ));
     }
-    let (me, clean) = (&s.worker.config.me, config.clean_auth_results);
+    let (me, clean) = (&s.config.me, config.clean_auth_results);
     auth_results::before(me, clean, &s.conn, txn);
     let started = rt::precise_now();
     let verdict = s.hook(Call::DataPost(())).await;
     log_message(s, txn, started, &verdict);
-    auth_results::after(&s.worker.config.me, &s.conn, txn);
+    auth_results::after(&s.config.me, &s.conn, txn);
     let denied = Denied::from(
         &verdict,
         (550, "Message denied"),
@@ -122,7 +118,7 @@ fn log_message(
 
 /// The message was read to its end, so that its rest is never taken for commands (PA-20).
 async fn too_big(s: &mut Session) -> Outcome {
-    let most = s.worker.config.connection.max_bytes.unwrap_or(0);
+    let most = s.config.connection.max_bytes.unwrap_or(0);
     log_conn!(
         Level::Notice,
         s.conn,
@@ -159,12 +155,12 @@ fn received(s: &Session, txn: &Transaction) -> String {
         HelloVerb::Ehlo => "ESMTP",
         HelloVerb::Helo => "SMTP",
     };
-    let info = s.conn.remote.borrow().info.clone();
+    let helo_info = s.conn.remote.borrow().info.clone();
     format!(
         "from {host} ({})\r\n\tby {} ({}) with {protocol} id {}\r\n\tenvelope-from {};\r\n\t{}",
-        s.conn.shown(info.as_ref()),
-        s.worker.config.me,
-        s.worker.info,
+        s.conn.shown(helo_info.as_ref()),
+        s.config.me,
+        info(&s.config),
         txn.uuid,
         txn.sender(),
         date::rfc2822_now(),

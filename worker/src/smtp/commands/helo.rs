@@ -28,7 +28,7 @@ pub(super) async fn ehlo(s: &mut Session, host: Result<&str, HelloError>) -> Out
     if let Some(denied) = Denied::from(&verdict, (550, "EHLO denied"), (450, "EHLO denied")) {
         return forget(s, denied);
     }
-    let config = &s.worker.config.connection;
+    let config = &s.config.connection;
     let mut lines = vec![greeting(s), "PIPELINING".to_owned(), "8BITMIME".to_owned()];
     if config.smtputf8 {
         lines.push("SMTPUTF8".to_owned());
@@ -72,7 +72,7 @@ fn greeting(s: &Session) -> String {
     let remote = s.conn.remote.borrow();
     let name = remote.host.clone();
     drop(remote);
-    let config = &s.worker.config;
+    let config = &s.config;
     format!(
         "{} Hello {}, {}",
         config.me,

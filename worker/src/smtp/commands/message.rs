@@ -35,7 +35,7 @@ pub(super) enum Received {
 
 /// Reads a message into the transaction.
 pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Received, Lost> {
-    let config = &s.worker.config.connection;
+    let config = &s.config.connection;
     let policy = match config.bare_newline {
         BareNewline::Convert => BareLineEnds::Convert,
         BareNewline::Reject => BareLineEnds::Reject,
@@ -111,7 +111,7 @@ pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Receiv
         )));
     };
     if header.is_over_line_limit() {
-        let most = s.worker.config.connection.max_header_lines;
+        let most = s.config.connection.max_header_lines;
         log_conn!(
             Level::Warn,
             s.conn,

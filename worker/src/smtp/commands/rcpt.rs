@@ -20,7 +20,7 @@ pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
         Ok(path) => path,
         Err(refusal) => return refusal,
     };
-    let most = s.worker.config.connection.max_recipients;
+    let most = s.config.connection.max_recipients;
     if most.is_some_and(|most| txn.recipient_count() >= most as usize) {
         // RFC 5321 §4.5.3.1.10: the client sends what it has and comes back for the rest.
         return Outcome::Say(Reply::new(452, "4.5.3 Too many recipients"));

@@ -206,7 +206,7 @@ fn announced_size_over_the_limit_is_refused_at_once() {
     });
 }
 
-// covers KEY-13, KEY-14, TXN-25
+// covers KEY-13, KEY-14, TXN-25, TXN-30, CON-55
 #[test]
 fn large_message_is_in_a_file_without_a_name_and_memory_stays_small() {
     let spool = std::env::temp_dir().join(format!("haraka-spool-{}", uuid::Uuid::new_v4()));

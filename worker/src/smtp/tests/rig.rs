@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::connection::{Connection, Local};
 use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, HookName, Verdict};
@@ -89,11 +89,7 @@ impl Rig {
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
         let flight = Arc::new(FlightPage::new().unwrap());
-        let outbound = Outbound::new(&config, config_dir.clone(), 0, "aaaaaa", flight).unwrap();
-        let info = match limits.show_version {
-            true => concat!("Haraka/", env!("CARGO_PKG_VERSION")),
-            false => "Haraka",
-        };
+        let outbound = Outbound::new(&config, 0, "aaaaaa", flight).unwrap();
         let (master, told) = rt::sync::mpsc::unbounded();
         let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
@@ -104,9 +100,9 @@ impl Rig {
             dir: config_dir,
             install_dir: dir.clone(),
             host_name: "mx.internal.example.org".to_owned(),
-            info: info.to_owned(),
+            watch: Watch::new(),
             master,
-            config,
+            config: RefCell::new(Rc::new(config)),
             this: this.clone(),
         });
         let told = RefCell::new(told);
@@ -128,7 +124,7 @@ impl Rig {
         let conn = connection(ip, local_port);
         let (stream, theirs) = UnixStream::pair().unwrap();
         let ticket = self.worker.sessions.admit(conn.remote_ip()).unwrap();
-        let config = &self.worker.config;
+        let config = self.worker.settings();
         let (idle, session) = (
             config.smtp.inactivity_timeout,
             config.connection.session_time,
