@@ -1,5 +1,6 @@
 //! Receiving mail: listener → session → commands → transaction.
 
+mod answer;
 mod commands;
 pub(crate) mod listener;
 pub mod proto;

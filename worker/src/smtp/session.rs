@@ -12,10 +12,10 @@ use haraka_shared::hook::{Call, Code, HookName, Message, Verdict};
 use haraka_shared::log::Level;
 use haraka_shared::log_conn;
 use haraka_shared::reply::Reply;
-use haraka_shared::transaction::Outcome as Counted;
 
 use crate::hooks;
 use crate::rt;
+use crate::smtp::answer::reply;
 use crate::smtp::commands;
 use crate::smtp::commands::bdat::Chunks;
 use crate::smtp::proto::command::{self, Command};
@@ -57,6 +57,8 @@ pub(crate) struct Session {
     pub(crate) added: Vec<String>,
     /// A message that comes by BDAT and is not complete.
     pub(crate) chunks: Option<Box<Chunks>>,
+    /// The last reply asked for more of AUTH (334), so the next line is a secret.
+    challenged: bool,
 }
 
 /// Serves a client until it or the server ends the session.
@@ -74,6 +76,7 @@ pub(crate) fn converse(
         about: Subject::Greeting,
         added: Vec::new(),
         chunks: None,
+        challenged: false,
     };
     // A block that captures the session holds it once, the parameter of an `async fn` twice.
     async move {
@@ -216,7 +219,7 @@ impl Session {
     }
 
     async fn command(&mut self, line: &[u8]) -> Outcome {
-        log_conn!(Level::Protocol, self.conn, [], "C: {}", line.escape_ascii());
+        self.log_command(line);
         let verb = self.conn.hello.borrow().as_ref().map(|(verb, _)| *verb);
         let Some(line) = command::decode(line, verb) else {
             return Outcome::Say(command::EIGHT_BIT);
@@ -230,6 +233,27 @@ impl Session {
             Some(reply) if !line.eq_ignore_ascii_case("quit") => Outcome::Say(reply.clone()),
             _ => commands::run(self, command).await,
         }
+    }
+
+    /// Each command line; the secrets of AUTH stay out (LOG-16).
+    fn log_command(&mut self, line: &[u8]) {
+        let secret = std::mem::take(&mut self.challenged);
+        if !haraka_shared::log::enabled(Level::Protocol) {
+            return;
+        }
+        // Haraka's numbers of its states for a command, and after a denial at connect.
+        let state = if self.stuck.is_some() { 2u32 } else { 1 };
+        let line = if secret {
+            "[redacted]".to_owned()
+        } else {
+            command::without_secrets(line)
+        };
+        log_conn!(
+            Level::Protocol,
+            self.conn,
+            [("state", state.into())],
+            "C: {line}"
+        );
     }
 
     /// What it means that more input follows this command (PA-18, CON-46, CON-47).
@@ -294,6 +318,7 @@ impl Session {
             reply
         };
         let mut tag = None;
+        self.challenged = reply.code() == 334;
         if reply.code() >= 400 {
             *self.conn.last_reject.borrow_mut() = Some(reply.to_string().into());
             tag = self.deny_tag();
@@ -467,6 +492,13 @@ impl Session {
 
     /// Asks the plugins.
     pub(crate) async fn hook(&self, call: Call<'_>) -> Verdict {
+        log_conn!(
+            Level::Debug,
+            self.conn,
+            [],
+            "running {} hooks",
+            call.hook().name()
+        );
         if !self.worker.hooks.wants(call.hook()) {
             return Verdict::CONT;
         }
@@ -519,77 +551,3 @@ const CONNECT: StartDenial = StartDenial {
     hard: "Your mail is not welcome here",
     soft: "Come back later",
 };
-
-/// The reply for a plugin's message: its own code and text if it is a whole reply (CON-52), its text
-/// under our code, or our text.
-pub(crate) fn reply(code: u16, message: Message, default: impl Into<Cow<'static, str>>) -> Reply {
-    match message {
-        Message::Reply(reply) => reply,
-        Message::Text(text) if !text.is_empty() => Reply::new(code, text),
-        _ => Reply::new(code, default),
-    }
-}
-
-/// A plugin's denial, ready to be carried out.
-pub(crate) struct Denied {
-    /// What the client is told.
-    pub(crate) reply: Reply,
-    /// Whether the connection ends with it.
-    pub(crate) close: bool,
-    /// How it is counted.
-    pub(crate) counted: Counted,
-}
-
-impl Denied {
-    /// How most hooks answer a denial: DENY with `hard`, DENYSOFT with `soft`, and their disconnecting
-    /// forms closing (PA-16, PA-17). `None` is no denial.
-    pub(crate) fn from(verdict: &Verdict, hard: (u16, &str), soft: (u16, &str)) -> Option<Denied> {
-        let counted = match verdict.code {
-            Code::Deny | Code::DenyDisconnect => Counted::Reject,
-            Code::DenySoft | Code::DenySoftDisconnect => Counted::Tempfail,
-            _ => return None,
-        };
-        let (code, text) = if counted == Counted::Reject {
-            hard
-        } else {
-            soft
-        };
-        Some(Denied {
-            reply: reply(code, verdict.message.clone(), text.to_owned()),
-            close: matches!(
-                verdict.code,
-                Code::DenyDisconnect | Code::DenySoftDisconnect
-            ),
-            counted,
-        })
-    }
-
-    /// Answer and close, or answer and end the transaction.
-    pub(crate) fn and_reset(self) -> Outcome {
-        if self.close {
-            Outcome::SayClose(self.reply)
-        } else {
-            Outcome::SayReset(self.reply)
-        }
-    }
-
-    /// Answer and close, or answer and go on.
-    pub(crate) fn and_go_on(self) -> Outcome {
-        if self.close {
-            Outcome::SayClose(self.reply)
-        } else {
-            Outcome::Say(self.reply)
-        }
-    }
-}
-
-/// The text of a verdict for a log line.
-pub(crate) fn spoken(verdict: &Verdict) -> String {
-    match &verdict.message {
-        Message::Reply(reply) => match reply.enhanced() {
-            Some(status) => format!("{status} {}", reply.text()),
-            None => reply.text().to_owned(),
-        },
-        other => other.text().unwrap_or_default().into_owned(),
-    }
-}

@@ -7,6 +7,7 @@ mod ending;
 mod esmtp;
 mod limits;
 mod lines;
+mod log_hook;
 mod log_lines;
 mod message;
 mod pipelining;

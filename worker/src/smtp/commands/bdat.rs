@@ -9,7 +9,7 @@ use std::time::Instant;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::Transaction;
 
-use super::message::{Incoming, Received, count_octets, policy};
+use super::message::{DataLines, Incoming, Received, count_octets, policy};
 use super::{data, unrecognized};
 use crate::rt;
 use crate::smtp::proto::chunk::{Chunk, ChunkWriter, UNREADABLE};
@@ -20,6 +20,7 @@ use crate::smtp::wire::Lost;
 pub(crate) struct Chunks {
     incoming: Incoming,
     writer: ChunkWriter,
+    lines: DataLines,
     /// When the whole message must have come.
     until: Option<Instant>,
     /// Our Received field, as of the first chunk.
@@ -79,6 +80,7 @@ fn begin(s: &Session, txn: &Transaction) -> Chunks {
     Chunks {
         incoming: Incoming::new(config, txn),
         writer: ChunkWriter::new(policy(config)),
+        lines: DataLines::default(),
         until: s.data_time().map(|time| rt::now() + time),
         received: data::received(s, txn),
     }
@@ -93,13 +95,16 @@ async fn append(
     let Chunks {
         incoming,
         writer,
+        lines,
         until,
         ..
     } = &mut *chunks;
     let mut left = chunk.octets;
-    while let Some(piece) = next(s, left, *until).await? {
+    while left > 0 {
+        let taken = next(s, left, *until).await?;
+        let piece = s.wire.buffered().get(..taken).unwrap_or_default();
         writer.push(piece, &mut |octets| incoming.push(octets));
-        let taken = piece.len();
+        lines.log(&s.conn, piece);
         left -= taken as u64;
         s.wire.consume(taken);
         incoming.relieve(false).await;
@@ -138,23 +143,19 @@ async fn append(
 async fn skip(s: &mut Session, octets: u64) -> Result<(), Lost> {
     let until = s.data_time().map(|time| rt::now() + time);
     let mut left = octets;
-    while let Some(piece) = next(s, left, until).await? {
-        let taken = piece.len();
+    while left > 0 {
+        let taken = next(s, left, until).await?;
         left -= taken as u64;
         s.wire.consume(taken);
     }
     Ok(())
 }
 
-/// What has come of this many octets, once something has; none when none is left.
-async fn next(s: &mut Session, left: u64, until: Option<Instant>) -> Result<Option<&[u8]>, Lost> {
-    if left == 0 {
-        return Ok(None);
-    }
+/// How many of these octets have come; waits until it is one at least.
+async fn next(s: &mut Session, left: u64, until: Option<Instant>) -> Result<usize, Lost> {
     if s.wire.buffered().is_empty() {
         s.wire.fill(until).await?;
     }
-    let all = s.wire.buffered();
     let most = usize::try_from(left).unwrap_or(usize::MAX);
-    Ok(Some(all.get(..most).unwrap_or(all)))
+    Ok(s.wire.buffered().len().min(most))
 }

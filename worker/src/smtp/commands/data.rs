@@ -14,8 +14,9 @@ use haraka_shared::transaction::{Outcome as Counted, Transaction};
 use super::message::{self, Received};
 use super::{auth_results, queue};
 use crate::rt;
+use crate::smtp::answer::{Denied, spoken};
 use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
-use crate::smtp::session::{Denied, Outcome, Session, spoken};
+use crate::smtp::session::{Outcome, Session};
 use crate::worker::info;
 
 pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
@@ -87,7 +88,9 @@ pub(super) async fn complete(
     received: Option<String>,
 ) -> Outcome {
     if let Some(value) = received {
-        txn.header.borrow_mut().add("Received", &value);
+        txn.header
+            .borrow_mut()
+            .add_raw("Received", value.as_bytes());
     }
     let config = &s.config.connection;
     if txn.header.borrow().count("received") > config.max_received {

@@ -4,8 +4,9 @@ use haraka_shared::connection::HelloVerb;
 use haraka_shared::hook::{Call, HookName};
 use haraka_shared::reply::Reply;
 
+use crate::smtp::answer::Denied;
 use crate::smtp::proto::command::HelloError;
-use crate::smtp::session::{Denied, Outcome, Session};
+use crate::smtp::session::{Outcome, Session};
 
 pub(super) async fn helo(s: &mut Session, host: Result<&str, HelloError>) -> Outcome {
     let host = match introduce(s, HelloVerb::Helo, host).await {

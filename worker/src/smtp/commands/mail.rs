@@ -7,9 +7,10 @@ use haraka_shared::log_conn;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
+use crate::smtp::answer::{Denied, reply, spoken};
 use crate::smtp::proto::offers::{self, Offers};
 use crate::smtp::proto::params::{Arguments, Path as Which};
-use crate::smtp::session::{Denied, Outcome, Session, reply, spoken};
+use crate::smtp::session::{Outcome, Session};
 
 pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
     if s.conn.hello.borrow().is_none() {
