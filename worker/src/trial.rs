@@ -15,7 +15,8 @@ use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::connection::{Connection, HelloVerb, Local};
 use haraka_shared::header::{Header, HeaderLimits};
 use haraka_shared::hook::{Call, Code, Path, Verdict};
-use haraka_shared::stuffing::{Stuffer, Unstuffer};
+use haraka_shared::message_stream::ReadOptions;
+use haraka_shared::stuffing::Stuffer;
 use haraka_shared::transaction::Transaction;
 
 use crate::hooks::{Registry, Subject};
@@ -254,20 +255,8 @@ fn fill(txn: &Transaction, message: &[u8]) {
 }
 
 /// Writes the message as it is in the transaction now, without dot-stuffing.
-fn dump(txn: &Transaction, out: &mut dyn Write) -> std::io::Result<()> {
-    out.write_all(txn.header.borrow().as_bytes())?;
-    out.write_all(b"\r\n")?;
-    let body = txn.body.borrow();
-    let mut written = Ok(());
-    let mut unstuffer = Unstuffer::new();
-    for piece in body.pieces() {
-        unstuffer.push(piece, &mut |plain| {
-            if written.is_ok() {
-                written = out.write_all(plain);
-            }
-        });
-    }
-    written
+fn dump(txn: &Transaction, mut out: &mut dyn Write) -> std::io::Result<()> {
+    txn.reader(ReadOptions::default()).write_to(&mut out)
 }
 
 #[cfg(test)]
