@@ -36,7 +36,8 @@ fuzz:
 	  RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-# Rewrites what is generated from declarations: docs/config.md, docs/hooks.md, config/*.ini, golden files.
+# Rewrites what is generated from declarations: docs/config.md, docs/hooks.md,
+# docs/compatibility.md, config/*.ini, golden files.
 docs:
 	UPDATE=1 $(CARGO) test --workspace --locked
 

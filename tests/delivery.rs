@@ -95,7 +95,7 @@ fn each_recipient_of_a_message_has_a_result_of_its_own() {
     assert_eq!(sink.accepted().len(), 3, "one report, no more");
 }
 
-// covers OUT-31, OUT-36, PB-29, PB-30
+// covers OUT-31, OUT-36, PB-29, PB-30, PA-44
 #[test]
 fn host_without_a_word_about_the_message_makes_room_for_the_next_mx() {
     let bad = [
@@ -378,7 +378,7 @@ fn silence_after_the_dot_is_in_doubt_when_its_own_time_is_over() {
     wait_empty(server.install());
 }
 
-// covers PA-47, OUT-20, KEY-46
+// covers PA-47, OUT-20, KEY-46, BNC-01
 #[test]
 fn mail_from_the_null_sender_is_set_aside_and_never_bounces() {
     let sink = Sink::start();
@@ -428,7 +428,7 @@ fn no_intervals_return_mail_at_its_first_failure_in_the_built_in_words() {
     assert!(line.contains("domain=far.test rcpts=1"), "{line}");
 }
 
-// covers BNC-03, BNC-04, BNC-08
+// covers BNC-03, BNC-04, BNC-08, KEY-54, BNC-02
 #[test]
 fn operators_bounce_text_is_used_and_filled_in() {
     let sink = Sink::start();
@@ -457,7 +457,7 @@ fn operators_bounce_text_is_used_and_filled_in() {
     wait_empty(server.install());
 }
 
-// covers PB-31
+// covers PB-31, BNC-12
 #[test]
 fn item_is_kept_when_its_bounce_cannot_be_stored() {
     let sink = Sink::start();

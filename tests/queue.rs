@@ -29,7 +29,7 @@ fn two_workers(next_hop: std::net::SocketAddr) -> harness::Install {
     to_next_hop(next_hop).set("smtp.ini", "main", "nodes", "2")
 }
 
-// covers OUT-33, OUT-45, PB-35
+// covers OUT-33, OUT-45, PB-35, OUT-01, PA-49
 #[test]
 fn message_arrives_once_and_byte_for_byte() {
     let sink = Sink::start();
@@ -346,7 +346,7 @@ fn qunstick_flushes_one_domain_or_all() {
     assert!(sink.serials().values().all(|count| *count == 1));
 }
 
-// covers OUT-31, PB-63
+// covers OUT-31, PB-63, OUT-13
 #[test]
 fn messages_to_one_host_share_connections_and_keep_to_concurrency_max() {
     let sink = Sink::start();

@@ -187,6 +187,7 @@ mod tests {
         assert!(list(&[], &[r"mail\-[0-9]\.example\/"]).contains("mail-1.example/"));
     }
 
+    // covers PB-15
     #[test]
     fn pattern_that_needs_backtracking_names_file_line_and_reason() {
         let lines = [(1, "ok".to_owned()), (7, "(?!a)b".to_owned())];

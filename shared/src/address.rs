@@ -10,7 +10,8 @@ mod stored;
 use std::fmt;
 
 pub use self::grammar::{AddressError, Fault, Limits};
-use self::grammar::{Cursor, ascii_host, refuse_control};
+use self::grammar::{Cursor, refuse_control};
+pub(crate) use self::grammar::{ascii_host, is_literal_body};
 
 /// One sender or recipient: user, host, and both as the client wrote them.
 ///

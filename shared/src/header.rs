@@ -2,10 +2,14 @@
 //!
 //! Owns one block of octets in the stored (dot-stuffed) form; fields are found by walking it, which
 //! for a few kilobytes is cheaper than any index and costs nothing for a message that nobody looks
-//! at. Must never decode, re-fold or lose a line that came from outside. Decoding (RFC 2047, 2231)
-//! and address fields live elsewhere. Names are data: none is special.
+//! at. Must never re-fold or lose a line that came from outside. Text for people is made on demand:
+//! `words` (RFC 2047), `parameters` (RFC 2231), `addresses` (RFC 5322). Names are data: none is special.
 
+pub mod addresses;
+pub(crate) mod decoded;
+pub mod parameters;
 mod reader;
+pub mod words;
 
 use std::ops::Range;
 
@@ -108,8 +112,8 @@ impl Header {
 
     /// Puts a field before all others.
     ///
-    /// The value may be folded already; a line break in it becomes a fold. Octets that cannot be in
-    /// a name are left out of it. Non-ASCII text has to be encoded by the caller.
+    /// The value may be folded already; a line break in it becomes a fold. Non-ASCII text is written
+    /// as encoded words (TXN-24). Octets that cannot be in a name are left out of it.
     pub fn add(&mut self, name: &str, value: &str) {
         let field = compose(name, value);
         if !self.hidden.is_empty() {
@@ -121,6 +125,39 @@ impl Header {
     /// Puts a field behind all others; otherwise as [`add`](Self::add).
     pub fn add_end(&mut self, name: &str, value: &str) {
         self.block.extend(compose(name, value));
+    }
+
+    /// Puts a field behind all others whose value another field of this message has: its octets and
+    /// folds stay as they are.
+    pub fn add_end_raw(&mut self, name: &str, value: &[u8]) {
+        let mut field = compose(name, "");
+        field.truncate(field.len() - 2);
+        for (number, line) in value.split(|octet| *octet == b'\n').enumerate() {
+            if number > 0 {
+                field.extend_from_slice(b"\r\n");
+                if !matches!(line.first(), Some(b' ' | b'\t')) {
+                    field.push(b' ');
+                }
+            }
+            field.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        }
+        field.extend_from_slice(b"\r\n");
+        self.block.extend(field);
+    }
+
+    /// The fields with their folds and line ends as plugins get them (`header.lines()`): unstuffed,
+    /// hidden ones left out.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.fields()
+            .map(|field| field.raw.strip_prefix(b".").unwrap_or(field.raw))
+    }
+
+    /// A header from lines that were collected elsewhere; the empty line is not among them.
+    pub(crate) fn from_block(block: Vec<u8>) -> Self {
+        Self {
+            block,
+            hidden: 0..0,
+        }
     }
 
     /// Removes all fields of this name, hidden ones included; tells how many there were.
@@ -231,6 +268,7 @@ fn compose(name: &str, value: &str) -> Vec<u8> {
         field.insert(0, b'.');
     }
     field.extend_from_slice(b": ");
+    let value = words::encode(value);
     let lines = value
         .split(['\r', '\n'])
         .filter(|line| !line.trim().is_empty());

@@ -14,6 +14,8 @@ pub mod hook;
 pub mod ipc;
 pub mod limits;
 pub mod log;
+pub mod message_stream;
+pub mod mime;
 pub mod net;
 pub mod notes;
 pub mod plugin;

@@ -4,7 +4,7 @@
 //! they produce has to be stuffed before it is stored. Finding the end of a message that a client
 //! sends is not done here, but where its bytes arrive.
 
-use memchr::{memchr2, memmem};
+use memchr::{memchr, memchr2, memmem};
 
 /// Takes the stuffing off a stored message.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +63,15 @@ impl Stuffer {
         }
     }
 
+    /// In the middle of a line, so that a dot which comes first is none that begins one.
+    #[must_use]
+    pub const fn within_line() -> Self {
+        Self {
+            line_start: false,
+            after_cr: false,
+        }
+    }
+
     /// Takes the next piece.
     pub fn push(&mut self, plain: &[u8], out: &mut impl FnMut(&[u8])) {
         let mut rest = plain;
@@ -101,6 +110,41 @@ impl Stuffer {
 impl Default for Stuffer {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Turns CRLF into LF and leaves every other CR alone.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LineFeeds {
+    /// A CR came and it is not known yet what follows.
+    cr: bool,
+}
+
+impl LineFeeds {
+    /// Takes the next piece.
+    pub fn push(&mut self, piece: &[u8], out: &mut impl FnMut(&[u8])) {
+        let mut rest = piece;
+        while let Some(first) = rest.first() {
+            if std::mem::take(&mut self.cr) && *first != b'\n' {
+                out(b"\r");
+            }
+            let Some(at) = memchr(b'\r', rest) else {
+                return out(rest);
+            };
+            let (text, after) = rest.split_at(at);
+            if !text.is_empty() {
+                out(text);
+            }
+            self.cr = true;
+            rest = after.get(1..).unwrap_or_default();
+        }
+    }
+
+    /// Gives a CR at the very end.
+    pub fn finish(&mut self, out: &mut impl FnMut(&[u8])) {
+        if std::mem::take(&mut self.cr) {
+            out(b"\r");
+        }
     }
 }
 
@@ -180,6 +224,26 @@ mod tests {
             let plain: Vec<u8> = (0..40).map(|_| b"\r\n.x"[random.usize(..4)]).collect();
             let stored = stuff(&[&plain]);
             assert_eq!(stuff(&[&unstuff(&[&stored])]), stored);
+        }
+    }
+
+    // covers TXN-26
+    #[test]
+    fn line_ends_become_lf_for_any_cut() {
+        for (crlf, lf) in [
+            (&b"a\r\nb\rc\r\r\n\r"[..], &b"a\nb\rc\r\n\r"[..]),
+            (b"\r\n\r\n\n", b"\n\n\n"),
+            (b"", b""),
+        ] {
+            for cut in 0..=crlf.len() {
+                let mut out = Vec::new();
+                let mut feeds = LineFeeds::default();
+                for piece in [&crlf[..cut], &crlf[cut..]] {
+                    feeds.push(piece, &mut |octets| out.extend_from_slice(octets));
+                }
+                feeds.finish(&mut |octets| out.extend_from_slice(octets));
+                assert_eq!(out, lf, "cut at {cut}");
+            }
         }
     }
 }

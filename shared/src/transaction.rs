@@ -3,6 +3,8 @@
 //! A cheap handle to shared cells, because plugins keep it after they answered. Every accessor is
 //! short and synchronous; no borrow lives across an `.await`.
 
+mod message;
+
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
@@ -13,6 +15,8 @@ use crate::header::Header;
 use crate::hook::{Params, Path};
 use crate::notes::Notes;
 use crate::results::Results;
+
+pub use self::message::{Attachment, AttachmentHook, Wishes};
 
 /// How many recipients or messages were accepted, put off, refused; written `a/t/r` in log lines.
 #[derive(Debug, Default)]
@@ -85,7 +89,7 @@ pub struct TransactionState {
     pub rcpt_to: RefCell<Vec<Path>>,
     /// The header block; plugins may add and remove fields.
     pub header: RefCell<Header>,
-    /// The body, once the message is complete.
+    /// The body, once the message is complete; empty when it was discarded.
     pub body: RefCell<Body>,
     /// Bytes of message data that the client sent, without the final dot.
     pub data_bytes: Cell<u64>,
@@ -97,6 +101,8 @@ pub struct TransactionState {
     pub results: Results,
     /// Relaying for this transaction only, when it was set during it (PA-09).
     pub relaying: Cell<Option<bool>>,
+    /// What plugins want of the body.
+    pub wishes: Wishes,
     /// What became of the message.
     pub status: Cell<Option<Outcome>>,
 }
@@ -115,6 +121,7 @@ impl Transaction {
             notes: Notes::default(),
             results: Results::default(),
             relaying: Cell::new(None),
+            wishes: Wishes::default(),
             status: Cell::new(None),
         }))
     }

@@ -307,7 +307,7 @@ fn a_deferral_is_a_rename_and_a_failed_one_keeps_the_item() {
     assert_eq!(spool.open_item(&later).unwrap().todo.rcpt_to.len(), 1);
 }
 
-// covers PB-21, PB-38
+// covers PB-21, PB-38, PA-43
 #[test]
 fn partial_results_keep_the_rest_and_what_is_known_of_it() {
     let dir = QueueDir::new();

@@ -13,13 +13,15 @@ use haraka_worker::smtp::proto::data::{BareLineEnds, DataScanner, Resend, is_wir
 use haraka_worker::smtp::proto::line::{self, Split};
 use haraka_worker::smtp::proto::params::{Arguments, Path};
 
+#[path = "message.rs"]
+mod message;
 #[path = "queue_file.rs"]
 mod queue_file;
 
 pub type Target = fn(&[u8]);
 
 /// Name of the corpus folder and what to do with its files.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("line", line),
     ("command", command),
     ("address", address),
@@ -27,6 +29,9 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("reply", reply),
     ("data", data),
     ("queue_file", queue_file::queue_file),
+    ("header_text", message::header_text),
+    ("address_header", message::address_header),
+    ("mime", message::mime),
 ];
 
 /// The first octet says where the rest is cut in two pieces.

@@ -16,10 +16,10 @@ use haraka_shared::config::{At, ConfigDir, ConfigError};
 use haraka_shared::hook::{HookName, Hooks, Verdict};
 use haraka_shared::log::Level;
 use haraka_shared::log_plugin;
+use haraka_shared::message_stream::{LineEnd, ReadOptions};
 use haraka_shared::plugin::{HookCx, Plugin, PluginEnv, PluginError, Wants};
 
 use super::wanted;
-use crate::message_text::MessageText;
 use names::Layout;
 use store::{Mailbox, StoreError};
 
@@ -79,7 +79,10 @@ impl Hooks for Maildir {
         let job = store::Job {
             boxes,
             return_path: transaction.sender().format(false),
-            message: MessageText::of(&transaction),
+            message: transaction.reader(ReadOptions {
+                line_ends: LineEnd::Lf,
+                ..ReadOptions::default()
+            }),
             host: Arc::clone(&self.host),
             abandoned: Arc::new(AtomicBool::new(false)),
         };

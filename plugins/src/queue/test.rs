@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use haraka_shared::hook::{HookName, Hooks, Verdict};
 use haraka_shared::log::Level;
 use haraka_shared::log_plugin;
+use haraka_shared::message_stream::{MessageReader, ReadOptions};
 use haraka_shared::plugin::{HookCx, Plugin, PluginEnv, PluginError, Wants};
-
-use crate::message_text::{LineEnd, MessageText};
 
 /// See `docs/plugins/queue/test.md`.
 pub struct Test {
@@ -35,9 +34,9 @@ impl Hooks for Test {
         };
         let path = self.dir.join(format!("mail_{}.eml", transaction.uuid));
         log_plugin!(Level::Debug, cx, "Saving to {}", path.display());
-        let message = MessageText::of(&transaction);
+        let message = transaction.reader(ReadOptions::default());
         let target = path.clone();
-        let error = match cx.blocking(move || save(&target, &message)).await {
+        let error = match cx.blocking(move || save(&target, message)).await {
             Some(Ok(())) => return Verdict::OK,
             Some(Err(e)) => e.to_string(),
             None => "no thread to write it".to_owned(),
@@ -53,16 +52,14 @@ impl Hooks for Test {
 }
 
 /// The directory is everybody's: a file or link that somebody put there is never written through.
-fn save(path: &Path, message: &MessageText) -> io::Result<()> {
+fn save(path: &Path, message: MessageReader) -> io::Result<()> {
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)?;
     let mut out = BufWriter::new(file);
-    let written = message
-        .write_to(&mut out, LineEnd::Crlf)
-        .and_then(|()| out.flush());
+    let written = message.write_to(&mut out).and_then(|()| out.flush());
     if written.is_err() {
         // The first error is the one to report; a rest of a message is of no use.
         drop(std::fs::remove_file(path));

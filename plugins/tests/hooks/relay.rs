@@ -67,6 +67,7 @@ const DOMAINS: (&str, &str) = (
     ),
 );
 
+// covers PA-09
 #[test]
 fn destination_decides_and_relaying_is_for_this_transaction_only() {
     let site = Site::new(&[ini("[relay]\ndest_domains=true\n"), DOMAINS]);

@@ -78,7 +78,7 @@ fn the_other_servers_answer_is_ours() {
     assert_eq!(asked(&plugin), ["mx.back:26"; 3]);
 }
 
-// covers PB-23
+// covers PB-23, SMC-11
 #[test]
 fn lost_connection_is_a_temporary_failure_and_not_another_plugins_message() {
     let site = site("host=mx.back\n");

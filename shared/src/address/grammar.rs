@@ -328,7 +328,7 @@ fn is_label_char(c: char) -> bool {
 }
 
 // RFC 5321 §4.1.3: IPv4, IPv6 or general literal
-fn is_literal_body(body: &str, limits: Limits) -> bool {
+pub(crate) fn is_literal_body(body: &str, limits: Limits) -> bool {
     if body.parse::<std::net::Ipv4Addr>().is_ok() {
         return true;
     }
@@ -361,7 +361,7 @@ fn is_ipv6_text(text: &str) -> bool {
 }
 
 /// The host in the form that DNS and comparisons use.
-pub(super) fn ascii_host(host: &str) -> Result<Cow<'_, str>, AddressError> {
+pub(crate) fn ascii_host(host: &str) -> Result<Cow<'_, str>, AddressError> {
     // RFC 5321 §4.5.3.1.2
     if host.len() > MAX_DOMAIN {
         return Err(AddressError::DomainTooLong);

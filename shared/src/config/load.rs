@@ -9,9 +9,11 @@ use super::dir::{ConfigDir, seconds};
 use super::effective::{Setting, effective_all};
 use super::error::{ConfigError, Problems, Warning};
 use super::log_ini::LogIni;
+use super::mailparser;
 use super::net_utils_ini::DnsIni;
 use super::outbound_ini::OutboundIni;
 use super::smtp_ini::SmtpIni;
+use crate::mime::MimeLimits;
 
 /// The settings of the core.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct Config {
     pub outbound: OutboundIni,
     /// `net-utils.ini`, section `[dns]`.
     pub dns: DnsIni,
+    /// How much of a message is taken apart: `max.mime_parts` and the `mailparser.*` files (KEY-59).
+    pub mime: MimeLimits,
     /// The server's name: `me`, else the host's name (CFS-34).
     pub me: String,
     /// Where the outbound queue is: `queue_dir`, else `queue` in the install directory (CFS-37).
@@ -106,14 +110,20 @@ fn read(dir: &ConfigDir, problems: &mut Problems) -> Option<Config> {
     let log = LogIni::load(dir, problems);
     let outbound = OutboundIni::load(dir, problems);
     let dns = DnsIni::load(dir, problems);
+    let mime = mailparser::load(dir, problems);
     let me = me(dir, problems);
     let queue_dir = queue_dir(dir, problems);
     let internalcmd_key = problems.note(dir.value("internalcmd_key"));
     let plugins = problems.note(dir.list("plugins"));
     check_timeouts(dir, plugins.as_deref().unwrap_or_default(), problems);
+    let connection = connection?;
     Some(Config {
         smtp: smtp?,
-        connection: connection?,
+        mime: MimeLimits {
+            max_parts: connection.max_mime_parts,
+            ..mime?
+        },
+        connection,
         log: log?,
         outbound: outbound?,
         dns: dns?,
@@ -195,6 +205,7 @@ mod tests {
     use super::*;
     use crate::config::testing::TestDir;
 
+    // covers CFS-08, PA-31
     #[test]
     fn empty_directory_gives_a_whole_configuration_without_warnings() {
         // covers CFS-34 CFS-37 PB-43

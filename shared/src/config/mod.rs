@@ -22,6 +22,7 @@ mod listen;
 mod live;
 mod load;
 mod log_ini;
+mod mailparser;
 mod merge;
 mod net_utils_ini;
 mod outbound_ini;

@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn booleans_are_typed_only_where_declared() {
-        // covers CFS-23 CFS-24
+        // covers CFS-23 CFS-24 PA-32
         let ini = Ini::parse("x.ini", b"a=false\nb=no\n[s]\nw=on\nu=false\n[t]\nw=off\n");
         let booleans = Booleans::declare(["-main.a", "+s.x", "*.w", "+y"]);
         let got = typed(&ini, &booleans);

@@ -16,6 +16,7 @@ use super::message::{Body, BodyPiece, Committed, NewItem, NewMessage};
 use super::name::{Form, QueueName};
 use super::store::{Spool, SyncWay};
 use super::todo::{Todo, write_header};
+use crate::body::Chunk;
 
 /// Files of a batch that stay open until they are synced one by one; more are opened again.
 const KEPT_OPEN: usize = 128;
@@ -278,17 +279,19 @@ fn write_body(
             BodyPiece::Owned(bytes) => pending.push(bytes),
             BodyPiece::Shared(bytes) => pending.push(bytes),
             BodyPiece::Whole(whole) => {
-                for bytes in whole.pieces() {
-                    pending.push(bytes);
+                for chunk in whole.chunks() {
+                    match chunk {
+                        Chunk::Memory(bytes) => pending.push(bytes),
+                        Chunk::File(from, offset, len) => {
+                            dir.write(name, file, &pending)?;
+                            pending.clear();
+                            copy_range(dir, name, (from, offset, len), file)?;
+                        }
+                    }
                     if pending.len() == PIECES {
                         dir.write(name, file, &pending)?;
                         pending.clear();
                     }
-                }
-                if let Some((from, offset, len)) = whole.file() {
-                    dir.write(name, file, &pending)?;
-                    pending.clear();
-                    copy_range(dir, name, (from, offset, len), file)?;
                 }
             }
             BodyPiece::File {

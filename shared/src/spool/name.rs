@@ -542,7 +542,7 @@ mod tests {
     }
     const STABLE: u64 = 2_211_024_558_144_120_017;
 
-    // covers OUT-08
+    // covers OUT-08, PA-37
     #[test]
     fn host_is_escaped_as_haraka_does() {
         assert_eq!(escape_host("a_b:c\\d"), "a\\137b\\072c\\057d");

@@ -484,7 +484,7 @@ fn answers_other_than_cont_are_logged_with_haraka_s_keys() {
     );
 }
 
-// covers CLI-11
+// covers CLI-11, PLG-01
 #[test]
 fn run_order_looks_as_haraka_prints_it() {
     let named = |name: &'static str, hook, priority, method| {

@@ -194,18 +194,17 @@ impl Client {
 
     /// Sends the message and the final dot, in bounded pieces.
     async fn data(&mut self, message: &Outgoing) -> Result<(), Lost> {
-        if message.body.file().is_some() {
+        if message.body.on_disk() {
             return self.data_from_disk(message).await;
         }
         let mut form = WireForm::default();
         let mut tail: &[u8] = &[];
-        let pieces = message.body.pieces();
         let mut all = std::iter::once(&*message.head)
-            .chain(pieces.iter().map(Vec::as_slice))
+            .chain(message.body.slices())
             .filter(|p| !p.is_empty())
             .peekable();
         while all.peek().is_some() {
-            let mut batch = Vec::with_capacity(PIECES.min(pieces.len() + 2));
+            let mut batch = Vec::with_capacity(PIECES + 1);
             for piece in all.by_ref().take(PIECES) {
                 tail = piece;
                 batch.push(if message.checked {

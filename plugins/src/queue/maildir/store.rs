@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use haraka_shared::limits::BODY_CHUNK;
+use haraka_shared::message_stream::MessageReader;
 
 use super::names;
-use crate::message_text::{LineEnd, MessageText};
 
 /// Counts the files of this process, for their names.
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
@@ -34,7 +34,7 @@ pub(super) struct Job {
     pub(super) boxes: Vec<Mailbox>,
     /// The sender in angle brackets.
     pub(super) return_path: String,
-    pub(super) message: MessageText,
+    pub(super) message: MessageReader,
     /// This host, for file names.
     pub(super) host: Arc<str>,
     /// Set when the client is not going to hear of a success any more.
@@ -107,7 +107,7 @@ impl Job {
         let mut out = BufWriter::with_capacity(BODY_CHUNK, file);
         writeln!(out, "Return-Path: {}", self.return_path)?;
         writeln!(out, "Delivered-To: {}", mailbox.delivered_to)?;
-        self.message.write_to(&mut out, LineEnd::Lf)?;
+        self.message.clone().write_to(&mut out)?;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()
     }

@@ -7,6 +7,7 @@ use haraka_shared::date;
 use haraka_shared::hook::{Call, Code};
 use haraka_shared::log::Level;
 use haraka_shared::log_conn;
+use haraka_shared::mime::MimeError;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
@@ -73,6 +74,9 @@ async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
     }
     let (me, clean) = (&s.config.me, config.clean_auth_results);
     auth_results::before(me, clean, &s.conn, txn);
+    if let Err(e) = prepare(s, txn).await {
+        return unreadable(s, txn, &e);
+    }
     let started = rt::precise_now();
     let verdict = s.hook(Call::DataPost(())).await;
     log_message(s, txn, started, &verdict);
@@ -87,7 +91,34 @@ async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
         txn.status.set(Some(denied.counted));
         return denied.and_reset();
     }
+    // what data_post plugins asked for
+    if let Err(e) = prepare(s, txn).await {
+        return unreadable(s, txn, &e);
+    }
     queue::queue(s, txn).await
+}
+
+/// Takes the body apart as far as plugins asked; nothing happens if none did.
+async fn prepare(s: &Session, txn: &Transaction) -> Result<(), MimeError> {
+    let services = s.worker.services();
+    Box::pin(txn.prepare_body(&*services, s.config.mime)).await
+}
+
+/// A message that cannot be taken apart (CON-35).
+fn unreadable(s: &Session, txn: &Transaction, error: &MimeError) -> Outcome {
+    let (level, reply) = match error {
+        MimeError::TooManyParts => (
+            Level::Crit,
+            Reply::new(554, "Transaction failed due to too many MIME parts"),
+        ),
+        MimeError::Io(_) => (Level::Error, Reply::new(451, "Message could not be read")),
+    };
+    log_conn!(level, s.conn, [], "message not taken apart: {error}");
+    count(s, txn, &reply);
+    match error {
+        MimeError::TooManyParts => Outcome::SayClose(reply),
+        MimeError::Io(_) => Outcome::SayReset(reply),
+    }
 }
 
 fn log_message(

@@ -41,6 +41,7 @@ pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Receiv
     };
     let mut scanner = DataScanner::new(policy);
     let mut incoming = Incoming::new(config.max_bytes, config.max_header_lines);
+    incoming.unwanted = txn.wishes.discard_data.get() && !txn.wishes.read_body();
     let spool = Spooling {
         after: config.spool_after,
         file: config.spool_dir.join(format!("{}.eml", txn.uuid)),
@@ -135,6 +136,8 @@ struct Incoming {
     header: Reading,
     body: BodyWriter,
     header_too_large: bool,
+    /// Nobody wants the body (TXN-12).
+    unwanted: bool,
     bytes: u64,
     most: Option<u64>,
 }
@@ -154,6 +157,7 @@ impl Incoming {
             header: Reading::Header(HeaderReader::new(limits)),
             body: BodyWriter::default(),
             header_too_large: false,
+            unwanted: false,
             bytes: 0,
             most,
         }
@@ -169,7 +173,7 @@ impl Incoming {
             return;
         }
         let Reading::Header(reader) = &mut self.header else {
-            return self.body.push(piece);
+            return self.keep(piece);
         };
         let progress = reader.push(piece);
         if progress == Progress::NeedMore {
@@ -181,13 +185,18 @@ impl Incoming {
         };
         if let Progress::Ended { consumed } = progress {
             self.header = Reading::Body(reader.into_header());
-            self.body.push(piece.get(consumed..).unwrap_or_default());
-            return;
+            return self.keep(piece.get(consumed..).unwrap_or_default());
         }
         let (header, rest) = reader.finish();
         self.header_too_large = rest.is_empty();
         self.header = Reading::Body(header);
-        self.body.push(&rest);
+        self.keep(&rest);
+    }
+
+    fn keep(&mut self, piece: &[u8]) {
+        if !self.unwanted {
+            self.body.push(piece);
+        }
     }
 
     /// No more comes: a header that no empty line ended gives back what is body (TXN-06).

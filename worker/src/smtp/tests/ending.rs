@@ -116,7 +116,7 @@ fn client_that_comes_while_the_worker_drains_is_sent_away_with_421() {
     });
 }
 
-// covers HOK-33
+// covers HOK-33, PRC-13
 #[test]
 fn panic_in_a_plugin_does_not_end_the_session() {
     let broken = plugin("broken", &[Wants::hook(HookName::Mail)], |_, _| {
@@ -132,7 +132,7 @@ fn panic_in_a_plugin_does_not_end_the_session() {
     });
 }
 
-// covers HOK-20, HOK-35
+// covers HOK-20, HOK-35, HOK-37
 #[test]
 fn transaction_and_connection_hooks_of_the_end_run_for_a_client_that_has_gone() {
     let ran = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));

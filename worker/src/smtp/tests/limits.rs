@@ -13,7 +13,7 @@ use crate::smtp::listener::admit;
 const GREETED: &str =
     "250 mx.example.org Hello client.example.com [192.0.2.1], Haraka is at your service.\n";
 
-// covers PB-13
+// covers PB-13, PI3-22
 #[test]
 fn too_many_errors_end_the_session_after_their_reply() {
     with("[max]\nerrors=3\n", vec![], async |rig| {
@@ -192,7 +192,7 @@ fn clients_over_the_limits_are_told_so_and_closed() {
     );
 }
 
-// covers PB-13
+// covers PB-13, PI3-19
 #[test]
 fn recipient_over_the_limit_is_put_off_and_the_others_stay() {
     with(

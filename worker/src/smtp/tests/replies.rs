@@ -175,6 +175,7 @@ fn submission_ports_want_authentication() {
     });
 }
 
+// covers HAP-05
 #[test]
 fn proxy_line_from_an_ordinary_client_closes() {
     with("", vec![], async |rig| {
@@ -186,7 +187,7 @@ fn proxy_line_from_an_ordinary_client_closes() {
     });
 }
 
-// covers CON-53, PB-02
+// covers CON-53, PB-02, PRC-21
 #[test]
 fn internal_commands_need_the_key_and_a_local_client() {
     let key = [("internalcmd_key", "secret\n")];

@@ -306,7 +306,7 @@ fn recipient_plugins_text_is_the_reply_unless_rcpt_ok_has_its_own() {
     });
 }
 
-// covers CON-26, HOK-11
+// covers CON-26, HOK-11, TXN-01
 #[test]
 fn results_tell_what_became_of_sender_and_recipients() {
     let keep = std::rc::Rc::new(std::cell::RefCell::new(None));
