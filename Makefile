@@ -43,6 +43,7 @@ docs:
 
 install: release
 	install -D -m 0755 target/release/haraka "$(DESTDIR)$(PREFIX)/bin/haraka"
+	install -D -m 0755 contrib/haraka_grep "$(DESTDIR)$(PREFIX)/bin/haraka_grep"
 	install -D -m 0644 docs/haraka.8 "$(DESTDIR)$(PREFIX)/share/man/man8/haraka.8"
 	install -d "$(DESTDIR)$(PREFIX)/share/haraka"
 	cp -R docs "$(DESTDIR)$(PREFIX)/share/haraka/"

@@ -15,7 +15,7 @@ use haraka_shared::flight::FlightPage;
 use haraka_shared::ipc::{ToMaster, encode};
 use haraka_shared::log::Level;
 use haraka_shared::{log, log_server};
-use haraka_worker::WorkerSetup;
+use haraka_worker::{Checked, WorkerSetup};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::WorkerSide;
@@ -23,6 +23,7 @@ use crate::channel::{Channel, ChannelError};
 use crate::control::Control;
 use crate::daemon::{self, Readiness, Side};
 use crate::hub::{Hub, Leave, NewWorker, Stopping};
+use crate::init_master::{self, InitMasterError};
 use crate::listeners::{ListenError, ListenerSet};
 use crate::pidfile::{PidFile, PidFileError};
 use crate::poison::Suspects;
@@ -42,6 +43,9 @@ pub enum BootError {
     /// User or group.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
+    /// A plugin's init_master.
+    #[error(transparent)]
+    InitMaster(#[from] InitMasterError),
     /// An address.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -84,7 +88,7 @@ fn io_error(what: &str) -> impl FnOnce(io::Error) -> BootError {
 /// serves; and in each worker, when that has ended.
 pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
     // Settings first: all else depends on them, and nothing is touched if they are wrong.
-    let config = load(install_dir, &side)?;
+    let (config, warnings) = settings(install_dir)?;
     apply_log(&config);
     if let Ok(dir) = ConfigDir::open(install_dir) {
         dir.overrides().announce();
@@ -94,12 +98,19 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
         "Starting up Haraka version {}",
         env!("CARGO_PKG_VERSION")
     );
+    let checked = vet(&config, warnings, install_dir, &side)?;
 
     // Each client and each delivery takes a descriptor; the workers inherit the limit.
     raise_descriptor_limit();
 
     // Ports below 1024 need root, so they are bound before it is given up; a port in use ends here.
     let generation = generation(config, 0, Instant::now(), None)?;
+
+    // Plugins that prepare what all workers use, while nothing is served yet.
+    if checked.init_master {
+        let identity = generation.identity.as_ref();
+        init_master::run(&generation.config, install_dir, identity, side)?;
+    }
 
     // The last errors that concern the terminal alone: a server that runs, a log that cannot be
     // opened. Then into the background, where this process goes on as another one.
@@ -153,14 +164,24 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
 /// Reads and checks the configuration of an install directory. Warnings are logged.
 pub fn load(install_dir: &Path, side: &WorkerSide) -> Result<Config, BootError> {
     let (config, warnings) = settings(install_dir)?;
+    vet(&config, warnings, install_dir, side)?;
+    Ok(config)
+}
+
+/// Logs the warnings and looks whether plugins can be loaded.
+fn vet(
+    config: &Config,
+    warnings: Vec<Warning>,
+    install_dir: &Path,
+    side: &WorkerSide,
+) -> Result<Checked, BootError> {
     for warning in warnings {
         log_server!(Level::Warn, "{warning}");
     }
     if config.smtp.nodes_unset {
         log_server!(Level::Warn, "smtp.ini: nodes is not set, using 1");
     }
-    (side.check)(&config, install_dir).map_err(BootError::Plugins)?;
-    Ok(config)
+    (side.check)(config, install_dir).map_err(BootError::Plugins)
 }
 
 /// Systems start programs with a low limit that each may raise for itself up to a higher one.
@@ -183,9 +204,9 @@ pub fn settings(install_dir: &Path) -> Result<(Config, Vec<Warning>), BootError>
     Config::load(&dir).map_err(BootError::Config)
 }
 
-/// Makes the logger follow the configuration.
+/// Makes the logger follow the configuration, and says so (LOG-17).
 pub fn apply_log(config: &Config) {
-    log::configure(config.log.level, config.log.format, config.log.timestamps);
+    log::configure_aloud(config.log.level, config.log.format, config.log.timestamps);
 }
 
 /// Turns a configuration into what workers can be forked from: users looked up, sockets bound,

@@ -8,10 +8,13 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use haraka_shared::config::{Config, ConfigDir, Nodes};
+use haraka_shared::log::Level;
+use haraka_shared::log_server;
 
 use crate::control::ask;
 use crate::install::install;
-use crate::{WorkerSide, boot, check, dump, manual, queue_tools};
+use crate::new_plugin::new_plugin;
+use crate::{WorkerSide, boot, check, dump, list, manual, queue_tools, trial};
 
 /// What the arguments ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +24,16 @@ enum Wanted {
     Manual(String, Option<PathBuf>),
     Start(PathBuf),
     Install(PathBuf, bool),
+    /// What there is, also in an install directory.
+    List(Option<PathBuf>),
+    NewPlugin(Vec<String>, PathBuf, bool),
+    Trial(Box<trial::Wanted>, PathBuf),
     Order(PathBuf),
     Check(PathBuf),
     Dump(PathBuf),
     QueueList(PathBuf),
     QueueStat(PathBuf),
+    QueueEmpty(PathBuf),
     /// With the domain, if not all.
     Unstick(PathBuf, Option<String>),
     Graceful(PathBuf),
@@ -34,7 +42,7 @@ enum Wanted {
 /// Runs the program with these arguments, the program's name first.
 pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>, side: WorkerSide) -> ExitCode {
     let outcome = match parse(args) {
-        Ok(wanted) => perform(wanted, side),
+        Ok((wanted, verbose)) => perform(wanted, verbose, side),
         Err(why) => {
             eprintln!("{}: Undefined or erroneous arguments", red("Error"));
             eprintln!("{why}\n");
@@ -42,6 +50,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>, side: WorkerSide)
             return ExitCode::from(2);
         }
     };
+    haraka_shared::log::finish();
     match outcome {
         Ok(status) => ExitCode::from(status),
         Err(why) => {
@@ -53,7 +62,11 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>, side: WorkerSide)
     }
 }
 
-fn perform(wanted: Wanted, side: WorkerSide) -> Result<u8, String> {
+fn perform(wanted: Wanted, verbose: bool, side: WorkerSide) -> Result<u8, String> {
+    if verbose {
+        // Tools say nothing but what they are asked for, unless told to (CLI-16).
+        haraka_shared::log::init();
+    }
     match wanted {
         Wanted::Version => {
             println!(
@@ -88,6 +101,15 @@ fn perform(wanted: Wanted, side: WorkerSide) -> Result<u8, String> {
             }
             Ok(0)
         }
+        Wanted::List(dir) => {
+            list::list(dir.as_deref(), &mut stdout().lock()).map_err(text)?;
+            Ok(0)
+        }
+        Wanted::NewPlugin(names, dir, force) => make_plugins(&names, &dir, force),
+        Wanted::Trial(wanted, dir) => {
+            let passed = trial::run(*wanted, &install_dir(&dir)?, &mut stdout())?;
+            Ok(u8::from(!passed))
+        }
         Wanted::Order(dir) => {
             let dir = install_dir(&dir)?;
             let config = boot::load(&dir, &side).map_err(text)?;
@@ -118,6 +140,14 @@ fn perform(wanted: Wanted, side: WorkerSide) -> Result<u8, String> {
             queue_tools::stat(&queue_dir, &mut stdout().lock()).map_err(text)?;
             Ok(0)
         }
+        Wanted::QueueEmpty(dir) => {
+            let queue_dir = settings(&install_dir(&dir)?)?.queue_dir;
+            Err(format!(
+                "the queue is not emptied by command: what is in it was accepted, and nobody would \
+                 hear that it is gone.\nTo drop it all, stop the server and move the files away from {}",
+                queue_dir.display()
+            ))
+        }
         Wanted::Unstick(dir, domain) => {
             let command = domain.map_or("flush".to_owned(), |d| format!("flush {d}"));
             println!("{}", ask(&install_dir(&dir)?, &command).map_err(text)?);
@@ -136,13 +166,33 @@ fn perform(wanted: Wanted, side: WorkerSide) -> Result<u8, String> {
     }
 }
 
+fn make_plugins(names: &[String], dir: &Path, force: bool) -> Result<u8, String> {
+    for name in names {
+        let made = new_plugin(name, dir, force).map_err(text)?;
+        println!("Plugin {name} created");
+        println!("Now edit javascript in:    {}", made.script.display());
+        println!(
+            "Add the plugin to config:  {}",
+            dir.join("config/plugins").display()
+        );
+        println!("And edit documentation in: {}", made.page.display());
+    }
+    Ok(0)
+}
+
 fn text(e: impl Display) -> String {
     e.to_string()
 }
 
-/// The settings alone, for tools that run no plugin.
+/// The settings alone, for tools that run no plugin. They set the log as well, which is heard only
+/// with `--verbose`.
 fn settings(dir: &Path) -> Result<Config, String> {
-    boot::settings(dir).map(|(config, _)| config).map_err(text)
+    let (config, warnings) = boot::settings(dir).map_err(text)?;
+    boot::apply_log(&config);
+    for warning in warnings {
+        log_server!(Level::Warn, "{warning}");
+    }
+    Ok(config)
 }
 
 /// The directory, absolute, if it holds an installation (CLI-14).
@@ -165,13 +215,14 @@ fn install_dir(dir: &Path) -> Result<PathBuf, String> {
     Ok(absolute)
 }
 
-fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Wanted, String> {
+/// What is wanted, and whether tools are to show the log as well.
+fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(Wanted, bool), String> {
     let matches = command().try_get_matches_from(args).map_err(|e| {
         let text = e.to_string();
         let first = text.lines().next().unwrap_or_default();
         first.strip_prefix("error: ").unwrap_or(first).to_owned()
     })?;
-    wanted(&matches)
+    Ok((wanted(&matches)?, matches.get_flag("verbose")))
 }
 
 fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
@@ -183,11 +234,19 @@ fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
     if m.get_flag("version") {
         return Ok(Wanted::Version);
     }
+    if m.get_flag("list") {
+        return Ok(Wanted::List(path("configs")));
+    }
     if let Some(name) = word("help") {
         return Ok(match name.as_str() {
             "" => Wanted::Usage,
             _ => Wanted::Manual(name, path("configs")),
         });
+    }
+    if let Some(names) = m.get_many::<String>("plugin") {
+        let names = names.cloned().collect();
+        let force = m.get_flag("force");
+        return Ok(Wanted::NewPlugin(names, configs("plugin")?, force));
     }
     if m.get_flag("qlist") {
         return configs("qlist").map(Wanted::QueueList);
@@ -202,6 +261,9 @@ fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
     if m.get_flag("graceful") {
         return configs("graceful").map(Wanted::Graceful);
     }
+    if m.get_flag("qempty") {
+        return configs("qempty").map(Wanted::QueueEmpty);
+    }
     if m.get_flag("check") {
         return configs("check").map(Wanted::Check);
     }
@@ -210,6 +272,9 @@ fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
     }
     if m.get_flag("order") {
         return configs("order").map(Wanted::Order);
+    }
+    if let Some(wanted) = trial::wanted(m)? {
+        return Ok(Wanted::Trial(Box::new(wanted), configs("test")?));
     }
     match (path("configs"), path("install")) {
         (Some(dir), _) => Ok(Wanted::Start(dir)),
@@ -243,6 +308,13 @@ fn command() -> Command {
             path("install").short('i'),
             flag("force").short('f'),
             flag("order").short('o'),
+            flag("list").short('l'),
+            flag("verbose"),
+            flag("qempty"),
+            Arg::new("plugin")
+                .long("plugin")
+                .short('p')
+                .action(ArgAction::Append),
             flag("check"),
             flag("dump"),
             flag("qlist"),
@@ -250,6 +322,7 @@ fn command() -> Command {
             optional("qunstick"),
             flag("graceful"),
         ])
+        .args(trial::args())
 }
 
 fn green(text: &str) -> String {
@@ -273,7 +346,9 @@ Haraka: a plugin-driven mail server
 Usage: haraka [options]
     -c, --configs DIR         serve with the configuration in DIR
     -i, --install DIR         make a configuration in DIR
-    -f, --force               with -i: replace files that are there
+    -f, --force               with -i and -p: replace files that are there
+    -l, --list [-c DIR]       list the plugins, also those of DIR
+    -p, --plugin NAME -c DIR  begin a plugin and its page in DIR
     -o, --order -c DIR        show all plugins and the order in which they run
     --check -c DIR            tell what is wrong with the configuration
     --dump -c DIR             show all settings and where each comes from
@@ -284,6 +359,19 @@ Usage: haraka [options]
     --graceful -c DIR         replace the workers of the running server
     -h, --help [NAME]         show this, or the documentation of NAME
     -v, --version             show the version
+    --verbose                 with -o and --q...: show the log as well
+
+Trying plugins out: one message goes through them, without a network.
+    -t, --test PLUGIN -c DIR  the plugin, or `all` of config/plugins; can be repeated
+    --ip IP                   the client's address (1.2.3.4)
+    --helo HOST, --ehlo HOST  how it introduces itself (EHLO test.example.com)
+    --envfrom ADDRESS         the sender (test@example.com)
+    --envrcpt ADDRESS         a recipient (test@example.com); can be repeated
+    --message FILE            the message (an empty one)
+    --dump-stream             show the message as the plugins leave it
+    --skip-deny               go on after a denial
+    --set-relay               the client may send anywhere
+The exit status is 1 if a hook denied.
 ";
 
 #[cfg(test)]
@@ -291,14 +379,11 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Wanted, String> {
-        parse(
-            std::iter::once("haraka")
-                .chain(line.split_whitespace())
-                .map(Into::into),
-        )
+        let words = std::iter::once("haraka").chain(line.split_whitespace());
+        parse(words.map(Into::into)).map(|(wanted, _)| wanted)
     }
 
-    // covers CLI-01, CLI-03, CLI-06, CLI-08, CLI-09, CLI-11, CLI-14, CLI-15, PB-62
+    // covers CLI-01, CLI-02, CLI-03, CLI-05, CLI-06, CLI-08, CLI-09, CLI-11, CLI-14, CLI-15, PB-62
     #[test]
     fn options_mean_the_same_in_any_order_and_form() {
         let d = || PathBuf::from("d");
@@ -339,6 +424,17 @@ mod tests {
                 Wanted::Unstick(d(), Some("example.com".into())),
             ),
             (&["--graceful -c d", "-c d --grace"], Wanted::Graceful(d())),
+            (&["-l", "--list", "--li"], Wanted::List(None)),
+            (&["-l -c d", "-c d -l"], Wanted::List(Some(d()))),
+            (
+                &["-p x -c d", "-c d --plugin x", "--plug x --conf d"],
+                Wanted::NewPlugin(vec!["x".into()], d(), false),
+            ),
+            (
+                &["-f -p x -p y -c d"],
+                Wanted::NewPlugin(vec!["x".into(), "y".into()], d(), true),
+            ),
+            (&["--qempty -c d"], Wanted::QueueEmpty(d())),
         ] {
             for line in lines {
                 assert_eq!(parsed(line), Ok(wanted.clone()), "{line}");
@@ -357,6 +453,44 @@ mod tests {
         assert!(parsed("--nonsense").unwrap_err().contains("--nonsense"));
         assert!(parsed("-c").is_err());
         assert!(parsed("stray").is_err());
+    }
+
+    // covers CLI-12, CLI-13
+    #[test]
+    fn a_trial_takes_its_options_in_any_order() {
+        let trial = |line: &str| match parsed(line) {
+            Ok(Wanted::Trial(wanted, dir)) => {
+                assert_eq!(dir, PathBuf::from("d"));
+                *wanted
+            }
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(trial("-t relay -c d"), trial("-c d --test relay"));
+        assert_ne!(trial("-t relay -c d"), trial("-t relay -t skeleton -c d"));
+        assert_eq!(trial("-t all -c d"), trial("-t relay -t all -c d"));
+        let long = "-c d -t x --ip 192.0.2.1 --helo h --envfrom a@b.c --envrcpt d@e.f \
+                    --message m --dump-stream --skip-deny --set-relay";
+        assert_ne!(trial(long), trial("-c d -t x"));
+        assert_eq!(
+            parsed("-t relay"),
+            Err("test option requires config path".to_owned())
+        );
+        assert!(
+            parsed("-t x -c d --ip nowhere")
+                .unwrap_err()
+                .contains("nowhere")
+        );
+    }
+
+    // covers CLI-16
+    #[test]
+    fn tools_are_silent_unless_told_otherwise() {
+        let verbose = |line: &str| {
+            let words = std::iter::once("haraka").chain(line.split_whitespace());
+            parse(words.map(Into::into)).unwrap().1
+        };
+        assert!(!verbose("--qlist -c d"));
+        assert!(verbose("--qlist -c d --verbose"));
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub fn detach(log: &File) -> io::Result<Side> {
         }
         Outcome::Child(Ok(_)) => {
             drop(reader);
+            haraka_shared::log::output_changed();
             Ok(Side::Daemon(Readiness { pipe: writer }))
         }
         Outcome::Child(Err(e)) => {

@@ -46,6 +46,9 @@ pub fn fork() -> Result<Forked, Errno> {
     // the child lacks, and the child may use everything that the master could.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(Forked::Master(child)),
-        ForkResult::Child => Ok(Forked::Worker(blocked)),
+        ForkResult::Child => {
+            haraka_shared::log::forget_waiting();
+            Ok(Forked::Worker(blocked))
+        }
     }
 }

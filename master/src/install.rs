@@ -15,6 +15,13 @@ pub struct InstallError {
     cause: io::Error,
 }
 
+impl InstallError {
+    pub(crate) fn new(path: &Path, cause: io::Error) -> InstallError {
+        let path = path.to_owned();
+        InstallError { path, cause }
+    }
+}
+
 /// Makes the directory and its files, and prints each new one. Gives the files that were there and
 /// are kept; with `force` they are replaced.
 pub fn install(dir: &Path, force: bool) -> Result<Vec<PathBuf>, InstallError> {
@@ -80,7 +87,7 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), InstallError> {
 }
 
 /// A file that is replaced is removed first: its mode is not kept and a link is not followed.
-fn write_file(path: &Path, text: &str, mode: u32, force: bool) -> io::Result<()> {
+pub(crate) fn write_file(path: &Path, text: &str, mode: u32, force: bool) -> io::Result<()> {
     if force {
         match std::fs::remove_file(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),

@@ -13,20 +13,24 @@ pub mod daemon;
 pub mod dump;
 pub mod fork;
 pub mod hub;
+pub mod init_master;
 pub mod install;
+pub mod list;
 pub mod listeners;
 pub mod manual;
+pub mod new_plugin;
 pub mod pidfile;
 pub mod poison;
 pub mod privileges;
 pub mod queue_tools;
 pub mod signals;
 pub mod supervise;
+pub mod trial;
 
 use std::path::Path;
 
 use haraka_shared::config::{Config, ConfigDir};
-use haraka_worker::{Inspection, WorkerSetup};
+use haraka_worker::{Checked, Inspection, WorkerSetup};
 
 /// The worker's side as the master sees it. Tests put a scripted worker in its place.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +38,9 @@ pub struct WorkerSide {
     /// Serves; returns when the worker is done.
     pub run: fn(WorkerSetup) -> Result<(), String>,
     /// Whether plugins resolve, with what is wrong; leaves no thread and no state behind, as the master forks later.
-    pub check: fn(&Config, &Path) -> Result<(), String>,
+    pub check: fn(&Config, &Path) -> Result<Checked, String>,
+    /// Runs the hook `init_master`, in a process of its own.
+    pub init_master: fn(&Config, &Path) -> Result<(), String>,
     /// All that is wrong with the plugins, for `--check`; leaves as little behind.
     pub inspect: fn(&ConfigDir) -> Inspection,
     /// The run order for `-o`.
@@ -46,6 +52,9 @@ impl WorkerSide {
     pub const REAL: WorkerSide = WorkerSide {
         run: |setup| haraka_worker::run(setup).map_err(|e| e.to_string()),
         check: |config, dir| haraka_worker::check(config, dir).map_err(|e| e.to_string()),
+        init_master: |config, dir| {
+            haraka_worker::init_master(config, dir).map_err(|e| e.to_string())
+        },
         inspect: haraka_worker::inspect,
         hook_order: |config, dir| haraka_worker::hook_order(config, dir).map_err(|e| e.to_string()),
     };

@@ -115,7 +115,16 @@ impl Header {
     /// The value may be folded already; a line break in it becomes a fold. Non-ASCII text is written
     /// as encoded words (TXN-24). Octets that cannot be in a name are left out of it.
     pub fn add(&mut self, name: &str, value: &str) {
-        let field = compose(name, value);
+        self.lead(compose(name, value));
+    }
+
+    /// Puts a field before all others whose value stays as it is, UTF-8 included (RFC 6532): trace
+    /// fields, which name addresses as they were given.
+    pub fn add_raw(&mut self, name: &str, value: &[u8]) {
+        self.lead(raw(name, value));
+    }
+
+    fn lead(&mut self, field: Vec<u8>) {
         if !self.hidden.is_empty() {
             self.hidden = self.hidden.start + field.len()..self.hidden.end + field.len();
         }
@@ -130,19 +139,7 @@ impl Header {
     /// Puts a field behind all others whose value another field of this message has: its octets and
     /// folds stay as they are.
     pub fn add_end_raw(&mut self, name: &str, value: &[u8]) {
-        let mut field = compose(name, "");
-        field.truncate(field.len() - 2);
-        for (number, line) in value.split(|octet| *octet == b'\n').enumerate() {
-            if number > 0 {
-                field.extend_from_slice(b"\r\n");
-                if !matches!(line.first(), Some(b' ' | b'\t')) {
-                    field.push(b' ');
-                }
-            }
-            field.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
-        }
-        field.extend_from_slice(b"\r\n");
-        self.block.extend(field);
+        self.block.extend(raw(name, value));
     }
 
     /// The fields with their folds and line ends as plugins get them (`header.lines()`): unstuffed,
@@ -251,6 +248,23 @@ impl<'a> Iterator for Walk<'a> {
             Some(Field { raw })
         }
     }
+}
+
+/// A field in stored form whose value keeps its octets and folds.
+fn raw(name: &str, value: &[u8]) -> Vec<u8> {
+    let mut field = compose(name, "");
+    field.truncate(field.len() - 2);
+    for (number, line) in value.split(|octet| *octet == b'\n').enumerate() {
+        if number > 0 {
+            field.extend_from_slice(b"\r\n");
+            if !matches!(line.first(), Some(b' ' | b'\t')) {
+                field.push(b' ');
+            }
+        }
+        field.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+    }
+    field.extend_from_slice(b"\r\n");
+    field
 }
 
 /// A field in stored form that stays one field whatever the name and value hold.

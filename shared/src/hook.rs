@@ -10,6 +10,7 @@ use std::pin::Pin;
 
 use crate::address::Address;
 use crate::delivery::{Bounced, Deferral, Delivered, Delivery};
+use crate::log::Line;
 use crate::plugin::HookCx;
 use crate::reply::Reply;
 use crate::route::Route;
@@ -215,6 +216,9 @@ pub struct Policy {
 pub trait Handler {
     /// Runs the plugin's method for this call.
     fn call<'a>(&'a self, call: Call<'a>, cx: &'a HookCx) -> HookFuture<'a>;
+
+    /// The worker ends; what the plugin holds can be put away (PLG-15).
+    fn shutdown(&self) {}
 }
 
 /// Every plugin runs whatever the others answer.
@@ -328,6 +332,7 @@ shown! {
     &Deferral: x => x.error.clone();
     &Bounced: x => x.error.clone();
     &Delivered: x => x.host.clone();
+    &Line: x => x.level.name().to_owned();
 }
 
 hooks! {
@@ -386,7 +391,7 @@ hooks! {
         "another plugin refused; OK cancels that";
     Disconnect = "disconnect", fn disconnect(_none: ()), "connection", [RUNS_ALL, REQUIRED, OBSERVES],
         "the connection ends; every plugin runs";
-    Log = "log", fn log(line: &'a str), "logger, {level, data, obj}", [UNDENIABLE],
+    Log = "log", fn log(line: &'a Line), "logger, {level, data, obj}", [UNDENIABLE],
         "a line is logged; anything but CONT keeps it from standard output";
     PreSendTransEmail = "pre_send_trans_email", fn pre_send_trans_email(_none: ()), "connection",
         [OBSERVES], "before the queue files are written";

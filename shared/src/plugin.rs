@@ -163,6 +163,9 @@ pub trait Plugin: Hooks + Sized {
     fn wants(&self) -> Vec<Wants> {
         Self::HOOKS.to_vec()
     }
+
+    /// The worker ends, after its last session and delivery (PLG-15).
+    fn shutdown(&self) {}
 }
 
 /// A plugin as the loader holds it.
@@ -180,6 +183,10 @@ struct Native<P>(P);
 impl<P: Plugin> Handler for Native<P> {
     fn call<'a>(&'a self, call: Call<'a>, cx: &'a HookCx) -> HookFuture<'a> {
         hook::dispatch(&self.0, call, cx)
+    }
+
+    fn shutdown(&self) {
+        self.0.shutdown();
     }
 }
 

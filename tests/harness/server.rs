@@ -339,7 +339,8 @@ fn ready_addresses(log: &str) -> Vec<SocketAddr> {
     let mut found = Vec::new();
     for line in log.lines() {
         let after = line.split("Listening on ").nth(1);
-        let word = after.and_then(|rest| rest.split_whitespace().next());
+        // In the other forms of the log a quotation mark ends the address.
+        let word = after.and_then(|rest| rest.split([' ', '"']).next());
         if let Some(Ok(addr)) = word.map(str::parse)
             && !found.contains(&addr)
         {

@@ -11,6 +11,9 @@ pub mod outbound;
 mod reload;
 pub mod rt;
 pub mod smtp;
+pub mod trial;
 mod worker;
 
-pub use life::{Inspection, WorkerError, WorkerSetup, check, hook_order, inspect, run};
+pub use life::{
+    Checked, Inspection, WorkerError, WorkerSetup, check, hook_order, init_master, inspect, run,
+};

@@ -1,6 +1,5 @@
 //! A worker's life: set up, say Ready, serve, obey the master, drain or stop, end.
 
-use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -10,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use haraka_shared::config::{Config, ConfigDir, ConfigError, ListenAddr, Watch};
 use haraka_shared::flight::FlightPage;
-use haraka_shared::hook::{Call, Code};
+use haraka_shared::hook::{Call, Code, HookName, Verdict};
 use haraka_shared::ipc::{ToMaster, ToWorker};
-use haraka_shared::log::Level;
+use haraka_shared::log::{self, Level};
 use haraka_shared::log_server;
+use haraka_shared::spool::Incarnation;
 
 use crate::channel::{Channel, ChannelError, Received};
-use crate::dns::{Names, Resolver};
-use crate::hooks::{LoadError, Registry, Subject};
-use crate::outbound::{Outbound, OutboundError};
+use crate::hooks::{LoadError, Registry, Subject, lines};
+use crate::outbound::OutboundError;
 use crate::reload::Follower;
 use crate::rt::{self, Runtime, TcpListener, UnixListener};
 use crate::smtp::listener;
-use crate::smtp::sessions::{Phase, Sessions};
-use crate::worker::Worker;
+use crate::smtp::sessions::Phase;
+use crate::worker::{Parts, Worker};
 
 /// Everything that the master gives a worker.
 pub struct WorkerSetup {
@@ -63,9 +62,12 @@ pub enum WorkerError {
     /// The queue cannot be used.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
-    /// A plugin's init_child said no (HOK-02).
-    #[error("init_child returned {0}")]
-    InitChild(&'static str),
+    /// A plugin's init_master or init_child said no (HOK-01, HOK-02).
+    #[error("{0} returned error: {1}")]
+    Init(&'static str, String),
+    /// What a trial is to do makes no sense.
+    #[error("{0}")]
+    Trial(String),
     /// The master's frames make no sense.
     #[error(transparent)]
     Channel(#[from] ChannelError),
@@ -109,6 +111,7 @@ pub fn run(setup: WorkerSetup) -> Result<(), WorkerError> {
         let end = obey(&worker, &mut channel).await;
         drop(accepting);
         finish(&worker, &mut channel, end).await;
+        worker.hooks.shutdown().await;
         // The master may be gone, or not read; then nobody wants to know.
         drop(rt::timeout(STOP_GRACE, writer).await);
         Ok(())
@@ -123,49 +126,94 @@ async fn prepare(
     setup: &WorkerSetup,
     master: rt::sync::mpsc::UnboundedSender<ToMaster>,
 ) -> Result<Rc<Worker>, WorkerError> {
-    let config = setup.config.clone();
+    let held = log::hold();
     let dir = ConfigDir::open(&setup.install_dir)?;
     let watch = Watch::new();
     let follower = Follower::new(&dir, &watch);
-    let hooks = Registry::load(&config, &dir, &setup.install_dir, &watch)?;
-    let resolver = Resolver::new(&config.dns);
-    let host_name = nix::unistd::gethostname()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_else(|_| "localhost".to_owned());
-    let limits = &config.connection;
-    let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
-    let outbound = Outbound::new(
-        &config,
-        setup.slot,
-        &setup.incarnation,
-        Arc::clone(&setup.flight),
-    )?;
-    let worker = Rc::new_cyclic(|this| Worker {
-        names: Names::new(&resolver),
-        resolver,
-        hooks,
-        sessions,
-        outbound,
+    let hooks = Registry::load(&setup.config, &dir, &setup.install_dir, &watch)?;
+    let worker = Worker::new(Parts {
+        config: setup.config.clone(),
         dir,
         install_dir: setup.install_dir.clone(),
-        host_name,
+        hooks,
         watch,
+        slot: setup.slot,
+        incarnation: &setup.incarnation,
+        flight: Arc::clone(&setup.flight),
         master,
-        config: RefCell::new(Rc::new(config)),
-        this: this.clone(),
-    });
+    })?;
+    if worker.hooks.wants(HookName::Log) {
+        held.offer_to(lines::tap(&Rc::downgrade(&worker)));
+    } else {
+        drop(held);
+    }
     worker.outbound.start(&worker);
     follower.start(&worker, setup.slot == 0);
+    let verdict = ask_server(&worker, Call::InitChild(())).await;
+    match verdict.code {
+        Code::Ok | Code::Cont => Ok(worker),
+        _ => Err(WorkerError::Init("init_child", said(&verdict))),
+    }
+}
+
+/// A hook that is about the server itself.
+async fn ask_server(worker: &Rc<Worker>, call: Call<'_>) -> Verdict {
+    let services = worker.services();
     let subject = Subject {
         connection: None,
         delivery: None,
-        services: &worker.services(),
+        services: &services,
     };
-    let verdict = worker.hooks.run(Call::InitChild(()), &subject).await;
-    match verdict.code {
-        Code::Ok | Code::Cont => Ok(worker),
-        other => Err(WorkerError::InitChild(other.name())),
+    worker.hooks.run(call, &subject).await
+}
+
+/// What a plugin said instead of OK.
+fn said(verdict: &Verdict) -> String {
+    match verdict.message.text() {
+        Some(text) => format!("{}: {text}", verdict.code.name()),
+        None => verdict.code.name().to_owned(),
     }
+}
+
+/// Runs the chain of `init_master` (HOK-01). For a process of its own that ends afterwards, as the
+/// master must not hold what plugins leave behind.
+pub fn init_master(config: &Config, install_dir: &Path) -> Result<(), WorkerError> {
+    let runtime = Runtime::new().map_err(system("event loop"))?;
+    runtime.block_on(async {
+        let dir = ConfigDir::open(install_dir)?;
+        let watch = Watch::new();
+        let hooks = Registry::load(config, &dir, install_dir, &watch)?;
+        let worker = lone_worker(config, dir, hooks, watch)?;
+        let verdict = ask_server(&worker, Call::InitMaster(())).await;
+        worker.hooks.shutdown().await;
+        match verdict.code {
+            Code::Ok | Code::Cont => Ok(()),
+            _ => Err(WorkerError::Init("init_master", said(&verdict))),
+        }
+    })
+}
+
+/// A worker without master, listeners and deliveries, so that plugins find what they expect.
+pub(crate) fn lone_worker(
+    config: &Config,
+    dir: ConfigDir,
+    hooks: Registry,
+    watch: Watch,
+) -> Result<Rc<Worker>, WorkerError> {
+    let (master, _) = rt::sync::mpsc::unbounded();
+    let flight =
+        FlightPage::new().map_err(|e| system("memory")(std::io::Error::other(e.to_string())))?;
+    Ok(Worker::new(Parts {
+        config: config.clone(),
+        install_dir: dir.install_dir().to_owned(),
+        dir,
+        hooks,
+        watch,
+        slot: 0,
+        incarnation: Incarnation::random().as_str(),
+        flight: Arc::new(flight),
+        master,
+    })?)
 }
 
 /// One task for each socket; dropping them stops accepting.
@@ -239,6 +287,7 @@ fn carry_out(worker: &Rc<Worker>, frame: ToWorker) {
 fn reopen_log(fd: &OwnedFd) {
     let moved =
         nix::unistd::dup2_stdout(fd.as_fd()).and_then(|()| nix::unistd::dup2_stderr(fd.as_fd()));
+    log::output_changed();
     match moved {
         Ok(()) => log_server!(Level::Notice, "log reopened"),
         Err(e) => log_server!(Level::Error, "log not reopened: {e}"),
@@ -310,11 +359,20 @@ async fn either(a: impl Future<Output = ()>, b: impl Future<Output = ()>) -> Fir
     .await
 }
 
+/// What the master learns about plugins before it starts anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// One of them wants [`init_master`] to run.
+    pub init_master: bool,
+}
+
 /// Whether all plugins can be loaded; for the master before it starts anything, so nothing stays.
-pub fn check(config: &Config, install_dir: &Path) -> Result<(), WorkerError> {
+pub fn check(config: &Config, install_dir: &Path) -> Result<Checked, WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
-    Registry::load(config, &dir, install_dir, &Watch::new())?;
-    Ok(())
+    let hooks = Registry::load(config, &dir, install_dir, &Watch::new())?;
+    Ok(Checked {
+        init_master: hooks.wants(HookName::InitMaster),
+    })
 }
 
 /// What there is to say about the plugins of a configuration, a line each.

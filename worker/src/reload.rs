@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use haraka_shared::config::{
-    Config, ConfigDir, ConfigError, Origin, Problems, Setting, Watch, fixed,
+    Config, ConfigDir, ConfigError, LogIni, Origin, Problems, Setting, Watch, fixed,
 };
 use haraka_shared::log::Level;
 use haraka_shared::{log, log_server};
@@ -141,7 +141,7 @@ async fn reread(worker: &Worker, speaks: bool) {
             log_server!(Level::Warn, "{warning}");
         }
     }
-    worker.apply(*next);
+    worker.apply(*next, speaks);
 }
 
 fn stays(e: &ConfigError) {
@@ -150,8 +150,13 @@ fn stays(e: &ConfigError) {
 
 impl Worker {
     /// Goes by these settings from now on.
-    fn apply(&self, next: Config) {
-        log::configure(next.log.level, next.log.format, next.log.timestamps);
+    fn apply(&self, next: Config, speaks: bool) {
+        let log = |log: &LogIni| (log.level, log.format, log.timestamps);
+        let (level, format, timestamps) = log(&next.log);
+        match speaks && log(&self.settings().log) != (level, format, timestamps) {
+            true => log::configure_aloud(level, format, timestamps),
+            false => log::configure(level, format, timestamps),
+        }
         let limits = &next.connection;
         self.sessions
             .limit(limits.max_connections, limits.max_connections_per_ip);

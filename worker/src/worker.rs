@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::delivery::Delivery;
+use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, Verdict};
 use haraka_shared::ipc::ToMaster;
 use haraka_shared::plugin::LocalFuture;
@@ -16,7 +18,7 @@ use haraka_shared::transaction::Transaction;
 
 use crate::dns::{Names, Resolver};
 use crate::hooks::{Registry, Subject};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, OutboundError};
 use crate::rt;
 use crate::smtp::sessions::Sessions;
 
@@ -47,7 +49,46 @@ pub(crate) fn info(config: &Config) -> &'static str {
     }
 }
 
+/// What a worker is made from.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: Config,
+    pub(crate) dir: ConfigDir,
+    pub(crate) install_dir: PathBuf,
+    pub(crate) hooks: Registry,
+    pub(crate) watch: Watch,
+    pub(crate) slot: u32,
+    pub(crate) incarnation: &'a str,
+    pub(crate) flight: Arc<FlightPage>,
+    pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
+}
+
 impl Worker {
+    /// A worker that does not do anything yet.
+    pub(crate) fn new(parts: Parts<'_>) -> Result<Rc<Worker>, OutboundError> {
+        let config = parts.config;
+        let resolver = Resolver::new(&config.dns);
+        let host_name = nix::unistd::gethostname()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_else(|_| "localhost".to_owned());
+        let limits = &config.connection;
+        let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
+        let outbound = Outbound::new(&config, parts.slot, parts.incarnation, parts.flight)?;
+        Ok(Rc::new_cyclic(|this| Worker {
+            names: Names::new(&resolver),
+            resolver,
+            hooks: parts.hooks,
+            sessions,
+            outbound,
+            dir: parts.dir,
+            install_dir: parts.install_dir,
+            host_name,
+            watch: parts.watch,
+            master: parts.master,
+            config: RefCell::new(Rc::new(config)),
+            this: this.clone(),
+        }))
+    }
+
     /// The settings of now. They stay as they are for as long as they are held; a session holds
     /// those of its beginning.
     pub(crate) fn settings(&self) -> Rc<Config> {

@@ -116,6 +116,7 @@ impl Hub {
         let opened = open_log(path).and_then(|log| {
             dup2_stdout(&log)?;
             dup2_stderr(&log)?;
+            haraka_shared::log::output_changed();
             Ok(log)
         });
         let log = match opened {

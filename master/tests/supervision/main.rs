@@ -52,6 +52,8 @@ tests![
     deaths::a_worker_has_no_descriptor_of_another,
     starts::a_worker_that_fails_at_start_fails_the_start,
     starts::a_start_that_cannot_succeed_says_why,
+    starts::a_start_ends_where_init_master_says_no,
+    starts::init_master_runs_once_before_the_first_worker_and_leaves_nothing_behind,
     signals::signals_to_the_whole_group_leave_workers_to_the_master,
     starts::one_process_serves_without_workers,
     starts::one_process_fails_with_a_message,

@@ -16,14 +16,31 @@ use std::time::Duration;
 use haraka_master::WorkerSide;
 use haraka_shared::config::ListenAddr;
 use haraka_shared::ipc::{Decoder, ToMaster, ToWorker, encode};
-use haraka_worker::{Inspection, WorkerSetup};
+use haraka_worker::{Checked, Inspection, WorkerSetup};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 pub const SCRIPTED: WorkerSide = WorkerSide {
     run,
     check: |config, _| match config.plugins.iter().any(|p| p == "bad_plugin") {
         true => Err("plugin bad_plugin: not found".to_owned()),
-        false => Ok(()),
+        false => Ok(Checked {
+            init_master: config.plugins.iter().any(|p| p.starts_with("init_")),
+        }),
+    },
+    init_master: |config, dir| match config.plugins.first().map(String::as_str) {
+        Some("init_refuses") => Err("init_master returned error: DENY: not today".to_owned()),
+        Some("init_dies") => {
+            let done = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+            Err(format!("{done:?}"))
+        }
+        _ => {
+            let mut note = std::fs::File::options()
+                .append(true)
+                .create(true)
+                .open(dir.join("init_master"))
+                .map_err(|e| e.to_string())?;
+            writeln!(note, "{}", std::process::id()).map_err(|e| e.to_string())
+        }
     },
     inspect: |_| Inspection::default(),
     hook_order: |_, _| Ok("Hook: rcpt\n".to_owned()),

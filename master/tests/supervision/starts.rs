@@ -261,3 +261,40 @@ pub fn several_listeners_of_every_kind_serve() {
     assert!(server.ended().success());
     assert!(!path.exists());
 }
+
+// covers HOK-01, PRC-06
+pub fn a_start_ends_where_init_master_says_no() {
+    for ini in [TWO, "listen=127.0.0.1:0\nnodes=0\n"] {
+        let install = Install::new(ini);
+        install.write("config/plugins", "init_refuses\n");
+        let said = install.refused();
+        assert!(
+            said.contains("error: init_master returned error: DENY: not today"),
+            "{said}"
+        );
+        let install = Install::new(ini);
+        install.write("config/plugins", "init_dies\n");
+        let said = install.refused();
+        assert!(
+            said.contains("error: init_master returned error: killed by SIGKILL"),
+            "{said}"
+        );
+    }
+}
+
+// covers HOK-01, PRC-02
+pub fn init_master_runs_once_before_the_first_worker_and_leaves_nothing_behind() {
+    for ini in [TWO, "listen=127.0.0.1:0\nnodes=0\n"] {
+        let install = Install::new(ini);
+        install.write("config/plugins", "init_notes\n");
+        let mut server = install.start();
+        // It said which process it ran in.
+        let note = server.install.read("init_master");
+        let pids: Vec<&str> = note.lines().collect();
+        assert_eq!(pids.len(), 1, "{note}");
+        assert_ne!(pids[0], server.pid().to_string());
+        assert!(!server.children().contains(&pids[0].parse().unwrap()));
+        server.signal(SIGTERM);
+        assert!(server.ended().success());
+    }
+}

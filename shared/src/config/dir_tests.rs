@@ -76,6 +76,7 @@ fn file_over_the_limit_is_refused() {
     assert_eq!(e, "big: larger than 16 MiB");
 }
 
+// covers CFS-01
 #[test]
 fn install_directory_without_config_is_an_error() {
     // covers CFS-01

@@ -12,7 +12,7 @@ fn warnings(ini: &Ini) -> Vec<String> {
 
 #[test]
 fn keys_before_a_header_belong_to_main_and_names_are_trimmed() {
-    // covers CFS-17
+    // covers CFS-17, PA-33
     let ini = parse("a = 1\n[ sec ]\nb=2\n[main]\nc=3\n[sec]\nd=4\n");
     assert_eq!(ini.text("main", "a"), Some("1"));
     assert_eq!(ini.text("main", "c"), Some("3"));

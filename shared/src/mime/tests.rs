@@ -1,3 +1,5 @@
+//! Messages taken apart: shapes, limits and pieces.
+
 use serde_json::Value;
 
 use super::transfer::TransferEncoding;

@@ -1,3 +1,4 @@
+//! libFuzzer target: see `entries.rs`.
 #![no_main]
 
 #[path = "../header_text.rs"]

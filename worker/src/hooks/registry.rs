@@ -1,15 +1,18 @@
 //! Which plugin methods run at each hook. Built once from `config/plugins`, then frozen.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use haraka_shared::config::{At, Config, ConfigDir, ConfigError, Warning, Watch};
 use haraka_shared::hook::{Handler, HookName};
 use haraka_shared::log::Level;
-use haraka_shared::log_server;
+use haraka_shared::log_at;
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration};
+
+use super::resolve;
+use crate::rt;
 
 /// Why the plugins cannot be loaded; each names the plugin.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,22 @@ pub enum LoadError {
         at: Box<At>,
         /// As it stands in `config/plugins`.
         name: String,
+    },
+    /// The plugin is written in JavaScript (PLG-03).
+    #[error(
+        "{at}: Loading plugin {name} failed: {} is JavaScript, which this version does not run{}",
+        path.display(),
+        if *native { "; move it away to use the native plugin of this name" } else { "" }
+    )]
+    Script {
+        /// Where it is listed.
+        at: Box<At>,
+        /// As it is called today.
+        name: String,
+        /// Where it was found.
+        path: PathBuf,
+        /// A native plugin has the same name.
+        native: bool,
     },
     /// The plugin cannot be used.
     #[error("{at}: Loading plugin {name} failed: {cause}")]
@@ -55,6 +74,24 @@ pub struct Loading {
     pub warnings: Vec<Warning>,
 }
 
+impl Loading {
+    /// What can be used, if all can or the bad ones are to be left out.
+    fn accept(mut self, config: &Config) -> Result<Registry, LoadError> {
+        for warning in self.warnings {
+            log_at!(Level::Warn, &"-", "plugins", [], "{warning}");
+        }
+        if config.smtp.ignore_bad_plugins {
+            for e in self.errors.drain(..) {
+                log_at!(Level::Crit, &"-", "plugins", [], "{e} - skipping");
+            }
+        }
+        match self.errors.is_empty() {
+            true => Ok(self.registry),
+            false => Err(LoadError::Several(self.errors)),
+        }
+    }
+}
+
 /// One plugin method in a chain.
 pub(super) struct Entry {
     pub(super) plugin: Rc<str>,
@@ -68,6 +105,7 @@ pub(super) struct Entry {
 /// The chains of all hooks.
 pub struct Registry {
     chains: Vec<Box<[Entry]>>,
+    plugins: Vec<(Rc<str>, Rc<dyn Handler>)>,
 }
 
 impl Registry {
@@ -80,19 +118,19 @@ impl Registry {
         install_dir: &Path,
         watch: &Watch,
     ) -> Result<Registry, LoadError> {
-        let mut loading = Registry::inspect(dir, install_dir, watch)?;
-        for warning in loading.warnings {
-            log_server!(Level::Warn, "{warning}");
-        }
-        if config.smtp.ignore_bad_plugins {
-            for e in loading.errors.drain(..) {
-                log_server!(Level::Crit, "{e}");
-            }
-        }
-        match loading.errors.len() {
-            0 => Ok(loading.registry),
-            _ => Err(LoadError::Several(loading.errors)),
-        }
+        Registry::inspect(dir, install_dir, watch)?.accept(config)
+    }
+
+    /// Loads plugins of these names, whatever `config/plugins` says; see [`Registry::load`].
+    pub fn load_these(
+        names: &[String],
+        config: &Config,
+        dir: &ConfigDir,
+        watch: &Watch,
+    ) -> Result<Registry, LoadError> {
+        let at = At::file("-t");
+        let listed = names.iter().map(|name| (at.clone(), name.clone()));
+        Registry::try_all(listed.collect(), dir, dir.install_dir(), watch).accept(config)
     }
 
     /// Loads what can be, and tells all that is wrong.
@@ -101,26 +139,45 @@ impl Registry {
         install_dir: &Path,
         watch: &Watch,
     ) -> Result<Loading, LoadError> {
-        let mut registrations = Vec::new();
+        let listed = dir.placed_items("plugins")?;
+        Ok(Registry::try_all(listed, dir, install_dir, watch))
+    }
+
+    fn try_all(
+        listed: Vec<(At, String)>,
+        dir: &ConfigDir,
+        install_dir: &Path,
+        watch: &Watch,
+    ) -> Loading {
+        let mut registrations: Vec<(Registration, Option<Duration>)> = Vec::new();
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
-        for (at, listed) in dir.placed_items("plugins")? {
+        for (at, listed) in listed {
             let env = PluginEnv::new(dir, install_dir, watch);
-            match load_one(&at, &listed, &env) {
-                Ok(loaded) => registrations.push(loaded),
-                Err(e) => errors.push(e),
+            let name = resolve::current_name(&at, &listed, &env);
+            let again = registrations.iter().any(|(r, _)| *r.name == *name);
+            // Several old names lead to one plugin, which must not run once for each of them.
+            if !again || name == resolve::bare(&listed) {
+                match resolve::load(&at, name, &env) {
+                    Ok(loaded) => registrations.push(loaded),
+                    Err(e) => errors.push(e),
+                }
             }
             warnings.extend(env.into_warnings());
         }
-        Ok(Loading {
+        Loading {
             registry: Registry::build(registrations),
             errors,
             warnings,
-        })
+        }
     }
 
     /// Orders registrations: by hook, then priority, then as registered (HOK-31).
     pub fn build(registrations: Vec<(Registration, Option<Duration>)>) -> Registry {
         let mut chains: Vec<Vec<Entry>> = HookName::ALL.iter().map(|_| Vec::new()).collect();
+        let plugins = registrations
+            .iter()
+            .map(|(r, _)| (Rc::clone(&r.name), Rc::clone(&r.handler)))
+            .collect();
         for (registration, time_limit) in registrations {
             for (wants, method) in registration.wants {
                 if let Some(chain) = chains.get_mut(wants.hook as usize) {
@@ -139,6 +196,27 @@ impl Registry {
         }
         Registry {
             chains: chains.into_iter().map(Vec::into_boxed_slice).collect(),
+            plugins,
+        }
+    }
+
+    /// The plugins, in the order of `config/plugins`.
+    pub fn names(&self) -> Vec<String> {
+        self.plugins.iter().map(|(n, _)| n.to_string()).collect()
+    }
+
+    /// Tells each plugin that the worker ends (PLG-15, PRC-19). One that panics costs its own call.
+    pub async fn shutdown(&self) {
+        for (name, plugin) in &self.plugins {
+            if let Err(panic) = rt::catch(async { plugin.shutdown() }).await {
+                log_at!(
+                    Level::Crit,
+                    &"-",
+                    "plugins",
+                    [],
+                    "Plugin {name} failed to shut down: {panic}"
+                );
+            }
         }
     }
 
@@ -216,32 +294,3 @@ const LISTED: [HookName; HookName::COUNT] = [
     HookName::PreSendTransEmail,
     HookName::Log,
 ];
-
-fn load_one(
-    at: &At,
-    listed: &str,
-    env: &PluginEnv<'_>,
-) -> Result<(Registration, Option<Duration>), LoadError> {
-    let wanted = listed.strip_prefix("haraka-plugin-").unwrap_or(listed);
-    let name = match haraka_plugins::renamed(wanted) {
-        Some(now) => {
-            env.warn(
-                at.clone()
-                    .warn(format!("the plugin {wanted} is now called {now}")),
-            );
-            now
-        }
-        None => wanted,
-    };
-    let registration = haraka_plugins::load(name, env)
-        .ok_or_else(|| LoadError::Unknown {
-            at: Box::new(at.clone()),
-            name: listed.to_owned(),
-        })?
-        .map_err(|cause| LoadError::Plugin {
-            at: Box::new(at.clone()),
-            name: listed.to_owned(),
-            cause: Box::new(cause),
-        })?;
-    Ok((registration, env.config.plugin_timeout(name)?))
-}

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use haraka_shared::address::{Address, Limits};
 use haraka_shared::connection::{Connection, Local};
-use haraka_shared::hook::{Call, Code, HookName, Message, Path, Verdict};
-use haraka_shared::plugin::Wants;
+use haraka_shared::hook::{Call, Code, Handler, HookFuture, HookName, Message, Path, Verdict};
+use haraka_shared::plugin::{HookCx, Registration, Wants};
 use haraka_shared::services::Services;
 use haraka_shared::transaction::Transaction;
 
@@ -537,4 +537,32 @@ fn run_order_leaves_no_hook_out() {
         let title = format!("Hook: {} -", hook.name());
         assert_eq!(order.matches(&title).count(), 1, "{title}");
     }
+}
+
+// covers PLG-15, PRC-19
+#[test]
+fn each_plugin_is_told_once_that_the_worker_ends_and_a_panic_costs_one_call() {
+    struct Ending(&'static str, Ran);
+    impl Handler for Ending {
+        fn call<'a>(&'a self, _: Call<'a>, _: &'a HookCx) -> HookFuture<'a> {
+            Box::pin(async { Verdict::CONT })
+        }
+        fn shutdown(&self) {
+            self.1.borrow_mut().push(self.0);
+            assert_ne!(self.0, "clumsy");
+        }
+    }
+    let ran = Ran::default();
+    let ending = |name| {
+        let hooks = [HookName::Mail, HookName::Rcpt].map(|h| (Wants::hook(h), Rc::from("m")));
+        let registration = Registration {
+            name: Rc::from(name),
+            wants: hooks.to_vec(),
+            handler: Rc::new(Ending(name, Rc::clone(&ran))),
+        };
+        (registration, None)
+    };
+    let registry = Registry::build(vec![ending("clumsy"), ending("sound")]);
+    run_virtual(registry.shutdown());
+    assert_eq!(*ran.borrow(), ["clumsy", "sound"]);
 }

@@ -15,6 +15,7 @@ use haraka_shared::reply::{Reply, ReplyParser};
 
 use super::attempt::{Lost, Stage};
 use crate::rt::{self, Buffer, Stream};
+use crate::smtp::proto::command::without_secrets;
 
 /// The stream with what was read and not yet understood.
 pub(crate) struct Remote {
@@ -52,7 +53,8 @@ impl Remote {
         within: Duration,
     ) -> Result<(), Lost> {
         if enabled(Level::Protocol) {
-            for line in String::from_utf8_lossy(lines).split_terminator("\r\n") {
+            for line in lines.split_inclusive(|b| *b == b'\n') {
+                let line = without_secrets(line.trim_ascii_end());
                 log_at!(Level::Protocol, &self.uuid, "outbound", [], "C: {line}");
             }
         }
@@ -66,6 +68,15 @@ impl Remote {
         pieces: &mut [IoSlice<'_>],
         within: Duration,
     ) -> Result<(), Lost> {
+        if enabled(Level::Data) {
+            for line in pieces
+                .iter()
+                .flat_map(|p| p.split_inclusive(|b| *b == b'\n'))
+            {
+                let line = String::from_utf8_lossy(line);
+                log_at!(Level::Data, &self.uuid, "outbound", [], "C: {line}");
+            }
+        }
         let written = rt::timeout(within, self.stream.write_vectored_all(pieces)).await;
         in_time(written, Stage::Block)
     }
@@ -76,7 +87,9 @@ impl Remote {
         loop {
             if let Some(reply) = self.buffered_reply(stage)? {
                 if enabled(Level::Protocol) {
-                    log_at!(Level::Protocol, &self.uuid, "outbound", [], "S: {reply}");
+                    for line in String::from_utf8_lossy(&reply.to_wire()).lines() {
+                        log_at!(Level::Protocol, &self.uuid, "outbound", [], "S: {line}");
+                    }
                 }
                 return Ok(reply);
             }

@@ -48,6 +48,8 @@ pub(crate) struct Session {
     pub(crate) wire: Wire,
     /// Answer to every command after a denial at connect, until QUIT (CON-11).
     stuck: Option<Reply>,
+    /// The last reply asked for more of AUTH (334), so the next line is a secret.
+    challenged: bool,
 }
 
 /// Serves a client until it or the server ends the session.
@@ -62,6 +64,7 @@ pub(crate) fn converse(
         conn,
         wire,
         stuck: None,
+        challenged: false,
     };
     // A block that captures the session holds it once, the parameter of an `async fn` twice.
     async move {
@@ -190,7 +193,7 @@ impl Session {
     }
 
     async fn command(&mut self, line: &[u8]) -> Outcome {
-        log_conn!(Level::Protocol, self.conn, [], "C: {}", line.escape_ascii());
+        self.log_command(line);
         let verb = self.conn.hello.borrow().as_ref().map(|(verb, _)| *verb);
         let Some(line) = command::decode(line, verb) else {
             return Outcome::Say(command::EIGHT_BIT);
@@ -199,6 +202,27 @@ impl Session {
             Some(reply) if !line.eq_ignore_ascii_case("quit") => Outcome::Say(reply.clone()),
             _ => commands::run(self, Command::parse(&line)).await,
         }
+    }
+
+    /// Each command line; the secrets of AUTH stay out (LOG-16).
+    fn log_command(&mut self, line: &[u8]) {
+        let secret = std::mem::take(&mut self.challenged);
+        if !haraka_shared::log::enabled(Level::Protocol) {
+            return;
+        }
+        // Haraka's numbers of its states for a command, and after a denial at connect.
+        let state = if self.stuck.is_some() { 2u32 } else { 1 };
+        let line = if secret {
+            "[redacted]".to_owned()
+        } else {
+            command::without_secrets(line)
+        };
+        log_conn!(
+            Level::Protocol,
+            self.conn,
+            [("state", state.into())],
+            "C: {line}"
+        );
     }
 
     /// What it means that more input follows this command (PA-18, CON-46, CON-47).
@@ -252,6 +276,7 @@ impl Session {
     /// Gathers a reply for the client; the wire writes it before it waits for more input.
     pub(crate) fn say(&mut self, reply: &Reply) {
         let mut tag = None;
+        self.challenged = reply.code() == 334;
         if reply.code() >= 400 {
             *self.conn.last_reject.borrow_mut() = Some(reply.to_string().into());
             tag = self.deny_tag();
@@ -424,6 +449,13 @@ impl Session {
 
     /// Asks the plugins.
     pub(crate) async fn hook(&self, call: Call<'_>) -> Verdict {
+        log_conn!(
+            Level::Debug,
+            self.conn,
+            [],
+            "running {} hooks",
+            call.hook().name()
+        );
         if !self.worker.hooks.wants(call.hook()) {
             return Verdict::CONT;
         }

@@ -4,6 +4,7 @@ mod early;
 mod ending;
 mod limits;
 mod lines;
+mod log_hook;
 mod log_lines;
 mod message;
 mod pipelining;

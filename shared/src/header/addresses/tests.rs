@@ -1,3 +1,5 @@
+//! Address fields of every odd shape.
+
 use super::*;
 use serde_json::{Value, json};
 

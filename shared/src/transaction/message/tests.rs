@@ -1,3 +1,5 @@
+//! Edits and readings of whole messages.
+
 use std::future::Future;
 use std::path::Path as FilePath;
 use std::pin::pin;

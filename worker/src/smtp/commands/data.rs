@@ -50,7 +50,9 @@ pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
         Err(lost) => return Outcome::Lost(lost),
     }
     if let Some(value) = received {
-        txn.header.borrow_mut().add("Received", &value);
+        txn.header
+            .borrow_mut()
+            .add_raw("Received", value.as_bytes());
     }
     complete(s, &txn).await
 }

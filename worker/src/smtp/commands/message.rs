@@ -10,9 +10,10 @@ use std::path::PathBuf;
 
 use haraka_shared::body::BodyWriter;
 use haraka_shared::config::{BareNewline, SpoolAfter};
+use haraka_shared::connection::Connection;
 use haraka_shared::header::{Header, HeaderLimits, HeaderReader, Progress};
 use haraka_shared::limits::SPOOL_WRITE;
-use haraka_shared::log::Level;
+use haraka_shared::log::{self, Level};
 use haraka_shared::log_conn;
 use haraka_shared::reply::{Enhanced, Reply};
 use haraka_shared::transaction::Transaction;
@@ -47,12 +48,17 @@ pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Receiv
         file: config.spool_dir.join(format!("{}.eml", txn.uuid)),
     };
     let mut disk_trouble = None;
+    let mut lines = DataLines::default();
     let end = s.data_time().map(|time| rt::now() + time);
     loop {
         if s.wire.buffered().is_empty() {
             s.wire.fill(end).await?;
         }
         let scan = scanner.scan(s.wire.buffered(), &mut |piece| incoming.push(piece));
+        if log::enabled(Level::Data) {
+            let taken = s.wire.buffered().get(..scan.consumed).unwrap_or_default();
+            lines.log(&s.conn, taken);
+        }
         s.wire.consume(scan.consumed);
         if scan.done {
             incoming.end();
@@ -130,6 +136,33 @@ fn bare(violation: Violation) -> Reply {
         None => reply,
     }
 }
+
+/// Message data in the log, line by line (LOG-16).
+#[derive(Default)]
+struct DataLines {
+    begun: Vec<u8>,
+}
+
+impl DataLines {
+    fn log(&mut self, conn: &Connection, piece: &[u8]) {
+        for line in piece.split_inclusive(|b| *b == b'\n') {
+            self.begun.extend_from_slice(line);
+            if line.ends_with(b"\n") || self.begun.len() >= LONGEST_LOGGED {
+                log_conn!(
+                    Level::Data,
+                    conn,
+                    [],
+                    "C: {}",
+                    String::from_utf8_lossy(&self.begun)
+                );
+                self.begun.clear();
+            }
+        }
+    }
+}
+
+/// A longer line of data is logged in parts.
+const LONGEST_LOGGED: usize = 64 * 1024;
 
 /// A message that is coming in.
 struct Incoming {

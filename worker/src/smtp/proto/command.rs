@@ -190,9 +190,53 @@ fn bare(rest: &str) -> Bare {
     if rest.is_empty() { Bare::Yes } else { Bare::No }
 }
 
+/// A command line for the log: readable, on one line, and with `AUTH`'s argument left out (LOG-16).
+pub(crate) fn without_secrets(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut words = text.splitn(3, char::is_whitespace);
+    let (verb, mechanism, secret) = (words.next(), words.next(), words.next());
+    let text = match (verb, mechanism, secret) {
+        (Some(verb), Some(mechanism), Some(_)) if verb.eq_ignore_ascii_case("auth") => {
+            format!("{verb} {mechanism} [redacted]")
+        }
+        _ => text.into_owned(),
+    };
+    if !text.contains(|c: char| c.is_control() && c != '\t') {
+        return text;
+    }
+    // A terminal that shows the log must not be steered by a client.
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if c.is_control() && c != '\t' {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // covers LOG-16
+    #[test]
+    fn what_is_logged_of_auth_is_never_the_secret() {
+        for (line, shown) in [
+            ("AUTH PLAIN AGEAYgA=", "AUTH PLAIN [redacted]"),
+            ("auth login dXNlcg==", "auth login [redacted]"),
+            ("AUTH LOGIN", "AUTH LOGIN"),
+            ("AUTH  PLAIN x y", "AUTH  [redacted]"),
+            (
+                "MAIL FROM:<a@b.c> \"\u{e9}\"",
+                "MAIL FROM:<a@b.c> \"\u{e9}\"",
+            ),
+            ("NOOP \x1b[2J\tx", "NOOP \\u{1b}[2J\tx"),
+        ] {
+            assert_eq!(without_secrets(line.as_bytes()), shown);
+        }
+    }
 
     // covers CON-12 … CON-20, CON-31, CON-41
     #[test]

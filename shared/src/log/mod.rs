@@ -2,11 +2,20 @@
 //!
 //! A line is `[LEVEL] [uuid] [origin] message key=value …` (rows LOG-01 to LOG-07). Log parsers in
 //! the field depend on keys and their order, so a caller passes its fields in Haraka's order.
-//! Secrets never reach this module: whoever has one leaves it out of the fields.
+//! Secrets never reach this module: whoever has one leaves it out of the fields. `line` makes the
+//! text, `tap` offers it to plugins, `output` writes it without ever waiting for a reader.
 
-use std::fmt::{self, Display, Write as _};
+mod line;
+mod output;
+mod tap;
+
+use std::fmt::{self, Display};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use line::Event;
+pub use output::{forget_waiting, output_changed};
+pub use tap::{Held, Tap, hold, quietly};
 
 /// Haraka's levels; a line is written when its level is at or below the configured one (LOG-01).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +83,17 @@ impl Level {
             .find(|l| l.name() == name || (*l as u8).to_string() == name)
     }
 
+    /// What a terminal needs to show it in its colour (LOG-07).
+    fn colour(self) -> &'static str {
+        match self {
+            Level::Emerg | Level::Alert | Level::Crit | Level::Error | Level::Warn => "\x1b[31m",
+            Level::Notice => "\x1b[34m",
+            Level::Info => "\x1b[36m",
+            Level::Debug => "\x1b[90m",
+            Level::Protocol | Level::Data => "\x1b[32m",
+        }
+    }
+
     fn facade(self) -> log::Level {
         match self {
             Level::Emerg | Level::Alert | Level::Crit | Level::Error => log::Level::Error,
@@ -95,6 +115,17 @@ pub enum Format {
     Logfmt = 1,
     /// One JSON object.
     Json = 2,
+}
+
+impl Format {
+    /// The name as Haraka's log shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Default => "DEFAULT",
+            Format::Logfmt => "LOGFMT",
+            Format::Json => "JSON",
+        }
+    }
 }
 
 /// One value of a line's fields; numbers stay numbers in JSON.
@@ -179,11 +210,42 @@ pub fn configure(level: Level, format: Format, timestamps: bool) {
     TIMESTAMPS.store(timestamps, Ordering::Relaxed);
 }
 
+/// Sets level, format and timestamps, and says so (LOG-17).
+pub fn configure_aloud(level: Level, format: Format, timestamps: bool) {
+    configure(level, format, timestamps);
+    crate::log_at!(
+        Level::Info,
+        &"-",
+        "logger",
+        [],
+        "loglevel: {}",
+        level.name()
+    );
+    crate::log_at!(
+        Level::Info,
+        &"-",
+        "logger",
+        [],
+        "log format: {}",
+        format.name()
+    );
+}
+
+/// The form of lines.
+fn format() -> Format {
+    match FORMAT.load(Ordering::Relaxed) {
+        n if n == Format::Json as u8 => Format::Json,
+        n if n == Format::Logfmt as u8 => Format::Logfmt,
+        _ => Format::Default,
+    }
+}
+
 /// Installs the writer on standard output. Lines of libraries appear from WARN up in the same form.
 /// A second call has no effect.
 pub fn init() {
+    output_changed();
     let built = env_logger::Builder::new()
-        .target(env_logger::Target::Stdout)
+        .target(env_logger::Target::Pipe(Box::new(output::Shared)))
         .filter_level(log::LevelFilter::Warn)
         .filter_module(TARGET, log::LevelFilter::Trace)
         .format(|out, record| {
@@ -196,8 +258,14 @@ pub fn init() {
                 log::Level::Info => Level::Info,
                 log::Level::Debug | log::Level::Trace => Level::Debug,
             };
-            let line = line(level, &"-", record.target(), &[], *record.args());
-            writeln!(out, "{line}")
+            let event = Event {
+                level,
+                uuid: &"-",
+                origin: record.target(),
+                fields: &[],
+                message: *record.args(),
+            };
+            writeln!(out, "{}", dressed(level, event.line(format())))
         })
         .try_init();
     // A second initialisation keeps the first writer, which writes the same lines.
@@ -214,136 +282,69 @@ pub fn emit(
     fields: &[(&str, Value<'_>)],
     message: fmt::Arguments<'_>,
 ) {
-    let line = line(level, uuid, origin, fields, message);
-    log::logger().log(
-        &log::Record::builder()
-            .level(level.facade())
-            .target(TARGET)
-            .args(format_args!("{line}"))
-            .build(),
-    );
+    let event = Event {
+        level,
+        uuid,
+        origin,
+        fields,
+        message,
+    };
+    let line = Line {
+        level,
+        text: event.line(format()),
+    };
+    if let Some(line) = tap::pass(line) {
+        line.write();
+    }
 }
 
-fn line(
-    level: Level,
-    uuid: &dyn Display,
-    origin: &str,
-    fields: &[(&str, Value<'_>)],
-    message: fmt::Arguments<'_>,
-) -> String {
-    let mut out = String::with_capacity(160);
-    if TIMESTAMPS.load(Ordering::Relaxed) {
+/// A line that is ready to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its level.
+    pub level: Level,
+    /// Its text in the configured form, without time and colour.
+    pub text: String,
+}
+
+impl Line {
+    /// Writes it, whoever listens.
+    pub fn write(self) {
+        let text = dressed(self.level, self.text);
+        log::logger().log(
+            &log::Record::builder()
+                .level(self.level.facade())
+                .target(TARGET)
+                .args(format_args!("{text}"))
+                .build(),
+        );
+    }
+}
+
+/// The line with its time, if wanted, and its colour on a terminal (LOG-07).
+fn dressed(level: Level, text: String) -> String {
+    let timed = TIMESTAMPS.load(Ordering::Relaxed);
+    if !timed && !output::to_terminal() {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 40);
+    if timed {
         out.push_str(&crate::date::iso_now());
         out.push(' ');
     }
-    let format = FORMAT.load(Ordering::Relaxed);
-    // Writing to a String fails only when a Display implementation does; what it wrote so far stays.
-    let _ = if format == Format::Json as u8 {
-        json(&mut out, level, uuid, origin, fields, message)
-    } else if format == Format::Logfmt as u8 {
-        logfmt(&mut out, level, uuid, origin, fields, message)
-    } else {
-        plain(&mut out, level, uuid, origin, fields, message)
-    };
-    escape_line_breaks(out)
-}
-
-fn plain(
-    out: &mut String,
-    level: Level,
-    uuid: &dyn Display,
-    origin: &str,
-    fields: &[(&str, Value<'_>)],
-    message: fmt::Arguments<'_>,
-) -> fmt::Result {
-    write!(out, "[{}] [{uuid}] [{origin}] ", level.name())?;
-    let start = out.len();
-    out.write_fmt(message)?;
-    for (key, value) in fields {
-        // An empty message is followed by a blank as well: parsers in the field expect two.
-        if out.len() == start || !out.ends_with(' ') {
-            out.push(' ');
-        }
-        pair(out, key, value)?;
-    }
-    Ok(())
-}
-
-fn logfmt(
-    out: &mut String,
-    level: Level,
-    uuid: &dyn Display,
-    origin: &str,
-    fields: &[(&str, Value<'_>)],
-    message: fmt::Arguments<'_>,
-) -> fmt::Result {
-    pair(out, "level", &Value::Text(level.name()))?;
-    out.push(' ');
-    pair(out, "uuid", &Value::Show(uuid))?;
-    out.push(' ');
-    pair(out, "origin", &Value::Text(origin))?;
-    out.push(' ');
-    pair(out, "message", &Value::Show(&message))?;
-    for (key, value) in fields {
-        out.push(' ');
-        pair(out, key, value)?;
-    }
-    Ok(())
-}
-
-fn json(
-    out: &mut String,
-    level: Level,
-    uuid: &dyn Display,
-    origin: &str,
-    fields: &[(&str, Value<'_>)],
-    message: fmt::Arguments<'_>,
-) -> fmt::Result {
-    let mut object = serde_json::Map::new();
-    object.insert("level".into(), level.name().into());
-    object.insert("uuid".into(), uuid.to_string().into());
-    object.insert("origin".into(), origin.into());
-    object.insert("message".into(), message.to_string().into());
-    for (key, value) in fields {
-        let value = match value {
-            Value::Number(n) => (*n).into(),
-            Value::Seconds(s) => ((s * 1000.0).round() / 1000.0).into(),
-            other => other.to_string().into(),
-        };
-        object.insert((*key).into(), value);
-    }
-    write!(out, "{}", serde_json::Value::Object(object))
-}
-
-/// `key=value`, the value quoted when it is empty or holds a space, `=`, `"` or a backslash (LOG-02).
-fn pair(out: &mut String, key: &str, value: &Value<'_>) -> fmt::Result {
-    out.push_str(key);
-    out.push('=');
-    let text = value.to_string();
-    if text.is_empty() || text.contains([' ', '=', '"', '\\']) {
-        out.push('"');
-        for c in text.chars() {
-            if c == '"' || c == '\\' {
-                out.push('\\');
-            }
-            out.push(c);
-        }
-        out.push('"');
+    if output::to_terminal() {
+        out.push_str(level.colour());
+        out.push_str(&text);
+        out.push_str("\x1b[39m");
     } else {
         out.push_str(&text);
     }
-    Ok(())
+    out
 }
 
-/// One event is one line whatever a peer sent: CR and LF become `\r` and `\n` (LOG-06).
-fn escape_line_breaks(mut line: String) -> String {
-    while line.ends_with('\n') {
-        line.pop();
-    }
-    if line.contains(['\r', '\n']) {
-        line = line.replace('\r', "\\r").replace('\n', "\\n");
-    }
-    line
+/// Gives lines that wait for a slow reader a last moment; for the end of a process.
+pub fn finish() {
+    output::finish();
 }
 
 /// Writes a line if its level is enabled:
@@ -369,75 +370,14 @@ macro_rules! log_server {
 mod tests {
     use super::*;
 
-    fn shown(fields: &[(&str, Value<'_>)], message: &str) -> String {
-        let mut out = String::new();
-        plain(
-            &mut out,
-            Level::Notice,
-            &"U",
-            "core",
-            fields,
-            format_args!("{message}"),
-        )
-        .unwrap();
-        escape_line_breaks(out)
-    }
-
-    // covers LOG-02
-    #[test]
-    fn values_with_blanks_or_nothing_are_quoted_and_others_are_not() {
-        assert_eq!(
-            shown(
-                &[
-                    ("code", "CONT".into()),
-                    ("msg", "".into()),
-                    ("lr", "550 no \"x\"".into()),
-                    ("n", 3u32.into())
-                ],
-                "sender <a@b>"
-            ),
-            r#"[NOTICE] [U] [core] sender <a@b> code=CONT msg="" lr="550 no \"x\"" n=3"#
-        );
-    }
-
-    // covers LOG-06
-    #[test]
-    fn line_breaks_from_a_peer_never_start_a_second_line() {
-        assert_eq!(
-            shown(&[], "a\r\n[EMERG] b\n"),
-            "[NOTICE] [U] [core] a\\r\\n[EMERG] b"
-        );
-    }
-
-    // covers LOG-04
-    #[test]
-    fn json_keeps_numbers_and_order() {
-        let mut out = String::new();
-        json(
-            &mut out,
-            Level::Notice,
-            &"U",
-            "core",
-            &[
-                ("ip", "1.2.3.4".into()),
-                ("port", 25u16.into()),
-                ("time", 0.8071.into()),
-            ],
-            format_args!("connect"),
-        )
-        .unwrap();
-        assert_eq!(
-            out,
-            r#"{"level":"NOTICE","uuid":"U","origin":"core","message":"connect","ip":"1.2.3.4","port":25,"time":0.807}"#
-        );
-    }
-
-    // covers KEY-35
+    // covers KEY-35, LOG-01
     #[test]
     fn levels_parse_by_name_prefix_and_number() {
         assert_eq!(Level::parse("LOGINFO"), Some(Level::Info));
         assert_eq!(Level::parse("notice"), Some(Level::Notice));
         assert_eq!(Level::parse("9"), Some(Level::Data));
         assert_eq!(Level::parse("loud"), None);
+        let numbers: Vec<u8> = Level::ALL.iter().map(|l| *l as u8).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     }
 }

@@ -1,0 +1,210 @@
+//! From a name in `config/plugins` to a plugin (PLG-02 to PLG-04).
+//!
+//! The install directory's own `plugins/NAME.js` or `plugins/NAME/` comes first, as an operator put
+//! it there to be used; then the native plugin; then packages. Nothing is replaced in silence: a
+//! plugin of the operator's own that cannot run ends the start, even where a native one has its name.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use haraka_shared::config::At;
+use haraka_shared::log::Level;
+use haraka_shared::log_at;
+use haraka_shared::plugin::{PluginEnv, Registration};
+
+use super::registry::LoadError;
+
+/// The name without the prefix of its package (PLG-01).
+pub(super) fn bare(listed: &str) -> &str {
+    listed.strip_prefix("haraka-plugin-").unwrap_or(listed)
+}
+
+/// The name that the plugin has today (PLG-02).
+pub(super) fn current_name<'a>(at: &At, listed: &'a str, env: &PluginEnv<'_>) -> &'a str {
+    let wanted = bare(listed);
+    let Some(now) = haraka_plugins::renamed(wanted) else {
+        return wanted;
+    };
+    env.warn(
+        at.clone()
+            .warn(format!("the plugin {wanted} is now called {now}")),
+    );
+    now
+}
+
+/// Loads one plugin.
+pub(super) fn load(
+    at: &At,
+    name: &str,
+    env: &PluginEnv<'_>,
+) -> Result<(Registration, Option<Duration>), LoadError> {
+    log_at!(Level::Info, &"-", "plugins", [], "loading {name}");
+    let at = || Box::new(at.clone());
+    let native = haraka_plugins::names().contains(&name);
+    let script = |path| LoadError::Script {
+        at: at(),
+        name: name.to_owned(),
+        path,
+        native,
+    };
+    if let Some(own) = first_there(own_places(name, env.install_dir)) {
+        return Err(script(own));
+    }
+    let package = first_there(package_places(name, env.install_dir));
+    let Some(loaded) = haraka_plugins::load(name, env) else {
+        return Err(match package {
+            Some(path) => script(path),
+            None => LoadError::Unknown {
+                at: at(),
+                name: name.to_owned(),
+            },
+        });
+    };
+    if let Some(path) = package {
+        log_at!(
+            Level::Notice,
+            &"-",
+            "plugins",
+            [],
+            "{name}: the native plugin runs, not {}",
+            path.display()
+        );
+    }
+    let registration = loaded.map_err(|cause| LoadError::Plugin {
+        at: at(),
+        name: name.to_owned(),
+        cause: Box::new(cause),
+    })?;
+    Ok((registration, env.config.plugin_timeout(name)?))
+}
+
+fn first_there(places: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    places.into_iter().find(|place| place.exists())
+}
+
+/// Where the operator's own plugin may be.
+fn own_places(name: &str, install_dir: &Path) -> [PathBuf; 2] {
+    let plugins = install_dir.join("plugins");
+    [
+        plugins.join(format!("{name}.js")),
+        plugins.join(name).join("package.json"),
+    ]
+}
+
+/// Where a package may be.
+fn package_places(name: &str, install_dir: &Path) -> [PathBuf; 3] {
+    let package = format!("haraka-plugin-{name}/package.json");
+    let modules = install_dir.join("node_modules");
+    [
+        modules.join(&package),
+        install_dir.join("..").join(&package),
+        modules.join(name).join("package.json"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use haraka_shared::config::{Config, ConfigDir, Watch};
+
+    use super::*;
+    use crate::hooks::Registry;
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let name = format!("haraka-resolve-{}-{name}/install", std::process::id());
+            let dir = Dir(std::env::temp_dir().join(name));
+            fs::create_dir_all(dir.0.join("config")).unwrap();
+            dir
+        }
+
+        fn with(self, path: &str, text: &str) -> Dir {
+            let path = self.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+            self
+        }
+
+        fn load(&self) -> Result<Vec<String>, String> {
+            let dir = ConfigDir::open(&self.0).unwrap();
+            let (config, _) = Config::load(&dir).unwrap();
+            let registry =
+                Registry::load(&config, &dir, &self.0, &Watch::new()).map_err(|e| e.to_string())?;
+            Ok(registry.names())
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            fs::remove_dir_all(self.0.parent().unwrap()).unwrap();
+        }
+    }
+
+    // covers PLG-01, PLG-02
+    #[test]
+    fn prefixes_go_old_names_lead_on_and_several_to_one_plugin_load_it_once() {
+        let list = "haraka-plugin-skeleton\nrelay_acl\nrelay_all\nqueue/discard\n";
+        let dir = Dir::new("names").with("config/plugins", list);
+        assert_eq!(dir.load().unwrap(), ["skeleton", "relay", "queue/discard"]);
+    }
+
+    // covers PLG-04, KEY-06
+    #[test]
+    fn unknown_plugin_ends_the_start_unless_bad_ones_are_ignored() {
+        let dir = Dir::new("unknown").with("config/plugins", "skeleton\nnone_such\n");
+        assert_eq!(
+            dir.load(),
+            Err(
+                "plugins:2: Loading plugin none_such failed: No plugin with this name found"
+                    .to_owned()
+            )
+        );
+        let dir = dir.with("config/smtp.ini", "ignore_bad_plugins=true\n");
+        assert_eq!(dir.load().unwrap(), ["skeleton"]);
+    }
+
+    // covers PLG-03, PLG-16
+    #[test]
+    fn own_script_is_never_replaced_by_a_native_plugin_in_silence() {
+        for place in ["plugins/relay.js", "plugins/relay/package.json"] {
+            let dir = Dir::new("own")
+                .with("config/plugins", "relay\n")
+                .with(place, "{}");
+            let why = dir.load().unwrap_err();
+            assert!(
+                why.starts_with("plugins:1: Loading plugin relay failed: ")
+                    && why.contains(place)
+                    && why.contains("move it away to use the native plugin"),
+                "{why}"
+            );
+            let dir = dir.with("config/smtp.ini", "ignore_bad_plugins=true\n");
+            assert!(dir.load().unwrap().is_empty());
+        }
+    }
+
+    // covers PLG-03
+    #[test]
+    fn package_runs_only_where_no_native_plugin_has_its_name() {
+        for place in [
+            "node_modules/haraka-plugin-greylist/package.json",
+            "../haraka-plugin-greylist/package.json",
+            "node_modules/greylist/package.json",
+        ] {
+            let dir = Dir::new("package")
+                .with("config/plugins", "greylist\n")
+                .with(place, "{}");
+            let why = dir.load().unwrap_err();
+            assert!(
+                why.contains("JavaScript") && !why.contains("native"),
+                "{why}"
+            );
+        }
+        let dir = Dir::new("both")
+            .with("config/plugins", "relay\n")
+            .with("node_modules/haraka-plugin-relay/package.json", "{}");
+        assert_eq!(dir.load().unwrap(), ["relay"]);
+    }
+}
