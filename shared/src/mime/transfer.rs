@@ -428,7 +428,7 @@ c\r\nd \te"[..],
                 .map(|_| match random.u8(..4) {
                     0 => b" \t=.\xff\xe4~"[random.usize(..7)],
                     1 if round % 3 == 0 => random.u8(..).max(b' '),
-                    _ => random.u8(b'a'..b'z'),
+                    _ => random.u8(b'a'..=b'z'),
                 })
                 .chain(*b"\r\n")
                 .collect();
