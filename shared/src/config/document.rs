@@ -19,7 +19,7 @@ struct PlainFile {
     text: &'static str,
 }
 
-const PLAIN_FILES: [PlainFile; 9] = [
+const PLAIN_FILES: [PlainFile; 11] = [
     PlainFile {
         name: "plugins",
         form: "list",
@@ -61,6 +61,19 @@ const PLAIN_FILES: [PlainFile; 9] = [
         form: "value",
         default: "`plugin_timeout`",
         text: "The same for one plugin.",
+    },
+    PlainFile {
+        name: "mailparser.max_mime_depth",
+        form: "value",
+        default: "100",
+        text: "Multiparts within each other that are taken apart for plugins; deeper ones stay whole.",
+    },
+    PlainFile {
+        name: "mailparser.attachment_max_buffered",
+        form: "value",
+        default: "67108864",
+        text: "Bytes of a text that are held for a body filter, a banner or a script; longer ones \
+               stay as they are.",
     },
     PlainFile {
         name: "loglevel",
