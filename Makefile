@@ -24,7 +24,7 @@ test:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 
 bench: release
 	$(CARGO) bench --locked --bench load
@@ -36,13 +36,16 @@ fuzz:
 	  RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-# Rewrites what is generated from declarations: docs/config.md, docs/hooks.md, config/*.ini, golden files.
+# Rewrites what is generated from declarations: docs/config.md, docs/hooks.md,
+# docs/compatibility.md, config/*.ini, golden files.
 docs:
 	UPDATE=1 $(CARGO) test --workspace --locked
 
 install: release
 	install -D -m 0755 target/release/haraka "$(DESTDIR)$(PREFIX)/bin/haraka"
 	install -D -m 0644 docs/haraka.8 "$(DESTDIR)$(PREFIX)/share/man/man8/haraka.8"
+	install -d "$(DESTDIR)$(PREFIX)/share/haraka"
+	cp -R docs "$(DESTDIR)$(PREFIX)/share/haraka/"
 
 clean:
 	$(CARGO) clean

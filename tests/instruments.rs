@@ -169,6 +169,7 @@ fn sink_tells_losses_and_duplicates() {
     );
 }
 
+// covers AUX-04
 #[test]
 fn sink_follows_its_rules() {
     let sink = Sink::on("[::1]:0");

@@ -96,7 +96,7 @@ fn the_queue_is_listed_without_a_server() {
     assert!(!missing.status.success());
 }
 
-// covers PB-27
+// covers PB-27, PRC-11
 #[test]
 fn term_tells_clients_and_ends_with_success() {
     let mut server = Server::start(two_workers());
@@ -107,7 +107,7 @@ fn term_tells_clients_and_ends_with_success() {
     assert!(server.wait_exit().success());
 }
 
-// covers PRC-16, KEY-10
+// covers PRC-16, KEY-10, PRC-14
 #[test]
 fn a_graceful_stop_lets_a_session_finish_its_mail() {
     let install = two_workers().set("smtp.ini", "main", "graceful_shutdown", "true");

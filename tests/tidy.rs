@@ -205,6 +205,7 @@ fn every_setting_is_documented() {
     );
 }
 
+// covers AUX-11
 #[test]
 fn every_native_plugin_has_a_page_and_every_page_a_plugin() {
     hold(

@@ -16,6 +16,7 @@ use haraka_shared::ipc::{ToMaster, encode};
 use haraka_shared::log::Level;
 use haraka_shared::{log, log_server};
 use haraka_worker::WorkerSetup;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::WorkerSide;
 use crate::channel::{Channel, ChannelError};
@@ -85,17 +86,20 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
     // Settings first: all else depends on them, and nothing is touched if they are wrong.
     let config = load(install_dir, &side)?;
     apply_log(&config);
+    if let Ok(dir) = ConfigDir::open(install_dir) {
+        dir.overrides().announce();
+    }
     log_server!(
         Level::Notice,
         "Starting up Haraka version {}",
         env!("CARGO_PKG_VERSION")
     );
 
+    // Each client and each delivery takes a descriptor; the workers inherit the limit.
+    raise_descriptor_limit();
+
     // Ports below 1024 need root, so they are bound before it is given up; a port in use ends here.
     let generation = generation(config, 0, Instant::now(), None)?;
-    for addr in generation.listeners.addresses() {
-        log_server!(Level::Notice, "Listening on {addr}");
-    }
 
     // The last errors that concern the terminal alone: a server that runs, a log that cannot be
     // opened. Then into the background, where this process goes on as another one.
@@ -117,12 +121,18 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
     // From here on the daemon's starter hears of failures through `readiness`.
     let single = generation.config.smtp.nodes == Nodes::One;
     let hub = match equip(install_dir, side, generation, single) {
-        Ok(hub) => Hub {
-            log_file,
-            pid_file,
-            readiness,
-            ..hub
-        },
+        Ok(hub) => {
+            // Said when signals are handled: scripts wait for this line and then send some.
+            for addr in hub.current.listeners.addresses() {
+                log_server!(Level::Notice, "Listening on {addr}");
+            }
+            Hub {
+                log_file,
+                pid_file,
+                readiness,
+                ..hub
+            }
+        }
         Err(e) => {
             log_server!(Level::Crit, "{e}");
             if let Some(readiness) = readiness {
@@ -151,6 +161,20 @@ pub fn load(install_dir: &Path, side: &WorkerSide) -> Result<Config, BootError> 
     }
     (side.check)(&config, install_dir).map_err(BootError::Plugins)?;
     Ok(config)
+}
+
+/// Systems start programs with a low limit that each may raise for itself up to a higher one.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard {
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        }
+        Ok(hard)
+    });
+    match raised {
+        Ok(limit) => log_server!(Level::Info, "at most {limit} open files in each process"),
+        Err(e) => log_server!(Level::Warn, "limit on open files not raised: {e}"),
+    }
 }
 
 /// Reads the configuration of an install directory, with what an operator should look at.

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use haraka_shared::config::{Config, Nodes};
+use haraka_shared::config::{Config, ConfigDir, Nodes};
 
 use crate::control::ask;
 use crate::install::install;
-use crate::{WorkerSide, boot, manual, queue_tools};
+use crate::{WorkerSide, boot, check, dump, manual, queue_tools};
 
 /// What the arguments ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ enum Wanted {
     Start(PathBuf),
     Install(PathBuf, bool),
     Order(PathBuf),
+    Check(PathBuf),
+    Dump(PathBuf),
     QueueList(PathBuf),
     QueueStat(PathBuf),
     /// With the domain, if not all.
@@ -90,6 +92,16 @@ fn perform(wanted: Wanted, side: WorkerSide) -> Result<u8, String> {
             let dir = install_dir(&dir)?;
             let config = boot::load(&dir, &side).map_err(text)?;
             print!("{}", (side.hook_order)(&config, &dir)?);
+            Ok(0)
+        }
+        Wanted::Check(dir) => {
+            let found = check::check(&install_dir(&dir)?, side.inspect);
+            print!("{}", found.report());
+            Ok(u8::from(!found.errors.is_empty()))
+        }
+        Wanted::Dump(dir) => {
+            let dir = ConfigDir::open(&install_dir(&dir)?).map_err(text)?;
+            print!("{}", dump::dump(&dir).map_err(text)?);
             Ok(0)
         }
         Wanted::QueueList(dir) => {
@@ -190,6 +202,12 @@ fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
     if m.get_flag("graceful") {
         return configs("graceful").map(Wanted::Graceful);
     }
+    if m.get_flag("check") {
+        return configs("check").map(Wanted::Check);
+    }
+    if m.get_flag("dump") {
+        return configs("dump").map(Wanted::Dump);
+    }
     if m.get_flag("order") {
         return configs("order").map(Wanted::Order);
     }
@@ -225,6 +243,8 @@ fn command() -> Command {
             path("install").short('i'),
             flag("force").short('f'),
             flag("order").short('o'),
+            flag("check"),
+            flag("dump"),
             flag("qlist"),
             flag("qstat"),
             optional("qunstick"),
@@ -255,6 +275,8 @@ Usage: haraka [options]
     -i, --install DIR         make a configuration in DIR
     -f, --force               with -i: replace files that are there
     -o, --order -c DIR        show all plugins and the order in which they run
+    --check -c DIR            tell what is wrong with the configuration
+    --dump -c DIR             show all settings and where each comes from
     --qlist -c DIR            list the outbound queue
     --qstat -c DIR            count the outbound queue
     --qunstick [DOMAIN] -c DIR
@@ -304,6 +326,8 @@ mod tests {
                 Wanted::Install(d(), true),
             ),
             (&["-o -c d", "-c d -o", "-c d --order"], Wanted::Order(d())),
+            (&["--check -c d", "-c d --check"], Wanted::Check(d())),
+            (&["--dump -c d", "-c d --dump"], Wanted::Dump(d())),
             (&["--qlist -c d", "-c d --qlist"], Wanted::QueueList(d())),
             (&["--qstat -c d"], Wanted::QueueStat(d())),
             (

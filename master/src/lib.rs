@@ -6,9 +6,11 @@
 
 pub mod boot;
 pub mod channel;
+pub mod check;
 pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod dump;
 pub mod fork;
 pub mod hub;
 pub mod install;
@@ -23,8 +25,8 @@ pub mod supervise;
 
 use std::path::Path;
 
-use haraka_shared::config::Config;
-use haraka_worker::WorkerSetup;
+use haraka_shared::config::{Config, ConfigDir};
+use haraka_worker::{Inspection, WorkerSetup};
 
 /// The worker's side as the master sees it. Tests put a scripted worker in its place.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,8 @@ pub struct WorkerSide {
     pub run: fn(WorkerSetup) -> Result<(), String>,
     /// Whether plugins resolve, with what is wrong; leaves no thread and no state behind, as the master forks later.
     pub check: fn(&Config, &Path) -> Result<(), String>,
+    /// All that is wrong with the plugins, for `--check`; leaves as little behind.
+    pub inspect: fn(&ConfigDir) -> Inspection,
     /// The run order for `-o`.
     pub hook_order: fn(&Config, &Path) -> Result<String, String>,
 }
@@ -42,6 +46,7 @@ impl WorkerSide {
     pub const REAL: WorkerSide = WorkerSide {
         run: |setup| haraka_worker::run(setup).map_err(|e| e.to_string()),
         check: |config, dir| haraka_worker::check(config, dir).map_err(|e| e.to_string()),
+        inspect: haraka_worker::inspect,
         hook_order: |config, dir| haraka_worker::hook_order(config, dir).map_err(|e| e.to_string()),
     };
 }

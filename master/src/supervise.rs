@@ -18,8 +18,12 @@ use crate::privileges::Identity;
 /// A worker that dies younger than this counts as failing; an older one is replaced at once.
 pub const YOUNG: Duration = Duration::from_secs(10);
 
-/// Longest wait before a replacement. Clients of the slot's socket wait as long.
+/// Longest wait before a replacement for workers that do not even start.
 pub const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+
+/// Longest wait before a replacement for a worker that served. Clients of the slot's socket and its
+/// queue wait as long, and what killed it need not come again.
+pub const LONGEST_SERVING_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// Time for a new worker to become ready; plugins may ask servers and read large lists meanwhile.
 pub const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -91,6 +95,8 @@ pub struct Slot {
     pub young_deaths: u32,
     /// When the place is filled again.
     pub refill_at: Option<Instant>,
+    /// Deferred mail was to be tried while nobody was here; the next worker hears of it.
+    pub flush_missed: bool,
 }
 
 impl Generation {
@@ -110,15 +116,20 @@ impl Generation {
 }
 
 /// How long a place stays empty after so many young deaths in a row: not at all after the first,
-/// then a quarter of a second, doubled each time.
-pub fn back_off(young_deaths: u32) -> Duration {
+/// then a quarter of a second, doubled each time. `served`: the last worker had become ready.
+pub fn back_off(young_deaths: u32, served: bool) -> Duration {
+    let longest = if served {
+        LONGEST_SERVING_BACK_OFF
+    } else {
+        LONGEST_BACK_OFF
+    };
     let Some(doublings) = young_deaths.checked_sub(2) else {
         return Duration::ZERO;
     };
     let factor = 1u32.checked_shl(doublings.min(16)).unwrap_or(u32::MAX);
     Duration::from_millis(250)
         .saturating_mul(factor)
-        .min(LONGEST_BACK_OFF)
+        .min(longest)
 }
 
 /// How a worker is brought to its end: drain, stop, kill, each with its time.
@@ -192,10 +203,13 @@ mod tests {
     // covers PB-41
     #[test]
     fn replacements_come_at_once_first_and_ever_later_to_a_limit() {
-        let millis: Vec<u128> = (0..=5).map(|n| back_off(n).as_millis()).collect();
-        assert_eq!(millis, [0, 0, 250, 500, 1000, 2000]);
-        assert_eq!(back_off(9), LONGEST_BACK_OFF);
-        assert_eq!(back_off(u32::MAX), LONGEST_BACK_OFF);
+        let pauses =
+            |served| -> Vec<u128> { (0..=5).map(|n| back_off(n, served).as_millis()).collect() };
+        assert_eq!(pauses(false), [0, 0, 250, 500, 1000, 2000]);
+        assert_eq!(back_off(9, false), LONGEST_BACK_OFF);
+        assert_eq!(back_off(u32::MAX, false), LONGEST_BACK_OFF);
+        assert_eq!(pauses(true), [0, 0, 250, 500, 1000, 1000]);
+        assert_eq!(back_off(u32::MAX, true), LONGEST_SERVING_BACK_OFF);
     }
 
     // covers PB-27

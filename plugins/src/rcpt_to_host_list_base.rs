@@ -14,6 +14,9 @@ use regex::{Regex, RegexBuilder};
 
 const REGEX_FILE: &str = "host_list_regex";
 
+/// The files that [`HostList::load`] reads.
+pub const FILES: [&str; 3] = ["host_list", REGEX_FILE, "host_list.anti_spoof"];
+
 /// The local domains of an installation.
 pub struct HostList {
     hosts: HashSet<Box<str>>,
@@ -184,6 +187,7 @@ mod tests {
         assert!(list(&[], &[r"mail\-[0-9]\.example\/"]).contains("mail-1.example/"));
     }
 
+    // covers PB-15
     #[test]
     fn pattern_that_needs_backtracking_names_file_line_and_reason() {
         let lines = [(1, "ok".to_owned()), (7, "(?!a)b".to_owned())];

@@ -1,15 +1,16 @@
 //! Accepts recipients in a local domain, and any recipient of a local sender who may relay.
 
+use haraka_shared::config::Live;
 use haraka_shared::hook::{HookName, Hooks, Path, Verdict};
 use haraka_shared::log::Level;
 use haraka_shared::log_plugin;
 use haraka_shared::plugin::{HookCx, Plugin, PluginEnv, PluginError, Wants};
 
-use crate::rcpt_to_host_list_base::HostList;
+use crate::rcpt_to_host_list_base::{FILES, HostList};
 
 /// See `docs/plugins/rcpt_to.in_host_list.md` (PI3-02).
 pub struct InHostList {
-    hosts: HostList,
+    hosts: Live<HostList>,
 }
 
 impl Plugin for InHostList {
@@ -18,14 +19,14 @@ impl Plugin for InHostList {
 
     fn new(env: &PluginEnv<'_>) -> Result<Self, PluginError> {
         Ok(InHostList {
-            hosts: HostList::load(env.config)?,
+            hosts: env.live(Self::NAME, &FILES, |config, _| HostList::load(config))?,
         })
     }
 }
 
 impl Hooks for InHostList {
     async fn mail(&self, cx: &HookCx, from: &Path) -> Verdict {
-        self.hosts.check_sender(cx, from)
+        self.hosts.get().check_sender(cx, from)
     }
 
     async fn rcpt(&self, cx: &HookCx, to: &Path) -> Verdict {
@@ -44,7 +45,7 @@ impl Hooks for InHostList {
             "Checking if {} host is in host_list",
             to.address
         );
-        if self.hosts.contains(domain) {
+        if self.hosts.get().contains(domain) {
             results.add(&cx.plugin, "pass", "rcpt_to");
             return Verdict::OK;
         }

@@ -6,17 +6,26 @@
 mod acl;
 mod destinations;
 
+use haraka_shared::config::{ConfigDir, Live, Warning};
 use haraka_shared::delivery::Delivery;
 use haraka_shared::hook::{HookName, Hooks, Path, Verdict};
 use haraka_shared::log::Level;
+use haraka_shared::log_plugin;
 use haraka_shared::plugin::{HookCx, Plugin, PluginEnv, PluginError, Wants};
-use haraka_shared::{log_at, log_plugin};
 
 use acl::Acl;
 use destinations::{Action, Destinations};
 
+/// The file of the switches.
+const FILE: &str = "relay.ini";
+
 /// See `docs/plugins/relay.md`.
 pub struct Relay {
+    settings: Live<Settings>,
+}
+
+/// What the files say.
+struct Settings {
     /// None when the feature is off.
     acl: Option<Acl>,
     /// None when neither feature that reads the file is on.
@@ -24,6 +33,34 @@ pub struct Relay {
     dest_domains: bool,
     force_routing: bool,
     all: bool,
+}
+
+impl Settings {
+    fn load(config: &ConfigDir, warnings: &mut Vec<Warning>) -> Result<Settings, PluginError> {
+        let ini = config.ini(FILE)?;
+        let on = |key, default| ini.bool("relay", key, default);
+        let dest_domains = on("dest_domains", false);
+        let force_routing = on("force_routing", true);
+        let acl = if on("acl", true) {
+            let (acl, complaints) = Acl::parse(&config.items(acl::FILE)?);
+            warnings.extend(complaints);
+            Some(acl)
+        } else {
+            None
+        };
+        let destinations = if dest_domains || force_routing {
+            Some(Destinations::parse(&config.ini(destinations::FILE)?)?)
+        } else {
+            None
+        };
+        Ok(Settings {
+            acl,
+            destinations,
+            dest_domains,
+            force_routing,
+            all: on("all", false),
+        })
+    }
 }
 
 impl Plugin for Relay {
@@ -36,45 +73,26 @@ impl Plugin for Relay {
     ];
 
     fn new(env: &PluginEnv<'_>) -> Result<Self, PluginError> {
-        let ini = env.config.ini("relay.ini")?;
-        let on = |key, default| ini.bool("relay", key, default);
-        let dest_domains = on("dest_domains", false);
-        let force_routing = on("force_routing", true);
-        let acl = if on("acl", true) {
-            let (acl, complaints) = Acl::parse(&env.config.items(acl::FILE)?);
-            for complaint in complaints {
-                log_at!(Level::Error, &"-", Self::NAME, [], "{complaint}");
-            }
-            Some(acl)
-        } else {
-            None
-        };
-        let destinations = if dest_domains || force_routing {
-            Some(Destinations::parse(&env.config.ini(destinations::FILE)?)?)
-        } else {
-            None
-        };
+        let files = [FILE, acl::FILE, destinations::FILE];
         Ok(Relay {
-            acl,
-            destinations,
-            dest_domains,
-            force_routing,
-            all: on("all", false),
+            settings: env.live(Self::NAME, &files, Settings::load)?,
         })
     }
 
+    /// As the features are switched at start; one that is switched on later needs a restart.
     fn wants(&self) -> Vec<Wants> {
+        let settings = self.settings.get();
         let mut wants = Vec::new();
-        if self.acl.is_some() {
+        if settings.acl.is_some() {
             wants.push(Wants::hook(HookName::ConnectInit).called("acl"));
             wants.push(Wants::hook(HookName::Connect).called("pass_relaying"));
         }
-        if self.force_routing {
+        if settings.force_routing {
             wants.push(Wants::hook(HookName::GetMx).called("force_routing"));
         }
-        if self.dest_domains {
+        if settings.dest_domains {
             wants.push(Wants::hook(HookName::Rcpt).called("dest_domains"));
-        } else if self.all {
+        } else if settings.all {
             wants.push(Wants::hook(HookName::Rcpt).called("all"));
         }
         wants
@@ -83,7 +101,8 @@ impl Plugin for Relay {
 
 impl Hooks for Relay {
     async fn connect_init(&self, cx: &HookCx, _none: ()) -> Verdict {
-        let (Some(acl), Some(connection)) = (&self.acl, &cx.connection) else {
+        let settings = self.settings.get();
+        let (Some(acl), Some(connection)) = (&settings.acl, &cx.connection) else {
             return Verdict::CONT;
         };
         let ip = connection.remote_ip();
@@ -111,14 +130,15 @@ impl Hooks for Relay {
     }
 
     async fn rcpt(&self, cx: &HookCx, to: &Path) -> Verdict {
-        if self.dest_domains {
-            let verdict = self.check_destination(cx, to);
+        let settings = self.settings.get();
+        if settings.dest_domains {
+            let verdict = settings.check_destination(cx, to);
             if verdict != Verdict::CONT {
                 return verdict;
             }
         }
         match &cx.connection {
-            Some(connection) if self.all => {
+            Some(connection) if settings.all => {
                 log_plugin!(Level::Info, cx, "confirming recipient {}", to.address);
                 connection.set_relaying(true);
                 Verdict::OK
@@ -128,11 +148,16 @@ impl Hooks for Relay {
     }
 
     async fn get_mx(&self, cx: &HookCx, item: &Delivery) -> Verdict {
-        if !self.force_routing {
+        let settings = self.settings.get();
+        if !settings.force_routing {
             return Verdict::CONT;
         }
         let domain = &*item.domain;
-        match self.destinations.as_ref().and_then(|d| d.next_hop(domain)) {
+        match settings
+            .destinations
+            .as_ref()
+            .and_then(|d| d.next_hop(domain))
+        {
             Some(route) => {
                 log_plugin!(
                     Level::Debug,
@@ -151,7 +176,7 @@ impl Hooks for Relay {
     }
 }
 
-impl Relay {
+impl Settings {
     fn check_destination(&self, cx: &HookCx, to: &Path) -> Verdict {
         let (Some(connection), Some(transaction)) = (&cx.connection, cx.transaction()) else {
             return Verdict::CONT;

@@ -1,6 +1,6 @@
 //! The table of all hooks, and what a hook may answer.
 //!
-//! Each hook is declared once, in [`hooks!`] below: its name as Haraka's documentation gives it, what
+//! Each hook is declared once, in `hooks!` below: its name as Haraka's documentation gives it, what
 //! it is called with, and its policy. Dispatch, the run-order listing, the documentation page and the
 //! script glue all come from this table.
 
@@ -394,9 +394,9 @@ hooks! {
         "before a delivery; DELAY with seconds postpones it";
     GetMx = "get_mx", fn get_mx(item: &'a Delivery), "hmail, domain", [],
         "OK with routes sets where to deliver; DENY bounces, DENYSOFT defers";
-    Deferred = "deferred", fn deferred(deferral: &'a Deferral), "hmail, {delay, err}", [UNDENIABLE],
+    Deferred = "deferred", fn deferred(deferral: &'a Deferral), "hmail, {delay, err}", [],
         "a delivery failed for now; DENYSOFT with seconds sets the delay";
-    Bounce = "bounce", fn bounce(bounced: &'a Bounced), "hmail, error", [UNDENIABLE],
+    Bounce = "bounce", fn bounce(bounced: &'a Bounced), "hmail, error", [],
         "a delivery failed for good; anything but CONT suppresses the bounce message";
     DeliveredOk = "delivered", fn delivered(delivered: &'a Delivered),
         "hmail, [host, ip, response, delay, port, mode, ok_recips, secured, authenticated]", [OBSERVES],

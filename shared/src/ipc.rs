@@ -302,6 +302,7 @@ mod tests {
         ]
     }
 
+    // covers PRC-22
     #[test]
     fn frames_survive_any_cut() {
         let bytes: Vec<u8> = samples().iter().flat_map(|s| encode(s).unwrap()).collect();

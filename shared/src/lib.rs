@@ -3,7 +3,6 @@
 //! Nothing here knows a socket, an event loop or a script engine. Read `docs/architecture.md` first.
 
 pub mod address;
-pub mod auth_results;
 pub mod body;
 pub mod config;
 pub mod connection;

@@ -4,15 +4,18 @@
 //! and an `async` method for each hook. Scripts register under the same [`Registration`]; nothing past
 //! the loader knows which is which.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use crate::config::{ConfigDir, ConfigError};
+use crate::config::{ConfigDir, ConfigError, Live, Observing, Warning, Watch};
 use crate::connection::Connection;
 use crate::delivery::Delivery;
 use crate::hook::{self, Call, Handler, HookFuture, HookName, Hooks};
+use crate::log::Level;
+use crate::log_at;
 use crate::services::Services;
 use crate::transaction::Transaction;
 
@@ -76,6 +79,74 @@ pub struct PluginEnv<'a> {
     pub config: &'a ConfigDir,
     /// The install directory.
     pub install_dir: &'a Path,
+    watch: &'a Watch,
+    warnings: RefCell<Vec<Warning>>,
+}
+
+impl<'a> PluginEnv<'a> {
+    /// Over a configuration whose changes `watch` tells.
+    pub fn new(config: &'a ConfigDir, install_dir: &'a Path, watch: &'a Watch) -> PluginEnv<'a> {
+        PluginEnv {
+            config,
+            install_dir,
+            watch,
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// Settings from these files of `config/`, loaded now and again whenever one of them changes.
+    /// `load` may leave warnings. Where a later load fails, the earlier settings stay and the error
+    /// is logged in the name of `plugin`.
+    ///
+    /// # Errors
+    /// What the first load says.
+    pub fn live<T: 'static>(
+        &self,
+        plugin: &'static str,
+        files: &[&str],
+        load: impl Fn(&ConfigDir, &mut Vec<Warning>) -> Result<T, PluginError> + 'static,
+    ) -> Result<Live<T>, PluginError> {
+        self.watch.expect(self.config, files);
+        let first = load(self.config, &mut self.warnings.borrow_mut())?;
+        Ok(Live::follow(
+            self.watch,
+            self.config,
+            files,
+            first,
+            move |config| {
+                let mut warnings = Vec::new();
+                let loaded = load(config, &mut warnings);
+                for warning in warnings {
+                    log_at!(Level::Warn, &"-", plugin, [], "{warning}");
+                }
+                loaded.map_err(|e| {
+                    log_at!(
+                        Level::Error,
+                        &"-",
+                        plugin,
+                        [],
+                        "{e}; the earlier settings stay"
+                    );
+                })
+            },
+        ))
+    }
+
+    /// Has `callback` called whenever one of these files of `config/` changes, until what comes back
+    /// is dropped.
+    pub fn on_change(&self, files: &[&str], callback: impl Fn() + 'static) -> Observing {
+        self.watch.on_change(self.config, files, callback)
+    }
+
+    /// Notes something that an operator should look at.
+    pub fn warn(&self, warning: Warning) {
+        self.warnings.borrow_mut().push(warning);
+    }
+
+    /// What was noted.
+    pub fn into_warnings(self) -> Vec<Warning> {
+        self.warnings.into_inner()
+    }
 }
 
 /// A native plugin.

@@ -76,7 +76,7 @@ fn append(own: &mut Map<String, Value>, key: &str, value: Value) {
 mod tests {
     use super::*;
 
-    // covers RES-02
+    // covers RES-02, RES-01, PA-10
     #[test]
     fn lists_append_and_other_keys_replace() {
         let r = Results::default();

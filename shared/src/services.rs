@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::{Config, ConfigDir};
@@ -80,8 +81,8 @@ pub enum QueueError {
 
 /// What plugins may ask of the worker that runs them.
 pub trait Services {
-    /// The settings.
-    fn config(&self) -> &Config;
+    /// The settings of now; some of them follow their files.
+    fn config(&self) -> Rc<Config>;
     /// The configuration directory, for files of the plugin's own.
     fn config_dir(&self) -> &ConfigDir;
     /// The install directory.

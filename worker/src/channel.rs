@@ -51,7 +51,7 @@ impl Channel {
         })
     }
 
-    /// A task that writes what the worker has to say.
+    /// A task that writes what the worker has to say, in order, up to its last word (`Drained`).
     pub(crate) fn writer(
         &self,
         mut frames: UnboundedReceiver<ToMaster>,
@@ -59,15 +59,15 @@ impl Channel {
         let socket = Rc::clone(&self.socket);
         async move {
             while let Some(frame) = frames.recv().await {
-                if write(&socket, &frame).await.is_err() {
-                    // The reader sees the same end and acts on it.
+                // After an error the reader sees the same end and acts on it.
+                if write(&socket, &frame).await.is_err() || matches!(frame, ToMaster::Drained) {
                     return;
                 }
             }
         }
     }
 
-    /// Writes one frame.
+    /// Writes one frame, while the writer has nothing to write: two at a time would mix.
     pub(crate) async fn send(&self, frame: &ToMaster) -> Result<(), ChannelError> {
         write(&self.socket, frame).await
     }

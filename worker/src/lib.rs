@@ -8,8 +8,9 @@ pub mod dns;
 pub mod hooks;
 mod life;
 pub mod outbound;
+mod reload;
 pub mod rt;
 pub mod smtp;
 mod worker;
 
-pub use life::{WorkerError, WorkerSetup, check, hook_order, run};
+pub use life::{Inspection, WorkerError, WorkerSetup, check, hook_order, inspect, run};

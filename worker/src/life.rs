@@ -1,5 +1,6 @@
 //! A worker's life: set up, say Ready, serve, obey the master, drain or stop, end.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use haraka_shared::config::{Config, ConfigDir, ConfigError, ListenAddr};
+use haraka_shared::config::{Config, ConfigDir, ConfigError, ListenAddr, Watch};
 use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, Code};
 use haraka_shared::ipc::{ToMaster, ToWorker};
@@ -18,6 +19,7 @@ use crate::channel::{Channel, ChannelError, Received};
 use crate::dns::{Names, Resolver};
 use crate::hooks::{LoadError, Registry, Subject};
 use crate::outbound::{Outbound, OutboundError};
+use crate::reload::Follower;
 use crate::rt::{self, Runtime, TcpListener, UnixListener};
 use crate::smtp::listener;
 use crate::smtp::sessions::{Phase, Sessions};
@@ -107,7 +109,8 @@ pub fn run(setup: WorkerSetup) -> Result<(), WorkerError> {
         let end = obey(&worker, &mut channel).await;
         drop(accepting);
         finish(&worker, &mut channel, end).await;
-        drop(writer);
+        // The master may be gone, or not read; then nobody wants to know.
+        drop(rt::timeout(STOP_GRACE, writer).await);
         Ok(())
     })
 }
@@ -122,21 +125,17 @@ async fn prepare(
 ) -> Result<Rc<Worker>, WorkerError> {
     let config = setup.config.clone();
     let dir = ConfigDir::open(&setup.install_dir)?;
-    let hooks = Registry::load(&config, &dir, &setup.install_dir)?;
+    let watch = Watch::new();
+    let follower = Follower::new(&dir, &watch);
+    let hooks = Registry::load(&config, &dir, &setup.install_dir, &watch)?;
     let resolver = Resolver::new(&config.dns);
     let host_name = nix::unistd::gethostname()
         .map(|n| n.to_string_lossy().into_owned())
         .unwrap_or_else(|_| "localhost".to_owned());
-    let info = if config.connection.show_version {
-        concat!("Haraka/", env!("CARGO_PKG_VERSION")).to_owned()
-    } else {
-        "Haraka".to_owned()
-    };
     let limits = &config.connection;
     let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
     let outbound = Outbound::new(
         &config,
-        dir.clone(),
         setup.slot,
         &setup.incarnation,
         Arc::clone(&setup.flight),
@@ -150,12 +149,13 @@ async fn prepare(
         dir,
         install_dir: setup.install_dir.clone(),
         host_name,
-        info,
+        watch,
         master,
-        config,
+        config: RefCell::new(Rc::new(config)),
         this: this.clone(),
     });
     worker.outbound.start(&worker);
+    follower.start(&worker, setup.slot == 0);
     let subject = Subject {
         connection: None,
         delivery: None,
@@ -201,11 +201,11 @@ async fn obey(worker: &Rc<Worker>, channel: &mut Channel) -> End {
             Ok(Received::NewLog(fd)) => reopen_log(&fd),
             Ok(Received::MasterGone) => {
                 log_server!(Level::Crit, "the master is gone, finishing and ending");
-                return End::Drain(rt::now() + worker.config.smtp.force_shutdown_timeout);
+                return End::Drain(rt::now() + worker.settings().smtp.force_shutdown_timeout);
             }
             Err(e) => {
                 log_server!(Level::Crit, "channel to the master: {e}");
-                return End::Drain(rt::now() + worker.config.smtp.force_shutdown_timeout);
+                return End::Drain(rt::now() + worker.settings().smtp.force_shutdown_timeout);
             }
         }
     }
@@ -280,8 +280,7 @@ async fn finish(worker: &Rc<Worker>, channel: &mut Channel, end: End) {
             log_server!(Level::Warn, "ending with {left} sessions still open");
         }
     }
-    // The master may be gone; then nobody wants to know.
-    drop(channel.send(&ToMaster::Drained).await);
+    worker.tell_master(ToMaster::Drained);
 }
 
 fn wind_down(worker: &Rc<Worker>, phase: Phase) {
@@ -314,12 +313,35 @@ async fn either(a: impl Future<Output = ()>, b: impl Future<Output = ()>) -> Fir
 /// Whether all plugins can be loaded; for the master before it starts anything, so nothing stays.
 pub fn check(config: &Config, install_dir: &Path) -> Result<(), WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
-    Registry::load(config, &dir, install_dir)?;
+    Registry::load(config, &dir, install_dir, &Watch::new())?;
     Ok(())
+}
+
+/// What there is to say about the plugins of a configuration, a line each.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    /// What keeps plugins from being loaded.
+    pub errors: Vec<String>,
+    /// What an operator should look at.
+    pub warnings: Vec<String>,
+}
+
+/// Tries to load all plugins and tells all that is wrong; nothing stays.
+pub fn inspect(dir: &ConfigDir) -> Inspection {
+    match Registry::inspect(dir, dir.install_dir(), &Watch::new()) {
+        Ok(loading) => Inspection {
+            errors: loading.errors.iter().map(ToString::to_string).collect(),
+            warnings: loading.warnings.iter().map(ToString::to_string).collect(),
+        },
+        Err(e) => Inspection {
+            errors: vec![e.to_string()],
+            warnings: Vec::new(),
+        },
+    }
 }
 
 /// The run order of all hooks (CLI-11).
 pub fn hook_order(config: &Config, install_dir: &Path) -> Result<String, WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
-    Ok(Registry::load(config, &dir, install_dir)?.order())
+    Ok(Registry::load(config, &dir, install_dir, &Watch::new())?.order())
 }

@@ -1,10 +1,11 @@
 //! What all tasks of a worker share.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::delivery::Delivery;
 use haraka_shared::hook::{Call, Verdict};
 use haraka_shared::ipc::ToMaster;
@@ -21,13 +22,14 @@ use crate::smtp::sessions::Sessions;
 
 /// The worker.
 pub(crate) struct Worker {
-    pub(crate) config: Config,
+    /// The settings of now; see [`Worker::settings`].
+    pub(crate) config: RefCell<Rc<Config>>,
     pub(crate) dir: ConfigDir,
     pub(crate) install_dir: PathBuf,
     /// This machine's name.
     pub(crate) host_name: String,
-    /// What the banner and Received fields say after the name.
-    pub(crate) info: String,
+    /// Who follows configuration files.
+    pub(crate) watch: Watch,
     pub(crate) hooks: Registry,
     pub(crate) sessions: Sessions,
     pub(crate) resolver: Resolver,
@@ -37,7 +39,21 @@ pub(crate) struct Worker {
     pub(crate) this: Weak<Worker>,
 }
 
+/// What the banner and Received fields say after the name.
+pub(crate) fn info(config: &Config) -> &'static str {
+    match config.connection.show_version {
+        true => concat!("Haraka/", env!("CARGO_PKG_VERSION")),
+        false => "Haraka",
+    }
+}
+
 impl Worker {
+    /// The settings of now. They stay as they are for as long as they are held; a session holds
+    /// those of its beginning.
+    pub(crate) fn settings(&self) -> Rc<Config> {
+        Rc::clone(&self.config.borrow())
+    }
+
     /// The worker as plugins see it.
     pub(crate) fn services(&self) -> Rc<dyn Services> {
         match self.this.upgrade() {
@@ -66,8 +82,8 @@ impl Worker {
 }
 
 impl Services for Worker {
-    fn config(&self) -> &Config {
-        &self.config
+    fn config(&self) -> Rc<Config> {
+        self.settings()
     }
 
     fn config_dir(&self) -> &ConfigDir {

@@ -94,7 +94,7 @@ impl Hub {
             }
             let now = Instant::now();
             let young = !worker.ready || now.duration_since(worker.started) < YOUNG;
-            self.schedule_refill(worker.slot, young, now);
+            self.schedule_refill(worker.slot, young, worker.ready, now);
         }
     }
 
@@ -128,7 +128,7 @@ impl Hub {
         self.current.slots.get_mut(usize::try_from(number).ok()?)
     }
 
-    pub(super) fn schedule_refill(&mut self, number: u32, young: bool, now: Instant) {
+    pub(super) fn schedule_refill(&mut self, number: u32, young: bool, served: bool, now: Instant) {
         let Some(slot) = self.slot_mut(number) else {
             return;
         };
@@ -137,7 +137,7 @@ impl Hub {
         } else {
             0
         };
-        let pause = back_off(slot.young_deaths);
+        let pause = back_off(slot.young_deaths, served);
         slot.refill_at = Some(now + pause);
         if !pause.is_zero() {
             log_server!(

@@ -79,7 +79,7 @@ impl Hub {
             }
             if let Err(e) = self.spawn(Which::Current, number)? {
                 log_server!(Level::Crit, "worker {} cannot be started: {e}", number + 1);
-                self.schedule_refill(number, true, now);
+                self.schedule_refill(number, true, false, now);
             }
         }
         Ok(())
@@ -133,6 +133,12 @@ impl Hub {
             if self.current.owns_queue {
                 let own = self.current.own_queue(slot);
                 self.send(index, &own);
+                let missed = self
+                    .slot_mut(slot)
+                    .map(|s| std::mem::take(&mut s.flush_missed));
+                if missed == Some(true) {
+                    self.send(index, &ToWorker::Flush { domain: None });
+                }
             }
         } else if self.stop.is_none() && self.all_ready(generation, self.current.nodes()) {
             self.current.up = true;

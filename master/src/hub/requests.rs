@@ -94,6 +94,15 @@ impl Hub {
             None => log_server!(Level::Notice, "Flushing the temp fail queue"),
             Some(domain) => log_server!(Level::Notice, "Flushing the temp fail queue for {domain}"),
         }
+        let served: Vec<u32> = self
+            .workers
+            .iter()
+            .filter(|w| w.ready && w.generation == self.current.number)
+            .map(|w| w.slot)
+            .collect();
+        for (number, slot) in (0u32..).zip(&mut self.current.slots) {
+            slot.flush_missed |= !served.contains(&number);
+        }
         self.send_all(&ToWorker::Flush { domain });
     }
 

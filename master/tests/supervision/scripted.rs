@@ -16,7 +16,7 @@ use std::time::Duration;
 use haraka_master::WorkerSide;
 use haraka_shared::config::ListenAddr;
 use haraka_shared::ipc::{Decoder, ToMaster, ToWorker, encode};
-use haraka_worker::WorkerSetup;
+use haraka_worker::{Inspection, WorkerSetup};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 pub const SCRIPTED: WorkerSide = WorkerSide {
@@ -25,6 +25,7 @@ pub const SCRIPTED: WorkerSide = WorkerSide {
         true => Err("plugin bad_plugin: not found".to_owned()),
         false => Ok(()),
     },
+    inspect: |_| Inspection::default(),
     hook_order: |_, _| Ok("Hook: rcpt\n".to_owned()),
 };
 
@@ -44,8 +45,11 @@ fn run(mut setup: WorkerSetup) -> Result<(), String> {
     }
     let worker = Worker { setup, script };
     worker.say(&ToMaster::hello());
-    if !worker.script.contains("mute") {
-        let pid = std::process::id();
+    let pid = std::process::id();
+    if worker.script.contains("mute") {
+        // Tests change the script once it was read.
+        std::fs::write(worker.setup.install_dir.join(format!("mute.{pid}")), "").unwrap();
+    } else {
         worker.say(&ToMaster::Ready { pid });
     }
     if worker.script.contains("quit") {

@@ -68,6 +68,7 @@ pub fn a_second_term_kills() {
     assert_eq!(server.ended().code(), Some(1));
 }
 
+// covers PB-54
 pub fn usr1_reopens_the_log_of_a_daemon_and_its_workers() {
     let install = Install::new(TWO);
     daemon_ini(&install);
@@ -219,7 +220,7 @@ pub fn signals_to_the_whole_group_leave_workers_to_the_master() {
     );
 }
 
-// covers CLI-08, CLI-09, CLI-11
+// covers CLI-08, CLI-09, CLI-11, OUT-14
 pub fn tools_talk_to_the_running_server() {
     let install = Install::new(TWO);
     for tool in [&["--qunstick"][..], &["--graceful"]] {

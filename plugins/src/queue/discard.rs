@@ -63,7 +63,7 @@ fn drops(wanted: Option<&str>, noted: bool, everything: bool) -> bool {
 mod tests {
     use super::*;
 
-    // covers PI2-14
+    // covers PI2-14, PA-12
     #[test]
     fn another_queues_message_is_never_dropped() {
         for (wanted, noted, everything, dropped) in [

@@ -9,24 +9,26 @@ mod settings;
 
 use std::time::Instant;
 
+use haraka_shared::config::{ConfigDir, Live, Warning};
 use haraka_shared::delivery::Delivery;
 use haraka_shared::hook::{HookName, Hooks, Path, Verdict};
 use haraka_shared::log::Level;
+use haraka_shared::log_plugin;
 use haraka_shared::plugin::{HookCx, Plugin, PluginEnv, PluginError, Wants};
 use haraka_shared::route::{Route, RouteError};
 use haraka_shared::services::ForwardError;
 use haraka_shared::transaction::Transaction;
-use haraka_shared::{log_at, log_plugin};
 
 use super::wanted;
 use settings::{Selector, Settings};
 
+const FILE: &str = "smtp_forward.ini";
 const FORWARD: &str = "smtp_forward";
 const OUTBOUND: &str = "outbound";
 
 /// See `docs/plugins/queue/smtp_forward.md` (PI2-01 to PI2-08).
 pub struct SmtpForward {
-    settings: Settings,
+    settings: Live<Settings>,
 }
 
 impl Plugin for SmtpForward {
@@ -40,15 +42,18 @@ impl Plugin for SmtpForward {
     ];
 
     fn new(env: &PluginEnv<'_>) -> Result<Self, PluginError> {
-        let (settings, warnings) = Settings::parse(&env.config.ini("smtp_forward.ini")?)?;
-        for warning in warnings {
-            log_at!(Level::Warn, &"-", Self::NAME, [], "{warning}");
-        }
+        let load = |config: &ConfigDir, warnings: &mut Vec<Warning>| {
+            let (settings, found) = Settings::parse(&config.ini(FILE)?)?;
+            warnings.extend(found);
+            Ok(settings)
+        };
+        let settings = env.live(Self::NAME, &[FILE], load)?;
         Ok(SmtpForward { settings })
     }
 
+    /// As the checks are switched at start; one that is switched on later needs a restart.
     fn wants(&self) -> Vec<Wants> {
-        let settings = &self.settings;
+        let settings = self.settings.get();
         let wanted = |w: &&Wants| match w.hook {
             HookName::Mail => settings.check_sender,
             HookName::Rcpt => settings.check_recipient,
@@ -94,7 +99,8 @@ impl SmtpForward {
             log_plugin!(Level::Info, cx, "skip:mail_from.null");
             return Verdict::CONT;
         }
-        if self.settings.section(from.address.host()).is_none() {
+        let settings = self.settings.get();
+        if !settings.check_sender || settings.section(from.address.host()).is_none() {
             return Verdict::CONT;
         }
         transaction.notes.set("local_sender", true);
@@ -113,6 +119,10 @@ impl SmtpForward {
         let (Some(connection), Some(transaction)) = (&cx.connection, cx.transaction()) else {
             return Verdict::CONT;
         };
+        let settings = self.settings.get();
+        if !settings.check_recipient {
+            return Verdict::CONT;
+        }
         let results = &transaction.results;
         let domain = to.address.host();
         if domain.is_empty() {
@@ -120,11 +130,11 @@ impl SmtpForward {
             return Verdict::CONT;
         }
         if connection.relaying() && transaction.notes.truthy("local_sender") {
-            set_queue(&transaction, OUTBOUND, self.settings.main.next_hop());
+            set_queue(&transaction, OUTBOUND, settings.main.next_hop());
             results.add(&cx.plugin, "pass", "relaying local_sender");
             return Verdict::OK;
         }
-        let Some(target) = self.settings.section(domain) else {
+        let Some(target) = settings.section(domain) else {
             // Another plugin may yet vouch for this recipient.
             results.add(&cx.plugin, "msg", "rcpt!local");
             return Verdict::CONT;
@@ -144,7 +154,9 @@ impl SmtpForward {
         let (Some(connection), Some(transaction)) = (&cx.connection, cx.transaction()) else {
             return Verdict::CONT;
         };
-        let target = self.settings.target(&transaction);
+        // What the message began with counts to its end.
+        let settings = self.settings.get();
+        let target = settings.target(&transaction);
         if let Some(other) = wanted(&transaction).filter(|w| w != FORWARD) {
             log_plugin!(Level::Debug, cx, "skipping, unwanted ({other})");
             return Verdict::CONT;
@@ -210,11 +222,12 @@ impl SmtpForward {
                 }
             };
         }
-        let domain = match self.settings.selector {
+        let settings = self.settings.get();
+        let domain = match settings.selector {
             Selector::MailFrom => item.mail_from.host(),
             Selector::RcptTo => &item.domain,
         };
-        match self.settings.section(&domain.to_ascii_lowercase()) {
+        match settings.section(&domain.to_ascii_lowercase()) {
             Some(target) => Verdict::routes(target.hosts.in_order(Instant::now())),
             None => {
                 log_plugin!(Level::Debug, cx, "using DNS MX for: {}", item.domain);

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use haraka_shared::config::{At, Warning};
 use haraka_shared::net::IpList;
 
 /// The file's name below `config/`.
@@ -14,30 +15,31 @@ pub(super) struct Acl(IpList);
 impl Acl {
     /// Takes the lines with their numbers; what is wrong with them comes back as log messages. An
     /// invalid line is left out, as Haraka does, so it never lets anyone in.
-    pub(super) fn parse(lines: &[(u32, String)]) -> (Acl, Vec<String>) {
+    pub(super) fn parse(lines: &[(u32, String)]) -> (Acl, Vec<Warning>) {
         let mut networks = Vec::with_capacity(lines.len());
         let mut complaints = Vec::new();
         for (line, text) in lines {
+            let here = At::line(FILE, *line);
             let entry = text.split('#').next().unwrap_or_default().trim();
             if entry.is_empty() {
                 continue;
             }
             if let Err(e) = IpList::parse([entry]) {
-                complaints.push(format!("invalid entry in {FILE}: {e} (line {line})"));
+                complaints.push(here.warn(format!("invalid entry in {FILE}: {e}")));
                 continue;
             }
             match entry.split_once('/') {
                 None => {
-                    complaints.push(format!(
-                        "appending missing CIDR suffix in: {FILE} (line {line})"
-                    ));
+                    let text = format!("appending missing CIDR suffix in: {FILE}");
+                    complaints.push(here.warn(text));
                 }
                 // Haraka reads a suffix of 0 as a single address. Taking it for all addresses now
                 // would make an open relay of an installation that is none.
                 Some((_, suffix)) if suffix.parse() == Ok(0) => {
-                    complaints.push(format!(
-                        "invalid entry in {FILE}: {entry} (line {line}): for an open relay set all=true in relay.ini"
-                    ));
+                    let text = format!(
+                        "invalid entry in {FILE}: {entry}: for an open relay set all=true in relay.ini"
+                    );
+                    complaints.push(here.warn(text));
                     continue;
                 }
                 Some(_) => {}
@@ -48,7 +50,7 @@ impl Acl {
             Ok(list) => (Acl(list), complaints),
             // Cannot happen, each was tried above; if it does, nobody is let in.
             Err(e) => {
-                complaints.push(format!("invalid entry in {FILE}: {e}"));
+                complaints.push(At::file(FILE).warn(format!("invalid entry in {FILE}: {e}")));
                 (Acl::default(), complaints)
             }
         }
@@ -64,7 +66,7 @@ impl Acl {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> (Acl, Vec<String>) {
+    fn parse(text: &str) -> (Acl, Vec<Warning>) {
         let lines: Vec<_> = (1..).zip(text.lines().map(str::to_owned)).collect();
         Acl::parse(&lines)
     }
@@ -90,7 +92,11 @@ mod tests {
     fn address_without_suffix_is_one_address_in_both_families() {
         let (acl, complaints) = parse("192.0.2.1\n2001:db8::1");
         assert_eq!(complaints.len(), 2);
-        assert!(complaints[0].starts_with("appending missing CIDR suffix in: relay_acl_allow"));
+        assert!(
+            complaints[0]
+                .text
+                .starts_with("appending missing CIDR suffix in: relay_acl_allow")
+        );
         assert!(allows(&acl, "192.0.2.1") && allows(&acl, "2001:db8::1"));
         assert!(!allows(&acl, "192.0.2.2") && !allows(&acl, "2001:db8::2"));
     }
@@ -101,7 +107,7 @@ mod tests {
             "example.com\n10.0.0.0/33\n10.0.0.0/x\n0.0.0.0/0\n::/00\n192.0.2.9/-1\n198.51.100.1/32",
         );
         assert_eq!(complaints.len(), 6, "{complaints:?}");
-        assert!(complaints[0].contains("\"example.com\"") && complaints[0].ends_with("(line 1)"));
+        assert!(complaints[0].text.contains("\"example.com\"") && complaints[0].at.line == 1);
         for ip in ["10.0.0.0", "0.0.0.0", "127.0.0.1", "::", "::1", "192.0.2.9"] {
             assert!(!allows(&acl, ip), "{ip}");
         }

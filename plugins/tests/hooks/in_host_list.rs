@@ -129,3 +129,16 @@ fn skeleton_accepts_the_one_recipient_of_its_file() {
         Verdict::CONT
     );
 }
+
+// covers CFS-31, CFS-32
+#[test]
+fn changed_files_count_at_once_and_bad_ones_do_not() {
+    let site = Site::new(&FILES);
+    let plugin = site.load(NAME);
+    let c = sending("<a@other.org>");
+    site.change(&[("host_list", "new.example\n")]);
+    assert_eq!(plugin.rcpt(&c, "<bob@new.example>"), Verdict::OK);
+    assert_eq!(plugin.rcpt(&c, "<bob@example.com>"), Verdict::CONT);
+    site.change(&[("host_list_regex", "(?!a)b\n")]);
+    assert_eq!(plugin.rcpt(&c, "<bob@mx.example.net>"), Verdict::OK);
+}

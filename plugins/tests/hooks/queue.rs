@@ -33,7 +33,7 @@ fn only_marked_messages_are_discarded() {
     assert_eq!(both(&c), Verdict::OK);
 }
 
-// covers PI2-16
+// covers PI2-16, TXN-27
 #[test]
 fn test_queue_writes_the_plain_message_for_its_owner_only_and_never_over_a_file() {
     let site = Site::new(&[]);

@@ -67,6 +67,7 @@ const DOMAINS: (&str, &str) = (
     ),
 );
 
+// covers PA-09
 #[test]
 fn destination_decides_and_relaying_is_for_this_transaction_only() {
     let site = Site::new(&[ini("[relay]\ndest_domains=true\n"), DOMAINS]);
@@ -159,4 +160,19 @@ fn entry_that_is_no_json_ends_the_start_with_file_line_and_domain() {
         error.starts_with("relay_dest_domains.ini:2: [domains] x.example: "),
         "{error}"
     );
+}
+
+// covers CFS-32
+#[test]
+fn changed_lists_and_switches_count_at_once() {
+    let site = Site::new(&[("relay_acl_allow", "192.0.2.0/24\n")]);
+    let plugin = site.load("relay");
+    let allowed = || plugin.ask(&client("192.0.2.7"), Call::ConnectInit(())) == Verdict::OK;
+    assert!(allowed());
+    site.change(&[("relay_acl_allow", "198.51.100.0/24\n")]);
+    assert!(!allowed());
+    site.change(&[("relay_acl_allow", "192.0.2.7/32\n")]);
+    assert!(allowed());
+    site.change(&[ini("[relay]\nacl=false\n")]);
+    assert!(!allowed());
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use haraka_shared::address::{Address, Limits};
 use haraka_shared::body::Body;
-use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::connection::{Connection, Local};
 use haraka_shared::delivery::{Delivery, DeliveryState};
 use haraka_shared::header::{Header, HeaderLimits};
@@ -25,6 +25,7 @@ use serde_json::Value;
 pub struct Site {
     pub dir: PathBuf,
     pub services: Rc<Fake>,
+    pub watch: Watch,
 }
 
 /// What goes to the offload pool.
@@ -43,7 +44,7 @@ pub struct Fake {
 }
 
 impl Services for Fake {
-    fn config(&self) -> &Config {
+    fn config(&self) -> Rc<Config> {
         panic!("plugins here read files of their own only")
     }
     fn config_dir(&self) -> &ConfigDir {
@@ -103,7 +104,21 @@ impl Site {
             routes: RefCell::default(),
             busy: RefCell::default(),
         });
-        Site { dir, services }
+        Site {
+            dir,
+            services,
+            watch: Watch::new(),
+        }
+    }
+
+    /// Writes files of the configuration anew and has those who follow them told.
+    pub fn change(&self, files: &[(&str, &str)]) {
+        let config = self.dir.join("config");
+        for (name, text) in files {
+            std::fs::write(config.join(name), text).unwrap();
+        }
+        let paths = files.iter().map(|(name, _)| config.join(name));
+        self.watch.changed(&paths.collect());
     }
 
     pub fn load(&self, plugin: &str) -> Plugin {
@@ -114,10 +129,7 @@ impl Site {
     }
 
     pub fn try_load(&self, plugin: &str) -> Result<Registration, String> {
-        let env = PluginEnv {
-            config: &self.services.config,
-            install_dir: &self.dir,
-        };
+        let env = PluginEnv::new(&self.services.config, &self.dir, &self.watch);
         haraka_plugins::load(plugin, &env)
             .expect("a native plugin of this name")
             .map_err(|e| e.to_string())

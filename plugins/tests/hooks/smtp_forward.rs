@@ -78,7 +78,7 @@ fn the_other_servers_answer_is_ours() {
     assert_eq!(asked(&plugin), ["mx.back:26"; 3]);
 }
 
-// covers PB-23
+// covers PB-23, SMC-11
 #[test]
 fn lost_connection_is_a_temporary_failure_and_not_another_plugins_message() {
     let site = site("host=mx.back\n");
@@ -293,4 +293,18 @@ fn wrong_port_ends_the_start_with_file_line_and_key() {
         error,
         "smtp_forward.ini:2: port: \"99999\" is no port from 1 to 65535"
     );
+}
+
+// covers CFS-31, CFS-32
+#[test]
+fn changed_server_counts_for_the_next_message_and_a_bad_one_does_not() {
+    let site = site("host=one\nport=25\n");
+    let plugin = site.load(NAME);
+    let c = sent("<a@x.example>", &["<b@y.example>"], WIRE);
+    queue(&plugin, &c, accepted());
+    site.change(&[("smtp_forward.ini", "host=two\nport=26\n")]);
+    queue(&plugin, &c, accepted());
+    site.change(&[("smtp_forward.ini", "host=three\nport=many\n")]);
+    queue(&plugin, &c, accepted());
+    assert_eq!(asked(&plugin), ["one:25", "two:26", "two:26"]);
 }

@@ -15,7 +15,8 @@ use super::row::{Describe, Kind, Row, settings};
 const LONGEST_LINE: u64 = 16 * 1024 * 1024;
 
 settings! {
-    /// Sessions: spooling, strictness, headers, limits and texts. Read at start only.
+    /// Sessions: spooling, strictness, headers, limits and texts. A change counts for connections
+    /// that are made after it.
     ConnectionIni, CONNECTION_INI = "connection.ini";
     sections {
         "main" => "",
@@ -29,100 +30,100 @@ settings! {
     gone {}
     rows {
         /// Directory for large messages while they are received.
-        spool_dir: PathBuf = Row::new("main", "spool_dir", "/tmp").example("/var/spool/haraka"),
+        spool_dir: PathBuf = Row::new("main", "spool_dir", "/tmp").live().example("/var/spool/haraka"),
             FilePath;
         /// Size in bytes from which a message that is received goes to disk. 0 means always, -1
         /// never.
-        spool_after: SpoolAfter = Row::new("main", "spool_after", "26214400").lenient(),
+        spool_after: SpoolAfter = Row::new("main", "spool_after", "26214400").live().lenient(),
             SpoolAfterKind;
         /// Refuse MAIL and RCPT with stray blanks or without angle brackets.
-        strict_rfc1869: bool = Row::new("main", "strict_rfc1869", "false"), Bool;
+        strict_rfc1869: bool = Row::new("main", "strict_rfc1869", "false").live(), Bool;
         /// Accept envelope addresses that go beyond the limits of RFC 5321.
-        postel: bool = Row::new("main", "postel", "false"), Bool;
+        postel: bool = Row::new("main", "postel", "false").live(), Bool;
         /// Offer SMTPUTF8 (RFC 6531).
-        smtputf8: bool = Row::new("main", "smtputf8", "true"), Bool;
+        smtputf8: bool = Row::new("main", "smtputf8", "true").live(), Bool;
         /// What to do with a line of a message that ends in LF without CR: `convert` makes it a
         /// proper line end, `reject` refuses the message. It never ends the message, so none can
         /// be smuggled in.
-        bare_newline: BareNewline = Row::new("main", "bare_newline", "convert").ours(),
+        bare_newline: BareNewline = Row::new("main", "bare_newline", "convert").live().ours(),
             Choice(&[("convert", BareNewline::Convert), ("reject", BareNewline::Reject)]);
 
         /// Understand the PROXY protocol from the hosts below.
-        haproxy_enabled: bool = Row::new("haproxy", "enabled", "true"), Bool;
+        haproxy_enabled: bool = Row::new("haproxy", "enabled", "true").live(), Bool;
         /// Proxies. An address without prefix length is one host.
-        haproxy_hosts: Vec<IpRange> = Row::new("haproxy", "hosts", "")
+        haproxy_hosts: Vec<IpRange> = Row::new("haproxy", "hosts", "").live()
             .example("192.0.2.4").former("haproxy_hosts"), Many(Range);
 
         /// Add a Received field.
-        add_received: bool = Row::new("headers", "add_received", "true"), Bool;
+        add_received: bool = Row::new("headers", "add_received", "true").live(), Bool;
         /// Remove Authentication-Results fields that came with the message.
-        clean_auth_results: bool = Row::new("headers", "clean_auth_results", "true"), Bool;
+        clean_auth_results: bool = Row::new("headers", "clean_auth_results", "true").live(), Bool;
         /// Show the server's version in banner and Received.
-        show_version: bool = Row::new("headers", "show_version", "true"), Bool;
+        show_version: bool = Row::new("headers", "show_version", "true").live(), Bool;
         /// Header lines that are parsed; what follows counts as body.
-        max_header_lines: usize = Row::new("headers", "max_lines", "1000")
+        max_header_lines: usize = Row::new("headers", "max_lines", "1000").live()
             .former("max_header_lines"), Count::<usize>::new(1, 1_000_000);
         /// Received fields above which a message is taken for a loop.
-        max_received: usize = Row::new("headers", "max_received", "100")
+        max_received: usize = Row::new("headers", "max_received", "100").live()
             .former("max_received_count"), Count::<usize>::new(1, 1_000_000);
 
         /// Size of a message in bytes; 0 for no limit.
-        max_bytes: Option<u64> = Row::new("max", "bytes", "26214400").former("databytes"),
+        max_bytes: Option<u64> = Row::new("max", "bytes", "26214400").live().former("databytes"),
             Limit::<u64>::new(u64::MAX);
         /// MIME parts of a message that plugins take apart; one with more is refused.
-        max_mime_parts: usize = Row::new("max", "mime_parts", "1000").former("max_mime_parts"),
+        max_mime_parts: usize = Row::new("max", "mime_parts", "1000").live().former("max_mime_parts"),
             Count::<usize>::new(1, 1_000_000);
         /// Length of a command line in bytes, with its line end. RFC 5321 asks for 512.
-        max_line_length: usize = Row::new("max", "line_length", "512").former("max_line_length"),
+        max_line_length: usize = Row::new("max", "line_length", "512").live().former("max_line_length"),
             Count::<usize>::new(64, LONGEST_LINE);
         /// Length of a message line in bytes, with its line end. Haraka folds longer lines, which
         /// breaks signatures; here a message is never altered, so nothing follows from this.
-        max_data_line_length: usize = Row::new("max", "data_line_length", "992")
+        max_data_line_length: usize = Row::new("max", "data_line_length", "992").live()
             .former("max_data_line_length"), Count::<usize>::new(64, LONGEST_LINE);
         /// Open connections; more are answered with 421. Enough for the busiest relay, and with a
         /// message in memory for each far from what a flood would take.
-        max_connections: Option<u32> = Row::new("max", "connections", "20000").ours(),
+        max_connections: Option<u32> = Row::new("max", "connections", "20000").live().ours(),
             Limit::<u32>::new(10_000_000);
         /// Open connections of one client address; more are answered with 421. The largest senders
         /// use some tens; whole networks behind one address stay below as well.
-        max_connections_per_ip: Option<u32> = Row::new("max", "connections_per_ip", "1000").ours(),
+        max_connections_per_ip: Option<u32> = Row::new("max", "connections_per_ip", "1000").live().ours(),
             Limit::<u32>::new(10_000_000);
         /// Recipients of one message; more are answered with 452, so that the client sends the
         /// message again for the rest. RFC 5321 asks for at least 100; a large mailing list may
         /// send ten thousand, which take a few megabytes.
-        max_recipients: Option<u32> = Row::new("max", "recipients", "10000")
+        max_recipients: Option<u32> = Row::new("max", "recipients", "10000").live()
             .former("rcpt_to.max_count").ours(), Limit::<u32>::new(10_000_000);
         /// Refused commands of one connection before it is closed with 421. A mailing list with
         /// many dead addresses stays below; one that guesses addresses or passwords does not.
-        max_errors: Option<u32> = Row::new("max", "errors", "100")
+        max_errors: Option<u32> = Row::new("max", "errors", "100").live()
             .former("max_unrecognized_commands").ours(), Limit::<u32>::new(10_000_000);
         /// How long a connection may last in all, however busy it is. No sender needs a day; one
         /// that sends a byte now and then would stay for ever.
-        session_time: Option<Duration> = Row::new("max", "session_time", "86400").ours(),
+        session_time: Option<Duration> = Row::new("max", "session_time", "86400").live().ours(),
             OptionalSeconds;
         /// How long a client may take to send one whole command line; RFC 5321 section 4.5.3.2.7
         /// asks for 300.
-        command_time: Option<Duration> = Row::new("max", "command_time", "300").ours(),
+        command_time: Option<Duration> = Row::new("max", "command_time", "300").live().ours(),
             OptionalSeconds;
         /// How long a client may take to send one whole message. The largest message that is
         /// accepted by default takes less than an hour over a line of 64 kbit/s.
-        data_time: Option<Duration> = Row::new("max", "data_time", "7200").ours(), OptionalSeconds;
+        data_time: Option<Duration> = Row::new("max", "data_time", "7200").live().ours(), OptionalSeconds;
 
         /// Lines of the greeting, instead of the usual one.
-        greeting: Vec<String> = Row::new("message", "greeting", "")
+        greeting: Vec<String> = Row::new("message", "greeting", "").live()
             .example("Welcome to our server").former("smtpgreeting"), Many(Text);
         /// What follows the client's name in the reply to HELO and EHLO.
-        helo: String = Row::new("message", "helo", "Haraka is at your service.")
+        helo: String = Row::new("message", "helo", "Haraka is at your service.").live()
             .former("ehlo_hello_message"), Text;
         /// What the server says when a client leaves.
-        close: String = Row::new("message", "close", "closing connection. Have a jolly good day.")
+        close: String = Row::new("message", "close", "closing connection. Have a jolly good day.").live()
             .former("connection_close_message"), Text;
 
         /// Characters of the identifier in the greeting; 0 for none, 36 for all.
-        banner_chars: usize = Row::new("uuid", "banner_chars", "6").former("banner_includes_uuid"),
+        banner_chars: usize = Row::new("uuid", "banner_chars", "6").live().former("banner_includes_uuid"),
             Count::<usize>::new(0, 1000);
         /// Characters of the identifier before each line of a refusal; 0 for none, 1 for all.
-        deny_chars: usize = Row::new("uuid", "deny_chars", "0").former("deny_includes_uuid"),
+        deny_chars: usize = Row::new("uuid", "deny_chars", "0").live().former("deny_includes_uuid"),
             Count::<usize>::new(0, 1000);
     }
     derived {}
@@ -132,6 +133,11 @@ impl ConnectionIni {
     /// Reads the file; a missing one, or missing sections, mean defaults (PB-43).
     pub fn load(dir: &ConfigDir, problems: &mut Problems) -> Option<ConnectionIni> {
         ConnectionIni::read(&mut Reader::open(dir, &CONNECTION_INI, problems)?)
+    }
+
+    /// Takes what counts while the server runs from a newer reading.
+    pub(super) fn adopt(&mut self, newer: &ConnectionIni) {
+        self.adopt_live(newer);
     }
 }
 

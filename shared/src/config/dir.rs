@@ -1,6 +1,7 @@
 //! The configuration directory: finding, reading and decoding its files.
 //!
-//! One reader per file type, all over [`ConfigDir::bytes`]; whatever else reads configuration
+//! One reader per file type, all over the same layers: the environment goes before `smtp.json`, that
+//! before the file, the file before a plugin's own defaults. Whatever else reads configuration
 //! (plugins, script bindings) goes through here, so that path safety, size limit and messages are
 //! the same for all. It interprets no setting; the files with declared settings do.
 
@@ -8,25 +9,62 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::error::{ConfigError, MAX_FILE};
-use super::flat;
+use serde_json::Value;
+
+use super::environment::{self, Environment};
+use super::error::{At, ConfigError, MAX_FILE};
+use super::file_type::FileType;
 use super::ini::Ini;
+use super::merge::{merge, merge_typed};
+use super::overrides::{Overrides, lines_of};
+use super::typed_values::{Booleans, TypedSection, typed, typed_json};
+use super::{flat, structured};
 
 /// Seconds that a plugin may take for one hook when nothing else is configured (CFS-36).
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// `config/` of an install directory.
+/// Files below a directory, more of which nobody configures.
+const MOST_FILES: usize = 100_000;
+
+/// `config/` of an install directory. Clones share what `smtp.json` and the environment say.
 #[derive(Clone, Debug)]
 pub struct ConfigDir {
     install: PathBuf,
     root: PathBuf,
+    /// A plugin's own files, which count where `root` is silent.
+    defaults: Option<PathBuf>,
+    layers: Arc<Layers>,
+}
+
+/// What goes before the files.
+#[derive(Debug)]
+struct Layers {
+    overrides: RwLock<Arc<Overrides>>,
+    environment: Environment,
+}
+
+/// What a file is taken to contain.
+enum Source {
+    Bytes(Vec<u8>),
+    /// From `smtp.json`, with the place for messages.
+    Json(Value, String),
 }
 
 impl ConfigDir {
-    /// The directory `config` below an install directory (CFS-01). Fails if it is not there.
+    /// The directory `config` below an install directory (CFS-01), with the process's environment.
+    /// Fails if it is not there, or if `smtp.json` or `smtp.yaml` cannot be read.
     pub fn open(install_dir: &Path) -> Result<ConfigDir, ConfigError> {
+        ConfigDir::with_environment(install_dir, Environment::of_process())
+    }
+
+    /// The same with an environment of the caller's.
+    pub fn with_environment(
+        install_dir: &Path,
+        environment: Environment,
+    ) -> Result<ConfigDir, ConfigError> {
         let root = install_dir.join("config");
         let unreadable = |source| ConfigError::Read {
             file: root.display().to_string(),
@@ -35,10 +73,62 @@ impl ConfigDir {
         if !std::fs::metadata(&root).map_err(unreadable)?.is_dir() {
             return Err(unreadable(io::ErrorKind::NotADirectory.into()));
         }
-        Ok(ConfigDir {
+        let dir = ConfigDir {
             install: install_dir.to_owned(),
             root,
-        })
+            defaults: None,
+            layers: Arc::new(Layers {
+                overrides: RwLock::default(),
+                environment,
+            }),
+        };
+        dir.refresh_overrides()?;
+        Ok(dir)
+    }
+
+    /// The same directory over a plugin's own files, `config` below `package` (CFS-06, CFS-07). They
+    /// count where the operator's are silent: ini files, JSON, Hjson and YAML key by key (arrays item
+    /// by item), others as a whole unless the operator's is missing or empty.
+    pub fn with_defaults(&self, package: &Path) -> ConfigDir {
+        ConfigDir {
+            defaults: Some(package.join("config")),
+            ..self.clone()
+        }
+    }
+
+    /// Reads `smtp.json`, else `smtp.yaml`, again (CFS-15). Gives the paths of the files whose
+    /// content has changed by it; on an error the earlier content stays.
+    pub fn refresh_overrides(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        let mut by = "smtp.json";
+        let mut found = self.file("smtp.json")?;
+        if found.is_none() {
+            by = "smtp.yaml";
+            found = self.file("smtp.yaml")?;
+        }
+        let document = match found {
+            Some(bytes) => structured::parse(by, FileType::of(by), &bytes)?,
+            None => Value::Null,
+        };
+        let new = Overrides::of(by, document, |name| self.path(name).ok());
+        let mut held = self
+            .layers
+            .overrides
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let changed = held.differing(&new);
+        *held = Arc::new(new);
+        Ok(changed)
+    }
+
+    /// The files that `smtp.json` replaces.
+    pub fn overrides(&self) -> Arc<Overrides> {
+        let held = self.layers.overrides.read();
+        Arc::clone(&held.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the environment says.
+    pub fn environment(&self) -> &Environment {
+        &self.layers.environment
     }
 
     /// The install directory, as it was given.
@@ -46,8 +136,17 @@ impl ConfigDir {
         &self.install
     }
 
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where a file is. An absolute name is itself; a relative one must stay inside (CFS-16).
     pub fn path(&self, name: &str) -> Result<PathBuf, ConfigError> {
+        Self::path_in(&self.root, name)
+    }
+
+    fn path_in(root: &Path, name: &str) -> Result<PathBuf, ConfigError> {
         let wanted = Path::new(name);
         if wanted.is_absolute() {
             return Ok(wanted.to_owned());
@@ -65,7 +164,7 @@ impl ConfigDir {
                 }
             }
         }
-        Ok(self.root.join(inside))
+        Ok(root.join(inside))
     }
 
     /// Whether there is a file of that name. One that cannot be looked at counts as there, so that
@@ -74,35 +173,84 @@ impl ConfigDir {
         let Ok(path) = self.path(name) else {
             return false;
         };
-        !matches!(std::fs::metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound)
+        self.overrides().get(&path).is_some()
+            || !matches!(std::fs::metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound)
     }
 
     /// The bytes of a file; `None` if there is none. At most [`MAX_FILE`] bytes; directories,
     /// sockets and pipes are errors, as reading a pipe might never end.
     pub fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, ConfigError> {
-        let path = self.path(name)?;
-        match read(&path) {
-            Ok(Content::Bytes(bytes)) => Ok(Some(bytes)),
-            Ok(Content::Missing) => Ok(None),
-            Ok(Content::Other(what)) => Err(ConfigError::NotAFile {
-                file: name.to_owned(),
-                what,
-            }),
-            Ok(Content::TooLarge) => Err(ConfigError::TooLarge {
-                file: name.to_owned(),
-            }),
-            Err(source) => Err(ConfigError::Read {
-                file: name.to_owned(),
-                source,
-            }),
+        match self.source(name)? {
+            Some(Source::Bytes(bytes)) => Ok(Some(bytes)),
+            Some(Source::Json(Value::String(text), _)) => Ok(Some(text.into_bytes())),
+            Some(Source::Json(..)) => Ok(None),
+            None => self.default_file(name),
         }
     }
 
     /// An ini file; a missing one is empty (CFS-12).
     pub fn ini(&self, name: &str) -> Result<Ini, ConfigError> {
-        Ok(match self.bytes(name)? {
-            Some(bytes) => Ini::parse(name, &bytes),
-            None => Ini::empty(name),
+        let mut ini = self.own_ini(name)?;
+        if let Some(base) = self.default_ini(name)? {
+            ini = ini.upon(base);
+        }
+        Ok(ini.under(self.layers.environment.of_ini(name)))
+    }
+
+    /// An ini file as a script sees it, with the booleans that it declares (CFS-22 to CFS-24).
+    pub fn typed_ini(
+        &self,
+        name: &str,
+        booleans: &Booleans,
+    ) -> Result<Vec<TypedSection>, ConfigError> {
+        let variables = || self.layers.environment.of_ini(name);
+        let own = match self.source(name)? {
+            // What smtp.json says has types of its own.
+            Some(Source::Json(value, _)) => typed_json(&value),
+            _ => typed(&self.own_ini(name)?.under(variables()), booleans),
+        };
+        let Some(base) = self.default_ini(name)? else {
+            return Ok(own);
+        };
+        // Each file is typed before they go together, as Haraka does it: a boolean that the
+        // operator's file leaves out counts with its declared default, not with the plugin's.
+        let base = typed(&base.under(variables()), booleans);
+        Ok(merge_typed(base, own))
+    }
+
+    /// A JSON, Hjson or YAML file, by its name's ending; any other counts as JSON. `None` if there is
+    /// none, not even one in YAML of the same name (CFS-13).
+    pub fn document(&self, name: &str) -> Result<Option<Value>, ConfigError> {
+        let form = match FileType::of(name) {
+            form @ (FileType::Yaml | FileType::Hjson) => form,
+            _ => FileType::Json,
+        };
+        self.document_as(name, form)
+    }
+
+    /// The same for a form that the caller knows.
+    pub fn document_as(&self, name: &str, form: FileType) -> Result<Option<Value>, ConfigError> {
+        let own = match self.source(name)? {
+            Some(Source::Json(value, _)) => Some(value),
+            Some(Source::Bytes(bytes)) => Some(structured::parse(name, form, &bytes)?),
+            None => match yaml_twin(name) {
+                Some(twin) => self.yaml(&self.root, &twin)?,
+                None => None,
+            },
+        };
+        let Some(defaults) = &self.defaults else {
+            return Ok(own);
+        };
+        let base = match self.default_file(name)? {
+            Some(bytes) => Some(structured::parse(&shown(defaults, name), form, &bytes)?),
+            None => match yaml_twin(name) {
+                Some(twin) => self.yaml(defaults, &twin)?,
+                None => None,
+            },
+        };
+        Ok(match (base, own) {
+            (Some(base), Some(own)) => Some(merge(base, own)),
+            (base, own) => own.or(base),
         })
     }
 
@@ -111,40 +259,159 @@ impl ConfigDir {
         Ok(self.first_item(name)?.map(|(_, text)| text))
     }
 
-    /// As [`ConfigDir::value`], with the number of the line.
-    pub fn first_item(&self, name: &str) -> Result<Option<(u32, String)>, ConfigError> {
-        Ok(self.bytes(name)?.and_then(|bytes| {
-            flat::items(&flat::decode(&bytes))
-                .next()
-                .map(|(line, text)| (line, text.to_owned()))
-        }))
+    /// As [`ConfigDir::value`], with its place.
+    pub fn first_item(&self, name: &str) -> Result<Option<(At, String)>, ConfigError> {
+        if let Some(variable) = self.layers.environment.whole(name) {
+            return Ok(Some((At::file(&variable.origin), variable.text)));
+        }
+        let own = self.lines(name, |text| {
+            let first = flat::items(text).next();
+            first.map(owned).into_iter().collect()
+        })?;
+        Ok(own.into_iter().next())
+    }
+
+    /// The whole number that a value file begins with; `None` if there is none (CFS-04).
+    pub fn int(&self, name: &str) -> Result<Option<i64>, ConfigError> {
+        Ok(self.value(name)?.and_then(|text| leading_int(&text)))
     }
 
     /// Trimmed lines without blanks and comments (CFS-27); empty if there is no file.
     pub fn list(&self, name: &str) -> Result<Vec<String>, ConfigError> {
-        Ok(self
-            .items(name)?
+        let items = self.placed_items(name)?;
+        Ok(items.into_iter().map(|(_, text)| text).collect())
+    }
+
+    /// As [`ConfigDir::list`], each with the number of its line; 0 for what is in no file.
+    pub fn items(&self, name: &str) -> Result<Vec<(u32, String)>, ConfigError> {
+        let items = self.placed_items(name)?;
+        Ok(items
             .into_iter()
-            .map(|(_, text)| text)
+            .map(|(at, text)| (at.line, text))
             .collect())
     }
 
-    /// As [`ConfigDir::list`], each with the number of its line.
-    pub fn items(&self, name: &str) -> Result<Vec<(u32, String)>, ConfigError> {
-        Ok(self.bytes(name)?.map_or_else(Vec::new, |bytes| {
-            flat::items(&flat::decode(&bytes))
-                .map(|(line, text)| (line, text.to_owned()))
-                .collect()
-        }))
+    /// As [`ConfigDir::list`], each with its place.
+    pub fn placed_items(&self, name: &str) -> Result<Vec<(At, String)>, ConfigError> {
+        if let Some(variable) = self.layers.environment.whole(name) {
+            let at = At::file(&variable.origin);
+            let items = environment::items(&variable.text);
+            return Ok(items.map(|item| (at.clone(), item.to_owned())).collect());
+        }
+        self.lines(name, |text| flat::items(text).map(owned).collect())
     }
 
     /// All lines as they stand, without their ends (CFS-28); empty if there is no file.
     pub fn data(&self, name: &str) -> Result<Vec<String>, ConfigError> {
-        Ok(self.bytes(name)?.map_or_else(Vec::new, |bytes| {
-            flat::lines(&flat::decode(&bytes))
-                .map(str::to_owned)
-                .collect()
-        }))
+        let all = self.lines(name, |text| {
+            (1..).zip(flat::lines(text)).map(owned).collect()
+        })?;
+        Ok(all.into_iter().map(|(_, text)| text).collect())
+    }
+
+    /// The files below a directory, those of deeper ones later (CFS-05); symbolic links are followed
+    /// one level, so that none leads in a circle.
+    pub fn files_below(&self, name: &str) -> Result<Vec<PathBuf>, ConfigError> {
+        let failed = |source| ConfigError::Read {
+            file: name.to_owned(),
+            source,
+        };
+        let mut files = Vec::new();
+        let mut dirs = std::collections::VecDeque::from([(self.path(name)?, true)]);
+        while let Some((dir, follow)) = dirs.pop_front() {
+            let entries = std::fs::read_dir(&dir).map_err(failed)?;
+            let mut paths = entries
+                .map(|entry| entry.map(|e| e.path()))
+                .collect::<io::Result<Vec<_>>>()
+                .map_err(failed)?;
+            paths.sort();
+            for path in paths {
+                let linked = path.is_symlink();
+                if path.is_dir() && (follow || !linked) {
+                    dirs.push_back((path, !linked));
+                } else if path.is_file() {
+                    files.push(path);
+                }
+            }
+            if files.len() > MOST_FILES {
+                return Err(failed(io::Error::other("too many files below it")));
+            }
+        }
+        Ok(files)
+    }
+
+    /// Items of a file without keys, by the operator's file if that has any, else by the default.
+    fn lines(
+        &self,
+        name: &str,
+        cut: impl Fn(&str) -> Vec<(u32, String)>,
+    ) -> Result<Vec<(At, String)>, ConfigError> {
+        let placed = |file: &str, bytes: &[u8]| {
+            let found = cut(&flat::decode(bytes)).into_iter();
+            found
+                .map(|(line, text)| (At::line(file, line), text))
+                .collect::<Vec<_>>()
+        };
+        let own: Vec<(At, String)> = match self.source(name)? {
+            Some(Source::Bytes(bytes)) => placed(name, &bytes),
+            Some(Source::Json(value, place)) => {
+                let lines = lines_of(&value).into_iter();
+                lines.map(|text| (At::file(&place), text)).collect()
+            }
+            None => Vec::new(),
+        };
+        match (&self.defaults, own.is_empty()) {
+            (Some(defaults), true) => {
+                let bytes = self.default_file(name)?.unwrap_or_default();
+                Ok(placed(&shown(defaults, name), &bytes))
+            }
+            _ => Ok(own),
+        }
+    }
+
+    fn own_ini(&self, name: &str) -> Result<Ini, ConfigError> {
+        Ok(match self.source(name)? {
+            Some(Source::Bytes(bytes)) => Ini::parse(name, &bytes),
+            Some(Source::Json(value, place)) => Ini::from_json(&place, &value),
+            None => Ini::empty(name),
+        })
+    }
+
+    fn default_ini(&self, name: &str) -> Result<Option<Ini>, ConfigError> {
+        let Some(defaults) = &self.defaults else {
+            return Ok(None);
+        };
+        let bytes = self.default_file(name)?;
+        Ok(bytes.map(|bytes| Ini::parse(&shown(defaults, name), &bytes)))
+    }
+
+    fn yaml(&self, root: &Path, name: &str) -> Result<Option<Value>, ConfigError> {
+        let path = Self::path_in(root, name)?;
+        let parse = |bytes: Vec<u8>| structured::parse(name, FileType::Yaml, &bytes);
+        read_file(&path, name)?.map(parse).transpose()
+    }
+
+    /// The operator's file, or what `smtp.json` says in its place.
+    fn source(&self, name: &str) -> Result<Option<Source>, ConfigError> {
+        let path = self.path(name)?;
+        if let Some((value, place)) = self.overrides().get(&path) {
+            return Ok(Some(Source::Json(value.clone(), place)));
+        }
+        Ok(read_file(&path, name)?.map(Source::Bytes))
+    }
+
+    fn file(&self, name: &str) -> Result<Option<Vec<u8>>, ConfigError> {
+        read_file(&self.path(name)?, name)
+    }
+
+    fn default_file(&self, name: &str) -> Result<Option<Vec<u8>>, ConfigError> {
+        match &self.defaults {
+            // An absolute name means the same file in both places.
+            Some(root) if Path::new(name).is_relative() => {
+                read_file(&Self::path_in(root, name)?, &shown(root, name))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// How long a plugin may take for one hook: `<plugin>.timeout`, else `plugin_timeout`, else
@@ -170,6 +437,46 @@ pub(super) fn seconds(text: &str) -> Option<Duration> {
         .unwrap_or(text.len());
     let number: f64 = text.get(..end)?.parse().ok()?;
     Some(Duration::try_from_secs_f64(number).unwrap_or(Duration::ZERO))
+}
+
+fn owned((line, text): (u32, &str)) -> (u32, String) {
+    (line, text.to_owned())
+}
+
+/// How messages name a file among a plugin's defaults.
+fn shown(defaults: &Path, name: &str) -> String {
+    defaults.join(name).display().to_string()
+}
+
+/// The YAML file that a missing JSON or Hjson file is looked for in.
+fn yaml_twin(name: &str) -> Option<String> {
+    let stem = name.strip_suffix(".json").or(name.strip_suffix(".hjson"))?;
+    Some(format!("{stem}.yaml"))
+}
+
+/// The number that a text begins with, as JavaScript's `parseInt` reads it.
+fn leading_int(text: &str) -> Option<i64> {
+    let text = text.trim_start();
+    let sign = usize::from(text.starts_with(['-', '+']));
+    let digits = text.get(sign..)?;
+    let length = digits
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(digits.len());
+    text.get(..sign + length)?.parse().ok()
+}
+
+fn read_file(path: &Path, name: &str) -> Result<Option<Vec<u8>>, ConfigError> {
+    let file = || name.to_owned();
+    match read(path) {
+        Ok(Content::Bytes(bytes)) => Ok(Some(bytes)),
+        Ok(Content::Missing) => Ok(None),
+        Ok(Content::Other(what)) => Err(ConfigError::NotAFile { file: file(), what }),
+        Ok(Content::TooLarge) => Err(ConfigError::TooLarge { file: file() }),
+        Err(source) => Err(ConfigError::Read {
+            file: file(),
+            source,
+        }),
+    }
 }
 
 enum Content {
@@ -207,103 +514,5 @@ fn read(path: &Path) -> io::Result<Content> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::testing::TestDir;
-
-    #[test]
-    fn relative_name_that_leaves_the_directory_is_refused() {
-        // covers CFS-16
-        let t = TestDir::new();
-        for name in ["../x", "a/../../x", "..", "./../x"] {
-            let e = t.dir().bytes(name).unwrap_err();
-            assert!(matches!(e, ConfigError::Escapes { .. }), "{name}: {e}");
-        }
-        t.write("sub/x", "1");
-        assert_eq!(
-            t.dir().value("sub/../sub/./x").unwrap().as_deref(),
-            Some("1")
-        );
-        let absolute = t.dir().path("sub/x").unwrap();
-        let name = absolute.to_str().unwrap();
-        assert_eq!(t.dir().value(name).unwrap().as_deref(), Some("1"));
-    }
-
-    #[test]
-    fn missing_files_give_empty_results() {
-        // covers CFS-12
-        let t = TestDir::new();
-        assert_eq!(t.dir().value("x").unwrap(), None);
-        assert!(t.dir().list("x").unwrap().is_empty());
-        assert!(t.dir().data("x").unwrap().is_empty());
-        assert_eq!(t.dir().ini("x.ini").unwrap().sections().count(), 0);
-        assert!(!t.dir().exists("x"));
-    }
-
-    #[test]
-    fn value_is_the_first_line_that_says_something() {
-        // covers CFS-26
-        let t = TestDir::new();
-        t.write("v", "# c\n\n  10 # kept \nsecond\n");
-        assert_eq!(t.dir().value("v").unwrap().as_deref(), Some("10 # kept"));
-        t.write("v", "; only a comment\n");
-        assert_eq!(t.dir().value("v").unwrap(), None);
-    }
-
-    #[test]
-    fn data_keeps_blank_and_comment_lines() {
-        // covers CFS-28
-        let t = TestDir::new();
-        t.write("d", "a\r\n\r\n# b \nc");
-        assert_eq!(t.dir().data("d").unwrap(), ["a", "", "# b ", "c"]);
-    }
-
-    #[test]
-    fn what_is_not_a_file_is_named_in_the_error() {
-        let t = TestDir::new();
-        std::fs::create_dir(t.dir().path("me").unwrap()).unwrap();
-        let e = t.dir().value("me").unwrap_err().to_string();
-        assert_eq!(e, "me: is a directory, not a file");
-        nix::unistd::mkfifo(
-            &t.dir().path("pipe").unwrap(),
-            nix::sys::stat::Mode::S_IRUSR,
-        )
-        .unwrap();
-        let e = t.dir().ini("pipe").unwrap_err().to_string();
-        assert_eq!(e, "pipe: is a pipe, not a file");
-    }
-
-    #[test]
-    fn file_over_the_limit_is_refused() {
-        let t = TestDir::new();
-        let file = File::create(t.dir().path("big").unwrap()).unwrap();
-        file.set_len(MAX_FILE).unwrap();
-        assert!(t.dir().bytes("big").is_ok());
-        file.set_len(MAX_FILE + 1).unwrap();
-        let e = t.dir().bytes("big").unwrap_err().to_string();
-        assert_eq!(e, "big: larger than 16 MiB");
-    }
-
-    #[test]
-    fn install_directory_without_config_is_an_error() {
-        let t = TestDir::new();
-        let below = t.dir().path("").unwrap();
-        assert!(ConfigDir::open(&below).is_err());
-    }
-
-    #[test]
-    fn plugin_timeout_prefers_the_plugins_own_file() {
-        // covers CFS-36
-        let t = TestDir::new();
-        let limit = |name: &str| t.dir().plugin_timeout(name).unwrap();
-        assert_eq!(limit("a"), Some(Duration::from_secs(30)));
-        t.write("plugin_timeout", "2.5\n");
-        assert_eq!(limit("a"), Some(Duration::from_millis(2500)));
-        t.write("queue/smtp_forward.timeout", "300s");
-        assert_eq!(limit("queue/smtp_forward"), Some(Duration::from_secs(300)));
-        t.write("a.timeout", "0");
-        assert_eq!(limit("a"), None);
-        t.write("a.timeout", "soon");
-        assert_eq!(limit("a"), Some(Duration::from_millis(2500)));
-    }
-}
+#[path = "dir_tests.rs"]
+mod tests;

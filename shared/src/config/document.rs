@@ -16,6 +16,7 @@ struct PlainFile {
     name: &'static str,
     form: &'static str,
     default: &'static str,
+    live: bool,
     text: &'static str,
 }
 
@@ -24,54 +25,63 @@ const PLAIN_FILES: [PlainFile; 11] = [
         name: "plugins",
         form: "list",
         default: "",
+        live: false,
         text: "Plugins in the order in which they are asked.",
     },
     PlainFile {
         name: "host_list",
         form: "list",
         default: "",
+        live: true,
         text: "Domains that mail is accepted for, read by the plugin `rcpt_to.in_host_list`.",
     },
     PlainFile {
         name: "me",
         form: "value",
         default: "the host's name",
+        live: true,
         text: "The server's name in greetings, replies, header fields and bounces.",
     },
     PlainFile {
         name: "queue_dir",
         form: "value",
         default: "`queue`",
+        live: false,
         text: "Directory of the outbound queue. A relative path counts from the install directory.",
     },
     PlainFile {
         name: "internalcmd_key",
         form: "value",
         default: "",
+        live: true,
         text: "What a local client must show to use the internal commands; without it they are off.",
     },
     PlainFile {
         name: "plugin_timeout",
         form: "value",
         default: "30",
+        live: false,
         text: "Seconds that a plugin may take for one hook; 0 for no limit.",
     },
     PlainFile {
         name: "<plugin>.timeout",
         form: "value",
         default: "`plugin_timeout`",
+        live: false,
         text: "The same for one plugin.",
     },
     PlainFile {
         name: "mailparser.max_mime_depth",
         form: "value",
         default: "100",
+        live: true,
         text: "Multiparts within each other that are taken apart for plugins; deeper ones stay whole.",
     },
     PlainFile {
         name: "mailparser.attachment_max_buffered",
         form: "value",
         default: "67108864",
+        live: true,
         text: "Bytes of a text that are held for a body filter, a banner or a script; longer ones \
                stay as they are.",
     },
@@ -79,18 +89,19 @@ const PLAIN_FILES: [PlainFile; 11] = [
         name: "loglevel",
         form: "value",
         default: "",
+        live: true,
         text: "Goes before `level` in log.ini.",
     },
     PlainFile {
         name: "log_timestamps",
         form: "value",
         default: "",
+        live: true,
         text: "Lines begin with the time if this or log.ini says so.",
     },
 ];
 
-const INTRODUCTION: &str = "\
-# Configuration
+const INTRODUCTION: &str = r#"# Configuration
 
 <!-- Written from the declarations in shared/src/config; change them, then run
      `UPDATE=1 cargo test -p haraka-shared --test config_files`. -->
@@ -104,8 +115,48 @@ backslash at the end joins the next line. What stands before the first section b
 True is `true`, `yes`, `ok`, `enabled`, `on` or `1`. A value file counts by its first line that is
 neither blank nor a comment, a list file by all such lines.
 
-Settings marked with * are not in Haraka.
-";
+Settings marked with * are not in Haraka. The column Change tells whether a changed file counts at
+once (sessions that are open go on as they began) or after a restart, for which `haraka --graceful`
+is enough unless user, group or daemon settings change. A change that makes no sense is logged with
+file, line and key, and what was there before stays.
+
+`haraka --check -c DIR` tells what is wrong with a configuration without starting it, with status 1 if
+there is an error. `haraka --dump -c DIR` shows all settings as they count and where each comes from.
+
+## The environment
+
+`HARAKA_<FILE>_<SECTION>_<KEY>` goes before every file: the file's name without `.ini`, section and
+key, in upper case, with `_` for whatever is neither letter nor digit. Section `main` may be left out.
+`HARAKA_SMTP_NODES=2` is `nodes = 2` in smtp.ini, `HARAKA_CONNECTION_MAX_BYTES` is `[max] bytes` in
+connection.ini. A file without keys has a name without section and key: `HARAKA_ME`, `HARAKA_PLUGINS`,
+`HARAKA_QUEUE_SMTP_FORWARD_TIMEOUT` for `queue/smtp_forward.timeout`. The items of a list are
+separated by `;`. JSON, Hjson, YAML and binary files are not touched. The environment is read at
+start only.
+
+## Whole files in one
+
+`smtp.json`, or `smtp.yaml` where that is missing, may stand for other files: a key that begins with
+`!` holds what the file of that name is taken to contain, whether that is there or not.
+
+```json
+{
+  "!smtp.ini": { "main": { "nodes": 2, "listen": "[::]:25" } },
+  "!host_list": [ "example.com", "example.net" ],
+  "!me": "mx.example.com"
+}
+```
+
+## Types of files
+
+| Ending | Type |
+|---|---|
+| `.ini` | sections, keys and values, as above |
+| `.json` | JSON; where it is missing, `.yaml` of the same name |
+| `.hjson` | Hjson; where it is missing, `.yaml` of the same name |
+| `.yaml`, `.yml` | YAML 1.2 |
+| `.pem`, `.bin`, `.binary` | bytes |
+| any other | a value, a list, or lines as they stand: whoever reads it decides |
+"#;
 
 /// The text of `docs/config.md`.
 pub fn markdown() -> String {
@@ -116,10 +167,12 @@ pub fn markdown() -> String {
             format!("`{}`", f.name),
             f.form.to_owned(),
             f.default.to_owned(),
+            if f.live { "at once" } else { "restart" }.to_owned(),
             f.text.to_owned(),
         ]
     });
-    push_table(&mut out, ["File", "Type", "Default", "Meaning"], table);
+    let head = ["File", "Type", "Default", "Change", "Meaning"];
+    push_table(&mut out, head, table);
     for decl in INI_FILES {
         push(
             &mut out,
@@ -136,14 +189,17 @@ pub fn markdown() -> String {
             let rows = decl.rows.iter().filter(|r| r.section == *section);
             let table = rows.map(|row| {
                 let star = if row.ours { " *" } else { "" };
+                let live = if row.live { "at once" } else { "restart" };
                 [
                     format!("`{}{}`{star}", row.key, brackets(row)),
                     row.kind.describe(),
                     code(row.default),
+                    live.to_owned(),
                     meaning(row),
                 ]
             });
-            push_table(&mut out, ["Setting", "Value", "Default", "Meaning"], table);
+            let head = ["Setting", "Value", "Default", "Change", "Meaning"];
+            push_table(&mut out, head, table);
         }
     }
     out
@@ -213,11 +269,13 @@ fn tidy(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn push_table(out: &mut String, head: [&str; 4], rows: impl Iterator<Item = [String; 4]>) {
-    push(
-        out,
-        format_args!("| {} |\n|---|---|---|---|\n", head.join(" | ")),
-    );
+fn push_table<const N: usize>(
+    out: &mut String,
+    head: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) {
+    let rule = "---|".repeat(N);
+    push(out, format_args!("| {} |\n|{rule}\n", head.join(" | ")));
     for row in rows {
         let cells = row.map(|cell| cell.replace('|', "\\|"));
         push(out, format_args!("| {} |\n", cells.join(" | ")));

@@ -39,6 +39,14 @@ pub enum ConfigError {
         /// The name as asked for.
         file: String,
     },
+    /// A file that does not follow its form.
+    #[error("{at}: {why}")]
+    Syntax {
+        /// File and line.
+        at: At,
+        /// What is wrong.
+        why: String,
+    },
     /// A value that makes no sense.
     #[error("{at}: {key}: {why}")]
     Value {

@@ -48,15 +48,15 @@ impl Describe for Text {
     fn describe(&self) -> String {
         "text".to_owned()
     }
+    fn takes_empty(&self) -> bool {
+        true
+    }
 }
 
 impl Kind for Text {
     type Out = String;
     fn parse(&self, text: &str) -> Result<String, String> {
         Ok(text.to_owned())
-    }
-    fn takes_empty(&self) -> bool {
-        true
     }
 }
 
@@ -67,15 +67,15 @@ impl Describe for OptionalText {
     fn describe(&self) -> String {
         "text".to_owned()
     }
+    fn takes_empty(&self) -> bool {
+        true
+    }
 }
 
 impl Kind for OptionalText {
     type Out = Option<String>;
     fn parse(&self, text: &str) -> Result<Option<String>, String> {
         Ok((!text.is_empty()).then(|| text.to_owned()))
-    }
-    fn takes_empty(&self) -> bool {
-        true
     }
 }
 

@@ -1,10 +1,13 @@
 //! All settings of the core, read together so that everything wrong is told at once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::INI_FILES;
 use super::connection_ini::ConnectionIni;
 use super::dir::{ConfigDir, seconds};
-use super::error::{At, ConfigError, Problems, Warning};
+use super::effective::{Setting, effective_all};
+use super::error::{ConfigError, Problems, Warning};
 use super::log_ini::LogIni;
 use super::mailparser;
 use super::net_utils_ini::DnsIni;
@@ -35,17 +38,73 @@ pub struct Config {
     pub internalcmd_key: Option<String>,
     /// `plugins`: names in the order of the file (KEY-56).
     pub plugins: Vec<String>,
+    /// The texts of the settings that count after a restart only, to tell whether one has changed.
+    pub fixed: Arc<[Setting]>,
 }
 
 impl Config {
     /// Reads everything. Gives the settings and what an operator should look at, or all errors.
     pub fn load(dir: &ConfigDir) -> Result<(Config, Vec<Warning>), Vec<ConfigError>> {
+        match Config::inspect(dir) {
+            (Some(config), problems) => Ok((config, problems.warnings)),
+            (None, problems) => Err(problems.errors),
+        }
+    }
+
+    /// Reads everything. Gives all errors and warnings, and the settings if there is no error.
+    pub fn inspect(dir: &ConfigDir) -> (Option<Config>, Problems) {
         let mut problems = Problems::default();
         let config = read(dir, &mut problems);
-        match config {
-            Some(config) if problems.errors.is_empty() => Ok((config, problems.warnings)),
-            _ => Err(problems.errors),
+        (config.filter(|_| problems.errors.is_empty()), problems)
+    }
+
+    /// The files that it is read from.
+    pub fn files() -> Vec<&'static str> {
+        let mut files = vec![
+            "me",
+            "queue_dir",
+            "internalcmd_key",
+            "plugins",
+            "loglevel",
+            "log_timestamps",
+            "plugin_timeout",
+        ];
+        files.extend(mailparser::FILES);
+        for decl in INI_FILES {
+            files.push(decl.name);
+            files.extend(decl.rows.iter().filter_map(|row| row.legacy));
         }
+        files
+    }
+
+    /// Reads the files again and takes what counts while the server runs. A file with an error keeps
+    /// what it said before.
+    pub fn reread(&self, dir: &ConfigDir) -> (Config, Problems) {
+        let mut problems = Problems::default();
+        let mut next = self.clone();
+        if let Some(newer) = SmtpIni::load(dir, &mut problems) {
+            next.smtp.adopt(&newer);
+        }
+        if let Some(newer) = ConnectionIni::load(dir, &mut problems) {
+            next.connection.adopt(&newer);
+        }
+        if let Some(newer) = OutboundIni::load(dir, &mut problems) {
+            next.outbound.adopt(&newer);
+        }
+        if let Some(newer) = LogIni::load(dir, &mut problems) {
+            next.log = newer;
+        }
+        if let Some(newer) = mailparser::load(dir, &mut problems) {
+            next.mime = newer;
+        }
+        next.mime.max_parts = next.connection.max_mime_parts;
+        if let Some(me) = me(dir, &mut problems) {
+            next.me = me;
+        }
+        if let Some(key) = problems.note(dir.value("internalcmd_key")) {
+            next.internalcmd_key = key;
+        }
+        (next, problems)
     }
 }
 
@@ -77,17 +136,25 @@ fn read(dir: &ConfigDir, problems: &mut Problems) -> Option<Config> {
         queue_dir: queue_dir?,
         internalcmd_key: internalcmd_key?,
         plugins: plugins?,
+        fixed: fixed(dir).into(),
     })
 }
 
+/// The settings that count after a restart only; none if a file cannot be read.
+pub fn fixed(dir: &ConfigDir) -> Vec<Setting> {
+    let mut all = effective_all(dir).unwrap_or_default();
+    all.retain(|setting| !setting.live);
+    all
+}
+
 fn me(dir: &ConfigDir, problems: &mut Problems) -> Option<String> {
-    let Some((line, name)) = problems.note(dir.first_item("me"))? else {
+    let Some((at, name)) = problems.note(dir.first_item("me"))? else {
         return Some(host_name());
     };
     // The name becomes part of replies and header fields.
     if name.len() > 255 || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
         problems.errors.push(ConfigError::Value {
-            at: At::line("me", line),
+            at,
             key: "me".to_owned(),
             why: format!("\"{name}\" is not a host name"),
         });
@@ -106,12 +173,11 @@ fn host_name() -> String {
 }
 
 fn queue_dir(dir: &ConfigDir, problems: &mut Problems) -> Option<PathBuf> {
-    let Some((line, text)) = problems.note(dir.first_item("queue_dir"))? else {
+    let Some((at, text)) = problems.note(dir.first_item("queue_dir"))? else {
         return Some(dir.install_dir().join("queue"));
     };
     let path = Path::new(&text);
     if path.is_relative() {
-        let at = At::line("queue_dir", line);
         let text = "is relative; it counts from the install directory, whatever the directory in \
                     which the server is started";
         problems.warnings.push(at.warn(text));
@@ -129,12 +195,12 @@ fn check_timeouts(dir: &ConfigDir, plugins: &[String], problems: &mut Problems) 
         if dir.path(&file).is_err() {
             continue;
         }
-        let Some(Some((line, text))) = problems.note(dir.first_item(&file)) else {
+        let Some(Some((at, text))) = problems.note(dir.first_item(&file)) else {
             continue;
         };
         if seconds(&text).is_none() {
             let text = format!("\"{text}\" is not a number of seconds; it does not count");
-            problems.warnings.push(At::line(&file, line).warn(text));
+            problems.warnings.push(at.warn(text));
         }
     }
 }
@@ -144,6 +210,7 @@ mod tests {
     use super::*;
     use crate::config::testing::TestDir;
 
+    // covers CFS-08, PA-31
     #[test]
     fn empty_directory_gives_a_whole_configuration_without_warnings() {
         // covers CFS-34 CFS-37 PB-43
@@ -174,5 +241,22 @@ mod tests {
         let (config, warnings) = Config::load(t.dir()).unwrap();
         assert_eq!(config.queue_dir, t.dir().install_dir().join("spool/q"));
         assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn limits_on_mime_follow_their_files() {
+        // covers KEY-26 KEY-59
+        let t = TestDir::new();
+        t.write("connection.ini", "[max]\nmime_parts=7\n");
+        let (config, _) = Config::load(t.dir()).unwrap();
+        assert_eq!((config.mime.max_parts, config.mime.max_depth), (7, 100));
+        t.write("connection.ini", "[max]\nmime_parts=8\n");
+        t.write("mailparser.max_mime_depth", "9");
+        let (config, _) = config.reread(t.dir());
+        assert_eq!((config.mime.max_parts, config.mime.max_depth), (8, 9));
+        t.write("mailparser.max_mime_depth", "deep");
+        let (config, problems) = config.reread(t.dir());
+        assert_eq!((config.mime.max_parts, config.mime.max_depth), (8, 9));
+        assert_eq!(problems.errors.len(), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! `log.ini` and the files `loglevel` and `log_timestamps` (KEY-35 to KEY-38).
 
 use super::dir::ConfigDir;
-use super::error::{At, Problems};
+use super::error::Problems;
 use super::kinds::{Bool, Choice};
 use super::reader::Reader;
 use super::row::{Describe, Kind, Row, settings};
@@ -17,11 +17,11 @@ settings! {
     rows {
         /// Log this level and everything more urgent: `emerg`, `alert`, `crit`, `error`, `warn`,
         /// `notice`, `info`, `debug`, `protocol`, `data`, or its number.
-        level: Level = Row::new("main", "level", "warn").shipped("info").lenient(), LevelKind;
+        level: Level = Row::new("main", "level", "warn").live().shipped("info").lenient(), LevelKind;
         /// Begin each line with the time.
-        timestamps: bool = Row::new("main", "timestamps", "true").shipped("false"), Bool;
+        timestamps: bool = Row::new("main", "timestamps", "true").live().shipped("false"), Bool;
         /// Form of the lines.
-        format: Format = Row::new("main", "format", "default").lenient(), Choice(&[
+        format: Format = Row::new("main", "format", "default").live().lenient(), Choice(&[
             ("default", Format::Default),
             ("logfmt", Format::Logfmt),
             ("json", Format::Json),
@@ -35,13 +35,12 @@ impl LogIni {
     pub fn load(dir: &ConfigDir, problems: &mut Problems) -> Option<LogIni> {
         let mut this = LogIni::read(&mut Reader::open(dir, &LOG_INI, problems)?)?;
         let level = problems.note(dir.first_item("loglevel"))?;
-        if let Some((line, text)) = level {
+        if let Some((at, text)) = level {
             match LevelKind.parse(&text) {
                 Ok(level) => this.level = level,
                 Err(why) => {
                     // As for Haraka, a bad file does not leave the level of log.ini.
                     this.level = Level::Warn;
-                    let at = At::line("loglevel", line);
                     problems
                         .warnings
                         .push(at.warn(format!("{why}; warn applies")));
@@ -49,11 +48,10 @@ impl LogIni {
             }
         }
         let timestamps = problems.note(dir.first_item("log_timestamps"))?;
-        if let Some((line, text)) = timestamps {
+        if let Some((at, text)) = timestamps {
             match Bool.parse(&text) {
                 Ok(on) => this.timestamps |= on,
                 Err(why) => {
-                    let at = At::line("log_timestamps", line);
                     problems.warnings.push(at.warn(why));
                 }
             }

@@ -2,19 +2,21 @@
 //! apart (KEY-59). `mailparser.bufsize` is not read: nothing is buffered by it here.
 
 use super::dir::ConfigDir;
-use super::error::{At, ConfigError, Problems};
+use super::error::{ConfigError, Problems};
 use crate::mime::MimeLimits;
+
+/// The files.
+pub(super) const FILES: [&str; 2] = [
+    "mailparser.max_mime_depth",
+    "mailparser.attachment_max_buffered",
+];
 
 /// Reads both files; without them Haraka's values count. `max_parts` comes from `connection.ini`.
 pub(super) fn load(dir: &ConfigDir, problems: &mut Problems) -> Option<MimeLimits> {
     let mut limits = MimeLimits::default();
-    let depth = number(dir, problems, "mailparser.max_mime_depth", DEEPEST);
-    let buffered = number(
-        dir,
-        problems,
-        "mailparser.attachment_max_buffered",
-        MOST_BUFFERED,
-    );
+    let [depth, buffered] = FILES;
+    let depth = number(dir, problems, depth, DEEPEST);
+    let buffered = number(dir, problems, buffered, MOST_BUFFERED);
     limits.max_depth = depth?.unwrap_or(limits.max_depth);
     limits.max_buffered = buffered?.unwrap_or(limits.max_buffered);
     Some(limits)
@@ -35,7 +37,7 @@ fn number(
         Ok(number) if number <= most => Some(Some(number)),
         _ => {
             problems.errors.push(ConfigError::Value {
-                at: At::line(file, line),
+                at: line,
                 key: file.to_owned(),
                 why: format!("\"{text}\" is not a number from 0 to {most}"),
             });

@@ -8,35 +8,54 @@
 mod connection_ini;
 mod dir;
 pub mod document;
+mod effective;
+mod environment;
 mod error;
+mod file_type;
 mod flat;
+mod hjson;
 mod ini;
 mod ip_range;
 pub mod kinds;
+mod layers;
 mod listen;
+mod live;
 mod load;
 mod log_ini;
 mod mailparser;
+mod merge;
 mod net_utils_ini;
 mod outbound_ini;
+mod overrides;
 mod reader;
 mod retry_times;
 mod row;
 mod smtp_ini;
+mod structured;
 #[cfg(test)]
 mod testing;
 mod typed_values;
+mod yaml;
 
 pub use connection_ini::{BareNewline, CONNECTION_INI, ConnectionIni, SpoolAfter};
 pub use dir::ConfigDir;
+pub use effective::{
+    MASK, Origin, Setting, effective, effective_all, effective_other, effective_values,
+};
+pub use environment::Environment;
 pub use error::{At, ConfigError, MAX_FILE, Problems, Warning, key_name};
+pub use file_type::FileType;
 pub use ini::{Entry, Held, Ini, IniValue, Section, is_true};
 pub use ip_range::IpRange;
 pub use listen::{Endpoint, ListenAddr, parse_endpoint, split_list};
-pub use load::Config;
+pub use live::{Live, Observing, Watch};
+pub use load::{Config, fixed};
 pub use log_ini::{LOG_INI, LogIni};
+pub use merge::{merge, merge_typed};
 pub use net_utils_ini::{DnsIni, NET_UTILS_INI};
 pub use outbound_ini::{InetPrefer, OUTBOUND_INI, OutboundIni};
+pub use overrides::Overrides;
+pub use reader::nearest;
 pub use row::{Describe, FileDecl, Kind, Row};
 pub use smtp_ini::{Nodes, SMTP_INI, SmtpIni};
 pub use typed_values::{Booleans, Typed, TypedSection, guess, number, typed};

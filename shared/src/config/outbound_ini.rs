@@ -26,33 +26,33 @@ settings! {
     }
     rows {
         /// Deliver nothing; the queue waits.
-        disabled: bool = Row::new("main", "disabled", "false").legacy("outbound.disabled"), Bool;
+        disabled: bool = Row::new("main", "disabled", "false").live().legacy("outbound.disabled"), Bool;
         /// Deliveries at the same time, in each worker process.
         concurrency_max: usize = Row::new("main", "concurrency_max", "10000")
             .legacy("outbound.concurrency_max").zero_is_default(), Count::<usize>::new(1, 1_000_000);
         /// Use TLS where the other server offers it.
-        enable_tls: bool = Row::new("main", "enable_tls", "true").legacy("outbound.enable_tls"),
+        enable_tls: bool = Row::new("main", "enable_tls", "true").live().legacy("outbound.enable_tls"),
             Bool;
         /// Attempts before a message is returned, at growing distances from 64 seconds on. Counts
         /// only without `temp_fail_intervals`.
-        max_temp_failures: u32 = Row::new("main", "maxTempFailures", "13")
+        max_temp_failures: u32 = Row::new("main", "maxTempFailures", "13").live()
             .legacy("outbound.maxTempFailures").zero_is_default(), Count::<u32>::new(1, 1000);
         /// Waiting times between attempts, each with a unit (s, m, h, d) and optionally `*` and how
         /// many times; at least 5 seconds each. `none` returns a message at its first failure.
-        temp_fail_intervals_set: Option<Vec<Duration>> = Row::new("main", "temp_fail_intervals", "")
+        temp_fail_intervals_set: Option<Vec<Duration>> = Row::new("main", "temp_fail_intervals", "").live()
             .example("1m, 5m*2, 1h*3").legacy("outbound.temp_fail_intervals").lenient(), RetryTimes;
         /// Queue a message for each recipient by itself.
-        always_split: bool = Row::new("main", "always_split", "false"), Bool;
+        always_split: bool = Row::new("main", "always_split", "false").live(), Bool;
         /// Text of the Received field that queued mail gets; `disabled` for no such field.
-        received_header_text: String = Row::new("main", "received_header", "Haraka outbound")
+        received_header_text: String = Row::new("main", "received_header", "Haraka outbound").live()
             .legacy("outbound.received_header"), Text;
         /// How long to wait for a connection to the other server.
-        connect_timeout: Duration = Row::new("main", "connect_timeout", "30").zero_is_default(),
+        connect_timeout: Duration = Row::new("main", "connect_timeout", "30").live().zero_is_default(),
             STEP;
         /// Deliver to a mail exchanger that is this server itself.
-        local_mx_ok: bool = Row::new("main", "local_mx_ok", "false"), Bool;
+        local_mx_ok: bool = Row::new("main", "local_mx_ok", "false").live(), Bool;
         /// Addresses to try first: `v4`, `v6`, or `default` for the order of the system.
-        inet_prefer: InetPrefer = Row::new("main", "inet_prefer", "default").lenient(),
+        inet_prefer: InetPrefer = Row::new("main", "inet_prefer", "default").live().lenient(),
             Choice(&[
                 ("default", InetPrefer::Default),
                 ("v4", InetPrefer::V4),
@@ -60,24 +60,24 @@ settings! {
             ]);
 
         /// The greeting.
-        greeting_timeout: Duration = Row::new("timeouts", "greeting", "300").ours(), STEP;
+        greeting_timeout: Duration = Row::new("timeouts", "greeting", "300").live().ours(), STEP;
         /// The reply to EHLO, HELO or LHLO.
-        helo_timeout: Duration = Row::new("timeouts", "helo", "300").ours(), STEP;
+        helo_timeout: Duration = Row::new("timeouts", "helo", "300").live().ours(), STEP;
         /// The reply to MAIL.
-        mail_timeout: Duration = Row::new("timeouts", "mail", "300").ours(), STEP;
+        mail_timeout: Duration = Row::new("timeouts", "mail", "300").live().ours(), STEP;
         /// The reply to RCPT.
-        rcpt_timeout: Duration = Row::new("timeouts", "rcpt", "300").ours(), STEP;
+        rcpt_timeout: Duration = Row::new("timeouts", "rcpt", "300").live().ours(), STEP;
         /// The reply to DATA.
-        data_init_timeout: Duration = Row::new("timeouts", "data_init", "120").ours(), STEP;
+        data_init_timeout: Duration = Row::new("timeouts", "data_init", "120").live().ours(), STEP;
         /// The acceptance of each piece of the message.
-        data_block_timeout: Duration = Row::new("timeouts", "data_block", "180").ours(), STEP;
+        data_block_timeout: Duration = Row::new("timeouts", "data_block", "180").live().ours(), STEP;
         /// The reply to the end of the message. A shorter time makes duplicates: the other server
         /// may have accepted what is then sent again.
-        data_done_timeout: Duration = Row::new("timeouts", "data_done", "600").ours(), STEP;
+        data_done_timeout: Duration = Row::new("timeouts", "data_done", "600").live().ours(), STEP;
         /// The reply to any other command, and the TLS handshake.
-        other_timeout: Duration = Row::new("timeouts", "other", "300").ours(), STEP;
+        other_timeout: Duration = Row::new("timeouts", "other", "300").live().ours(), STEP;
         /// The reply to QUIT, after which nothing is at stake.
-        quit_timeout: Duration = Row::new("timeouts", "quit", "10").ours(), STEP;
+        quit_timeout: Duration = Row::new("timeouts", "quit", "10").live().ours(), STEP;
     }
     derived {
         /// Waiting time after the first failure, the second and so on; a message that fails once
@@ -94,16 +94,26 @@ impl OutboundIni {
     pub fn load(dir: &ConfigDir, problems: &mut Problems) -> Option<OutboundIni> {
         let mut reader = Reader::open(dir, &OUTBOUND_INI, problems)?;
         let mut this = OutboundIni::read(&mut reader)?;
-        this.temp_fail_intervals = match &this.temp_fail_intervals_set {
+        this.derive();
+        Some(this)
+    }
+
+    /// Takes what counts while the server runs from a newer reading.
+    pub(super) fn adopt(&mut self, newer: &OutboundIni) {
+        self.adopt_live(newer);
+        self.derive();
+    }
+
+    fn derive(&mut self) {
+        self.temp_fail_intervals = match &self.temp_fail_intervals_set {
             Some(times) => times.clone(),
-            None => from_max_failures(this.max_temp_failures),
+            None => from_max_failures(self.max_temp_failures),
         };
-        this.received_header = match this.received_header_text.as_str() {
+        self.received_header = match self.received_header_text.as_str() {
             "disabled" => None,
             "" => Some("Haraka outbound".to_owned()),
             text => Some(text.to_owned()),
         };
-        Some(this)
     }
 }
 

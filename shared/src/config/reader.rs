@@ -39,16 +39,17 @@ impl<'a> Reader<'a> {
 
     /// Reads a setting of one value.
     pub fn single<K: Kind + ?Sized>(&mut self, kind: &K, row: &Row) -> Option<K::Out> {
-        let held = self.ini.section(row.section).and_then(|s| s.get(row.key));
-        match held {
+        match self.ini.held(row.section, row.key) {
             None => self.legacy_or_default(kind, row),
             Some(Held::One(value)) => {
                 let value = value.clone();
-                self.value(kind, row, &value, &self.at(value.line))
+                self.value(kind, row, &value, &self.ini.at(&value))
             }
             Some(Held::Many(values)) => {
-                let line = values.first().map_or(0, |v| v.line);
-                self.bad(row, &self.at(line), "takes one value; write it without []");
+                let at = values
+                    .first()
+                    .map_or_else(|| self.at(0), |v| self.ini.at(v));
+                self.bad(row, &at, "takes one value; write it without []");
                 None
             }
         }
@@ -57,20 +58,16 @@ impl<'a> Reader<'a> {
     /// Reads a setting of `key[] = value` lines. A plain `key = value` counts as one of them, with
     /// a warning; empty values do not count.
     pub fn many<K: Kind>(&mut self, kind: &K, row: &Row) -> Option<Vec<K::Out>> {
-        let held = self.ini.section(row.section).and_then(|s| s.get(row.key));
-        let values = match held {
-            None => return Some(Vec::new()),
-            Some(Held::Many(values)) => values.clone(),
-            Some(Held::One(value)) => {
-                let value = value.clone();
-                let text = format!("{} is a list; write {}[]", name(row), row.key);
-                self.problems.warnings.push(self.at(value.line).warn(text));
-                vec![value]
-            }
-        };
+        let values = self.ini.array(row.section, row.key).to_vec();
+        if let Some(Held::One(value)) = self.ini.held(row.section, row.key)
+            && value.origin.is_none()
+        {
+            let text = format!("{} is a list; write {}[]", name(row), row.key);
+            self.problems.warnings.push(self.ini.at(value).warn(text));
+        }
         let wanted = values.iter().filter(|v| !v.text.is_empty());
         let read: Vec<_> = wanted
-            .map(|v| self.value(kind, row, v, &self.at(v.line)))
+            .map(|v| self.value(kind, row, v, &self.ini.at(v)))
             .collect();
         read.into_iter().collect()
     }
@@ -82,13 +79,14 @@ impl<'a> Reader<'a> {
 
     /// Notes a warning about a setting, at the line of its key.
     pub fn warn(&mut self, section: &str, key: &str, text: impl Into<String>) {
-        let line = self.ini.get(section, key).map_or(0, |v| v.line);
+        let value = self.ini.get(section, key);
+        let at = value.map_or_else(|| self.at(0), |v| self.ini.at(v));
         let text = format!("{}: {}", key_name(section, key), text.into());
-        self.problems.warnings.push(self.at(line).warn(text));
+        self.problems.warnings.push(at.warn(text));
     }
 
     fn at(&self, line: u32) -> At {
-        At::line(self.decl.name, line)
+        At::line(self.ini.file(), line)
     }
 
     fn bad(&mut self, row: &Row, at: &At, why: impl Into<String>) {
@@ -153,7 +151,7 @@ impl<'a> Reader<'a> {
         let Some(file) = row.legacy else {
             return self.default(kind, row);
         };
-        let Some((line, text)) = self.problems.note(self.dir.first_item(file))? else {
+        let Some((at, text)) = self.problems.note(self.dir.first_item(file))? else {
             return self.default(kind, row);
         };
         let hint = format!(
@@ -164,10 +162,11 @@ impl<'a> Reader<'a> {
         self.problems.warnings.push(At::file(file).warn(hint));
         let value = IniValue {
             text,
-            line,
+            line: at.line,
             bare: false,
+            origin: None,
         };
-        self.value(kind, row, &value, &At::line(file, line))
+        self.value(kind, row, &value, &at)
     }
 
     fn note_former_files(&mut self) {
@@ -255,7 +254,7 @@ fn complaint(decl: &'static FileDecl, section: &str, key: &str) -> Option<String
 }
 
 /// The known name that an unknown one was most likely meant to be.
-fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = wanted.chars().count().div_ceil(3).clamp(1, 3);
     known
         .map(|k| (distance(&wanted.to_lowercase(), &k.to_lowercase()), k))

@@ -33,6 +33,10 @@ pub struct Row {
     pub zero_is_default: bool,
     /// The setting is not in Haraka.
     pub ours: bool,
+    /// A change counts while the server runs.
+    pub live: bool,
+    /// The value is not to be shown.
+    pub secret: bool,
 }
 
 impl Row {
@@ -51,6 +55,8 @@ impl Row {
             lenient: false,
             zero_is_default: false,
             ours: false,
+            live: false,
+            secret: false,
         }
     }
 
@@ -96,6 +102,18 @@ impl Row {
         self
     }
 
+    /// A change counts while the server runs; without it, after a restart.
+    pub const fn live(mut self) -> Row {
+        self.live = true;
+        self
+    }
+
+    /// The value is not to be shown.
+    pub const fn secret(mut self) -> Row {
+        self.secret = true;
+        self
+    }
+
     /// For the macro: text and kind.
     pub const fn of(mut self, text: &'static str, kind: &'static (dyn Describe + Sync)) -> Row {
         self.text = text;
@@ -136,6 +154,10 @@ pub trait Describe {
     fn is_list(&self) -> bool {
         false
     }
+    /// Whether an empty value is a value; else it counts as absent.
+    fn takes_empty(&self) -> bool {
+        false
+    }
 }
 
 /// A form of value: how text becomes a typed value.
@@ -149,11 +171,6 @@ pub trait Kind: Describe {
     /// What a bad or missing value counts as, with a warning: false, for booleans only.
     fn fallback(&self) -> Option<Self::Out> {
         None
-    }
-
-    /// Whether an empty value is a value; else it counts as absent.
-    fn takes_empty(&self) -> bool {
-        false
     }
 
     /// Reads the setting from a file.
@@ -207,6 +224,12 @@ macro_rules! settings {
                 // All are read before the first failure counts, so that all failures are told.
                 $( let $field = $crate::config::row::Kind::read(&$kind, reader, &$row); )+
                 Some($name { $($field: $field?,)+ $($derived: $init,)* })
+            }
+
+            /// Takes the settings that count while the server runs from a newer reading.
+            #[allow(dead_code)]
+            fn adopt_live(&mut self, newer: &Self) {
+                $( if const { $row.live } { self.$field.clone_from(&newer.$field); } )+
             }
         }
     };

@@ -19,8 +19,7 @@ const SMTP_PORT: u16 = 25;
 const MOST_NODES: usize = 1024;
 
 settings! {
-    /// Where the server listens, how many processes serve, and under which user. Read at start
-    /// only.
+    /// Where the server listens, how many processes serve, and under which user.
     SmtpIni, SMTP_INI = "smtp.ini";
     sections {
         "main" => "",
@@ -50,7 +49,7 @@ settings! {
         public_ip: Option<IpAddr> = Row::new("main", "public_ip", "").example("192.0.2.1"),
             OptionalIp;
         /// How long a client may be silent before its connection is closed.
-        inactivity_timeout: Duration = Row::new("main", "inactivity_timeout", "300")
+        inactivity_timeout: Duration = Row::new("main", "inactivity_timeout", "300").live()
             .zero_is_default(), Seconds { min: 1, max: 86400 };
         /// Worker processes: a number, or `cpus` for one per processor. 0 runs everything in one
         /// process.
@@ -95,6 +94,11 @@ impl SmtpIni {
         this.nodes_unset = reader.ini.get("main", "nodes").is_none();
         this.resolve_listeners(&mut reader)?;
         Some(this)
+    }
+
+    /// Takes what counts while the server runs from a newer reading.
+    pub(super) fn adopt(&mut self, newer: &SmtpIni) {
+        self.adopt_live(newer);
     }
 
     fn resolve_listeners(&mut self, reader: &mut Reader<'_>) -> Option<()> {

@@ -3,6 +3,8 @@
 //!
 //! Native code does not use this; its settings have declared types.
 
+use serde_json::Value;
+
 use super::ini::{Held, Ini, IniValue, is_true};
 
 /// A value as a script sees it.
@@ -97,6 +99,30 @@ pub fn typed(ini: &Ini, booleans: &Booleans) -> Vec<TypedSection> {
     out
 }
 
+/// What `smtp.json` says in the place of an ini file, as it stands there; `main` always among it.
+pub(super) fn typed_json(content: &Value) -> Vec<TypedSection> {
+    let mut out: Vec<TypedSection> = vec![("main".to_owned(), Vec::new())];
+    for (name, keys) in content.as_object().into_iter().flatten() {
+        let Value::Object(keys) = keys else { continue };
+        let to = entry(&mut out, 1, name);
+        let keys = keys.iter().filter(|(_, value)| !value.is_null());
+        to.extend(keys.map(|(key, value)| (key.clone(), of_json(value))));
+    }
+    out
+}
+
+fn of_json(value: &Value) -> Typed {
+    match value {
+        Value::Null => Typed::Undefined,
+        Value::Bool(yes) => Typed::Bool(*yes),
+        Value::Number(n) => n.as_f64().map_or(Typed::Undefined, Typed::Number),
+        Value::String(text) => Typed::Text(text.clone()),
+        Value::Array(items) => Typed::List(items.iter().map(of_json).collect()),
+        // No ini file has such a value.
+        Value::Object(_) => Typed::Text(value.to_string()),
+    }
+}
+
 /// A value that was not declared: `-?\d+` and `-?\d+\.\d+` are numbers (CFS-22).
 pub fn guess(value: &IniValue) -> Typed {
     if value.bare {
@@ -167,7 +193,7 @@ mod tests {
 
     #[test]
     fn booleans_are_typed_only_where_declared() {
-        // covers CFS-23 CFS-24
+        // covers CFS-23 CFS-24 PA-32
         let ini = Ini::parse("x.ini", b"a=false\nb=no\n[s]\nw=on\nu=false\n[t]\nw=off\n");
         let booleans = Booleans::declare(["-main.a", "+s.x", "*.w", "+y"]);
         let got = typed(&ini, &booleans);

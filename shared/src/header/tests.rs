@@ -1,3 +1,5 @@
+//! Header blocks of every odd shape.
+
 use super::*;
 
 const SAMPLE: &[u8] =

@@ -210,7 +210,7 @@ mod tests {
         fed.reply.unwrap()
     }
 
-    // covers PB-30, PB-40
+    // covers PB-30, PB-40, OUT-34
     #[test]
     fn replies_that_servers_write() {
         for (input, code, enhanced, text) in [

@@ -50,7 +50,7 @@ impl<'a> Entry<'a> {
                     hash.add(identity);
                     Self::Body {
                         identity: hash.finish(),
-                        owner: OwnerKey::new(fields.get(0), fields.get(2)),
+                        owner: OwnerKey::of_message(fields.get(0), fields.get(2)),
                     }
                 }
                 _ => Self::Unrecognised,

@@ -305,7 +305,7 @@ impl<T: AsRef<str>> ParsedName<T> {
         let fields = Fields::of(self.as_str()).unwrap_or_default();
         match self.form {
             Form::Old => OwnerKey::new(fields.get(2), fields.get(3)),
-            Form::Plain | Form::Split => OwnerKey::new(fields.get(0), fields.get(4)),
+            Form::Plain | Form::Split => OwnerKey::of_message(fields.get(0), fields.get(4)),
         }
     }
 }
@@ -392,9 +392,19 @@ pub struct OwnerKey {
     pub incarnation: Option<Incarnation>,
     /// Decides when that worker is unknown.
     pub hash: u64,
+    /// When it wrote the file, in milliseconds since 1970, where the name tells.
+    pub arrival: Option<u64>,
 }
 
 impl OwnerKey {
+    /// From the two fields that are the same for a message's items and bodies.
+    pub(super) fn of_message(arrival: &str, incarnation: &str) -> Self {
+        Self {
+            arrival: arrival.parse().ok(),
+            ..Self::new(arrival, incarnation)
+        }
+    }
+
     pub(super) fn new(first: &str, second: &str) -> Self {
         let mut hash = Fnv::default();
         hash.add(first);
@@ -403,6 +413,7 @@ impl OwnerKey {
         Self {
             incarnation: Incarnation::parse(second),
             hash: hash.finish(),
+            arrival: None,
         }
     }
 }
@@ -531,7 +542,7 @@ mod tests {
     }
     const STABLE: u64 = 2_211_024_558_144_120_017;
 
-    // covers OUT-08
+    // covers OUT-08, PA-37
     #[test]
     fn host_is_escaped_as_haraka_does() {
         assert_eq!(escape_host("a_b:c\\d"), "a\\137b\\072c\\057d");

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::name::{Incarnation, OwnerKey, ParsedName};
+use crate::date::epoch_ms;
 
 /// What the master knows about an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub struct Ownership {
     own: Incarnation,
     claims: HashMap<Incarnation, Claim>,
     takes_over: bool,
+    as_of: u64,
 }
 
 impl Ownership {
@@ -40,7 +42,16 @@ impl Ownership {
             own,
             claims: HashMap::new(),
             takes_over: true,
+            as_of: u64::MAX,
         }
+    }
+
+    /// The table is from this time, in milliseconds since 1970. Files that an unknown incarnation
+    /// has written since then are those of a worker which was started later: never ours.
+    #[must_use]
+    pub fn as_of(mut self, time: u64) -> Self {
+        self.as_of = time;
+        self
     }
 
     /// For a worker started while its predecessor in the slot still drains (graceful restart): it
@@ -89,8 +100,16 @@ impl Ownership {
             && match key.incarnation.and_then(|i| self.claims.get(&i)) {
                 Some(Claim::Live) => false,
                 Some(Claim::Dead { slot }) => *slot == self.slot,
-                None => key.hash % u64::from(self.nodes) == u64::from(self.slot),
+                None => {
+                    key.hash % u64::from(self.nodes) == u64::from(self.slot)
+                        && !key.arrival.is_some_and(|a| self.is_newer(a))
+                }
             }
+    }
+
+    /// A time ahead of the clock is one of before the clock was set back, not a new worker's.
+    fn is_newer(&self, arrival: u64) -> bool {
+        self.as_of <= arrival && arrival <= epoch_ms()
     }
 
     /// Whether a half-written file with this key is debris for this worker to clear away: the
@@ -108,6 +127,19 @@ mod tests {
 
     fn name(uniq: &str, arrival: u64) -> QueueName {
         QueueName::parse(&format!("{arrival}_{arrival}_0_7_{uniq}_1_h")).unwrap()
+    }
+
+    // covers PB-25
+    #[test]
+    fn worker_that_was_started_after_the_table_keeps_its_files() {
+        let later = Incarnation::random();
+        let uniq = later.to_string();
+        let old = Ownership::new(1, 0, Incarnation::random()).as_of(5_000);
+        assert!(old.owns(&name(&uniq, 4_999)), "of an earlier run");
+        assert!(!old.owns(&name(&uniq, 5_000)));
+        assert!(!old.clears(name(&uniq, 5_000).owner_key()));
+        let ahead = epoch_ms() + 1_000_000;
+        assert!(old.owns(&name(&uniq, ahead)), "the clock was set back");
     }
 
     // covers PA-41, PB-26, PB-33

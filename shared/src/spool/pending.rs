@@ -326,6 +326,7 @@ mod tests {
         assert!(heap.is_empty() && heap.odd.iter().all(Option::is_none));
     }
 
+    // covers PB-32
     #[test]
     fn an_item_seen_twice_by_a_rescan_is_given_once() {
         let mut heap = PendingHeap::default();

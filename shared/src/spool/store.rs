@@ -4,14 +4,14 @@
 //! `update`, start-up in `recover`.
 
 use std::fmt;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use nix::unistd::{AccessFlags, Gid, Uid, access, chown};
+use nix::unistd::{AccessFlags, access};
 
 use super::commit::SyncPolicy;
 use super::directory::{Directory, FaultPoint, Step};
@@ -58,27 +58,6 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Creates the directory where it does not exist: mode 0755 as Haraka does (OUT-11), and given
-    /// to the user that the workers run as (PB-49). The files in it are 0600.
-    ///
-    /// # Errors
-    /// It cannot be created or handed over.
-    pub fn ensure_directory(path: &Path, owner: Option<(Uid, Gid)>) -> Result<(), SpoolError> {
-        let failed = |source: io::Error| SpoolError::Directory {
-            path: path.display().to_string(),
-            source,
-        };
-        match DirBuilder::new().mode(0o755).create(path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
-            Err(e) => return Err(failed(e)),
-        }
-        if let Some((uid, gid)) = owner {
-            chown(path, Some(uid), Some(gid)).map_err(|e| failed(e.into()))?;
-        }
-        Ok(())
-    }
-
     /// Opens an existing queue directory.
     ///
     /// # Errors

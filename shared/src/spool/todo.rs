@@ -214,7 +214,7 @@ mod tests {
 
     const MINIMAL: &str = r#"{"rcpt_to":[{"original":"<a@b.c>","host":"b.c","user":"a"}],"mail_from":{"original":"<>","user":null,"host":null}}"#;
 
-    // covers OUT-06, OUT-07
+    // covers OUT-06, OUT-07, PA-11
     #[test]
     fn header_is_written_as_haraka_writes_it() {
         let todo = Todo {

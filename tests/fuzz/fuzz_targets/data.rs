@@ -1,3 +1,4 @@
+//! libFuzzer target: see `data` in `entries.rs`.
 #![no_main]
 
 #[allow(dead_code)]

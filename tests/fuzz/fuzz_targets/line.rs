@@ -1,3 +1,4 @@
+//! libFuzzer target: see `line` in `entries.rs`.
 #![no_main]
 
 #[allow(dead_code)]

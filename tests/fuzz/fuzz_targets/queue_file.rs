@@ -1,3 +1,4 @@
+//! libFuzzer target: see `queue_file` in `entries.rs`.
 #![no_main]
 
 #[path = "../queue_file.rs"]

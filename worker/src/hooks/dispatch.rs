@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use haraka_shared::connection::Connection;
 use haraka_shared::delivery::Delivery;
-use haraka_shared::hook::{Call, Code, Denial, HookName, Verdict};
+use haraka_shared::hook::{Call, Code, Denial, HookName, Message, Verdict};
 use haraka_shared::log::{self, Level};
 use haraka_shared::plugin::HookCx;
 use haraka_shared::services::Services;
@@ -106,7 +106,13 @@ impl Registry {
                     method: Rc::clone(&entry.method),
                     hook,
                 };
-                if self.overturned(&denial, subject).await {
+                if let Some(message) = self.overturned(&denial, subject).await {
+                    if at + 1 == chain.len() {
+                        last = Verdict {
+                            code: Code::Cont,
+                            message,
+                        };
+                    }
                     continue;
                 }
             }
@@ -116,7 +122,8 @@ impl Registry {
     }
 
     /// Asks the `deny` hook; OK cancels the denial and the other plugins of the hook go on (PA-02).
-    async fn overturned(&self, denial: &Denial, subject: &Subject<'_>) -> bool {
+    /// Gives what was said with that OK, which counts as the last plugin's text if there is none.
+    async fn overturned(&self, denial: &Denial, subject: &Subject<'_>) -> Option<Message> {
         for entry in self.chain(HookName::Deny) {
             if subject.skips(&entry.plugin) {
                 continue;
@@ -128,13 +135,13 @@ impl Registry {
                     &[],
                     format_args!("deny(soft?) overridden by deny hook"),
                 );
-                return true;
+                return Some(verdict.message);
             }
             if verdict.code != Code::Cont {
-                return false;
+                return None;
             }
         }
-        false
+        None
     }
 }
 
@@ -151,7 +158,8 @@ async fn ask(entry: &Entry, call: Call<'_>, subject: &Subject<'_>) -> Verdict {
         delivery: subject.delivery.cloned(),
         services: Rc::clone(subject.services),
     };
-    let answer = rt::catch(entry.handler.call(call, &cx));
+    // Inside the guard from the first step: a method need not be an `async fn`.
+    let answer = rt::catch(async { entry.handler.call(call, &cx).await });
     let answer = match entry.time_limit {
         Some(limit) => rt::timeout(limit, answer).await,
         None => Ok(answer.await),

@@ -2,6 +2,8 @@
 
 mod dispatch;
 mod registry;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use dispatch::Subject;
-pub use registry::{LoadError, Registry};
+pub use registry::{LoadError, Loading, Registry};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use haraka_shared::config::{Config, ConfigDir, ConfigError};
+use haraka_shared::config::{At, Config, ConfigDir, ConfigError, Warning, Watch};
 use haraka_shared::hook::{Handler, HookName};
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
@@ -18,16 +18,41 @@ pub enum LoadError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// No plugin has this name (PLG-04).
-    #[error("Loading plugin {0} failed: No plugin with this name found")]
-    Unknown(String),
+    #[error("{at}: Loading plugin {name} failed: No plugin with this name found")]
+    Unknown {
+        /// Where it is listed.
+        at: Box<At>,
+        /// As it stands in `config/plugins`.
+        name: String,
+    },
     /// The plugin cannot be used.
-    #[error("Loading plugin {name} failed: {cause}")]
+    #[error("{at}: Loading plugin {name} failed: {cause}")]
     Plugin {
+        /// Where it is listed.
+        at: Box<At>,
         /// As it stands in `config/plugins`.
         name: String,
         /// What is wrong.
-        cause: PluginError,
+        cause: Box<PluginError>,
     },
+    /// Several of these.
+    #[error("{}", lines(.0))]
+    Several(Vec<LoadError>),
+}
+
+fn lines(errors: &[LoadError]) -> String {
+    let lines: Vec<String> = errors.iter().map(LoadError::to_string).collect();
+    lines.join("\n")
+}
+
+/// What came of loading plugins.
+pub struct Loading {
+    /// Those that could be loaded.
+    pub registry: Registry,
+    /// What is wrong with the others.
+    pub errors: Vec<LoadError>,
+    /// What an operator should look at.
+    pub warnings: Vec<Warning>,
 }
 
 /// One plugin method in a chain.
@@ -46,24 +71,51 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Loads what `config/plugins` names (PLG-01, PLG-02). With `ignore_bad_plugins` a plugin that
-    /// cannot be loaded is left out with a CRIT line; else the first such ends the start.
+    /// Loads what `config/plugins` names (PLG-01, PLG-02); `watch` tells them of changed files. With
+    /// `ignore_bad_plugins` a plugin that cannot be loaded is left out with a CRIT line; else all
+    /// such together end the start.
     pub fn load(
         config: &Config,
         dir: &ConfigDir,
         install_dir: &Path,
+        watch: &Watch,
     ) -> Result<Registry, LoadError> {
-        let mut registrations = Vec::new();
-        for listed in dir.list("plugins")? {
-            match load_one(&listed, dir, install_dir) {
-                Ok((registration, limit)) => registrations.push((registration, limit)),
-                Err(e) if config.smtp.ignore_bad_plugins => {
-                    log_server!(Level::Crit, "{e}");
-                }
-                Err(e) => return Err(e),
+        let mut loading = Registry::inspect(dir, install_dir, watch)?;
+        for warning in loading.warnings {
+            log_server!(Level::Warn, "{warning}");
+        }
+        if config.smtp.ignore_bad_plugins {
+            for e in loading.errors.drain(..) {
+                log_server!(Level::Crit, "{e}");
             }
         }
-        Ok(Registry::build(registrations))
+        match loading.errors.len() {
+            0 => Ok(loading.registry),
+            _ => Err(LoadError::Several(loading.errors)),
+        }
+    }
+
+    /// Loads what can be, and tells all that is wrong.
+    pub fn inspect(
+        dir: &ConfigDir,
+        install_dir: &Path,
+        watch: &Watch,
+    ) -> Result<Loading, LoadError> {
+        let mut registrations = Vec::new();
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        for (at, listed) in dir.placed_items("plugins")? {
+            let env = PluginEnv::new(dir, install_dir, watch);
+            match load_one(&at, &listed, &env) {
+                Ok(loaded) => registrations.push(loaded),
+                Err(e) => errors.push(e),
+            }
+            warnings.extend(env.into_warnings());
+        }
+        Ok(Loading {
+            registry: Registry::build(registrations),
+            errors,
+            warnings,
+        })
     }
 
     /// Orders registrations: by hook, then priority, then as registered (HOK-31).
@@ -101,8 +153,8 @@ impl Registry {
 
     /// The run order as `haraka -o` prints it (CLI-11).
     pub fn order(&self) -> String {
-        let mut out = String::new();
-        for &hook in HookName::ALL {
+        let mut out = String::from("\n");
+        for hook in LISTED {
             let chain = self.chain(hook);
             if chain.is_empty() {
                 continue;
@@ -111,11 +163,12 @@ impl Registry {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "{title:-<80}").and_then(|()| {
                 writeln!(out, "{:<35} {:<35} {:<4} T/O", "Plugin", "Method", "Prio")?;
+                writeln!(out, "{:-<80}", "")?;
                 for e in chain {
                     let limit = e.time_limit.map_or(0.0, |t| t.as_secs_f64());
                     writeln!(
                         out,
-                        "{:<35} {:<35} {:<4} {limit}",
+                        "{:<35} {:<35} {:>4} {limit:>3}",
                         e.plugin, e.method, e.priority
                     )?;
                 }
@@ -126,31 +179,69 @@ impl Registry {
     }
 }
 
+/// The hooks in the order of Haraka's documentation, by which its `-o` lists them.
+const LISTED: [HookName; HookName::COUNT] = [
+    HookName::InitMaster,
+    HookName::InitChild,
+    HookName::InitHttp,
+    HookName::InitWss,
+    HookName::ConnectInit,
+    HookName::LookupRdns,
+    HookName::Connect,
+    HookName::Capabilities,
+    HookName::UnrecognizedCommand,
+    HookName::Disconnect,
+    HookName::Helo,
+    HookName::Ehlo,
+    HookName::Quit,
+    HookName::Vrfy,
+    HookName::Noop,
+    HookName::Rset,
+    HookName::Mail,
+    HookName::Rcpt,
+    HookName::RcptOk,
+    HookName::Data,
+    HookName::DataPost,
+    HookName::MaxDataExceeded,
+    HookName::Queue,
+    HookName::QueueOutbound,
+    HookName::QueueOk,
+    HookName::ResetTransaction,
+    HookName::Deny,
+    HookName::GetMx,
+    HookName::Deferred,
+    HookName::Bounce,
+    HookName::DeliveredOk,
+    HookName::SendEmail,
+    HookName::PreSendTransEmail,
+    HookName::Log,
+];
+
 fn load_one(
+    at: &At,
     listed: &str,
-    dir: &ConfigDir,
-    install_dir: &Path,
+    env: &PluginEnv<'_>,
 ) -> Result<(Registration, Option<Duration>), LoadError> {
-    let env = PluginEnv {
-        config: dir,
-        install_dir,
-    };
     let wanted = listed.strip_prefix("haraka-plugin-").unwrap_or(listed);
     let name = match haraka_plugins::renamed(wanted) {
         Some(now) => {
-            log_server!(
-                Level::Notice,
-                "the plugin {wanted} is now called {now}; please change config/plugins"
+            env.warn(
+                at.clone()
+                    .warn(format!("the plugin {wanted} is now called {now}")),
             );
             now
         }
         None => wanted,
     };
-    let registration = haraka_plugins::load(name, &env)
-        .ok_or_else(|| LoadError::Unknown(listed.to_owned()))?
-        .map_err(|cause| LoadError::Plugin {
+    let registration = haraka_plugins::load(name, env)
+        .ok_or_else(|| LoadError::Unknown {
+            at: Box::new(at.clone()),
             name: listed.to_owned(),
-            cause,
+        })?
+        .map_err(|cause| LoadError::Plugin {
+            at: Box::new(at.clone()),
+            name: listed.to_owned(),
+            cause: Box::new(cause),
         })?;
-    Ok((registration, dir.plugin_timeout(name)?))
+    Ok((registration, env.config.plugin_timeout(name)?))
 }

@@ -43,7 +43,7 @@ impl Outbound {
         worker: &Rc<Worker>,
         txn: &Transaction,
     ) -> Result<(), QueueError> {
-        complete_header(&mut txn.header.borrow_mut(), &txn.uuid, &worker.config);
+        complete_header(&mut txn.header.borrow_mut(), &txn.uuid, &worker.settings());
         if worker.hooks.wants(HookName::PreSendTransEmail) {
             let services = worker.services();
             let connection = Connection::carrying(txn);
@@ -97,6 +97,7 @@ impl Outbound {
             recipients: &recipients,
             eight_bit: false,
             all_or_none: true,
+            at_stake: None,
         };
         let Stored { header, body } = message(&txn.header.borrow(), txn.body.borrow().clone());
         let outgoing = Outgoing::received(header, body);
@@ -104,7 +105,7 @@ impl Outbound {
         mail.courier
             .forward(
                 dns,
-                &mail.routing,
+                &mail.routing(),
                 route,
                 &envelope,
                 &outgoing,
@@ -120,7 +121,7 @@ impl Outbound {
         new: Submission,
     ) -> Result<(), QueueError> {
         let now = date::epoch_ms();
-        let items = split(&new.rcpt_to, worker.config.outbound.always_split);
+        let items = split(&new.rcpt_to, worker.settings().outbound.always_split);
         for item in &items {
             log_at!(
                 Level::Info,

@@ -103,7 +103,7 @@ fn international_subject_and_address_are_declared() {
     );
 }
 
-// covers BNC-08
+// covers BNC-08, KEY-55
 #[test]
 fn html_comes_as_alternative_with_its_image() {
     let html = "<html>\n<p title=\"{subject}\">{recipients}: {reason}</p>\n</html>\n";

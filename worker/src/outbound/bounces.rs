@@ -70,7 +70,7 @@ pub(super) async fn send(
         .map(|(r, cause)| (&r.address, cause))
         .collect();
     let report = Report {
-        me: &worker.config.me,
+        me: &worker.settings().me,
         pid: std::process::id(),
         date: &now,
         arrival: &arrival,

@@ -228,7 +228,7 @@ fn lmtp_connection_lost_between_replies_leaves_only_the_rest_in_doubt() {
     assert!(attempt.in_doubt);
 }
 
-// covers OUT-33
+// covers OUT-33, SMC-05, SMC-10
 #[test]
 fn refused_ehlo_falls_back_to_helo() {
     check(
@@ -334,6 +334,7 @@ fn silence_after_the_final_dot_is_in_doubt_and_not_for_the_next_host() {
     assert!(attempt.in_doubt);
 }
 
+// covers SMC-02
 #[test]
 fn silent_host_is_left_after_the_time_for_the_greeting() {
     let error = check_unusable("");
@@ -442,7 +443,7 @@ fn connection_carries_the_next_message_with_rset_only_after_an_unfinished_one() 
     sink.done();
 }
 
-// covers OUT-33
+// covers OUT-33, SMC-09
 #[test]
 fn smtputf8_is_used_where_offered_and_needed() {
     let script = |mail: &str, rcpt: &str, offer: &str| {

@@ -112,7 +112,12 @@ impl Client {
                 (self.dirty, self.gone) = (false, self.gone || lone.is_err());
                 Ok(())
             }
-            GoAhead::Message(accepted) => self.message(message, &accepted, book).await,
+            GoAhead::Message(accepted) => {
+                if let Some(at_stake) = envelope.at_stake {
+                    at_stake.set(true);
+                }
+                self.message(message, &accepted, book).await
+            }
         }
     }
 

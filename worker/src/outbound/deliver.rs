@@ -1,7 +1,11 @@
 //! Delivering items: each lane of a domain takes its items one after the other, and one item goes
 //! through hooks, route and client to its results.
 
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use haraka_shared::address::Address;
@@ -22,6 +26,7 @@ use super::route::Targets;
 use super::schedule::Job;
 use super::settle::settle;
 use crate::rt;
+use crate::rt::sync::Event;
 use crate::worker::Worker;
 
 /// Time to wait before an item that could not be read or that broke its delivery is met again.
@@ -44,6 +49,9 @@ pub(super) async fn lane(worker: Rc<Worker>, first: Job) {
         if let Some((name, item)) = current.take() {
             one(&worker, name, item).await;
         }
+        if out.mail.disabled() {
+            out.schedule.borrow_mut().disband(&domain);
+        }
         let next = out.schedule.borrow_mut().next_in_lane(&domain);
         match next {
             Some(name) => current = load(&worker, Job::named(name)).await,
@@ -56,6 +64,9 @@ pub(super) async fn lane(worker: Rc<Worker>, first: Job) {
 /// Reads an item and marks it as being delivered; `None` if there is nothing to deliver.
 async fn load(worker: &Rc<Worker>, job: Job) -> Option<(QueueName, Loaded)> {
     let out = &worker.outbound;
+    if out.held.borrow().contains(&job.name) {
+        return None;
+    }
     if !out.in_flight.borrow_mut().insert(job.name.clone()) {
         // The item is under way already; a flush named it once more.
         return None;
@@ -111,7 +122,15 @@ async fn deliver(worker: &Rc<Worker>, name: QueueName, item: Loaded) {
             .wait_until(&name, epoch_ms().saturating_add(ms));
     }
     let attempt = match routes(worker, delivery.as_ref()).await {
-        Ok(routes) => attempt(worker, &item, routes).await,
+        Ok(routes) => {
+            let at_stake = Cell::new(false);
+            let attempt = Box::pin(attempt(worker, &item, routes, &at_stake));
+            match unless_stopped(attempt, &worker.outbound.stopping, &at_stake).await {
+                Some(attempt) => attempt,
+                // As it was; it is due when a server runs here again.
+                None => return,
+            }
+        }
         Err(cause) => for_all(&item, &cause),
     };
     Box::pin(settle(worker, name, item, delivery.as_ref(), attempt)).await;
@@ -211,12 +230,18 @@ async fn routes(
 }
 
 /// Offers the item to one host after the other until one decides.
-async fn attempt(worker: &Rc<Worker>, item: &Loaded, routes: Option<Vec<Route>>) -> Attempt {
+async fn attempt(
+    worker: &Rc<Worker>,
+    item: &Loaded,
+    routes: Option<Vec<Route>>,
+    at_stake: &Cell<bool>,
+) -> Attempt {
     let mail: &Mail = &worker.outbound.mail;
     let dns = &worker.resolver;
+    let routing = mail.routing();
     let targets = match routes {
-        Some(routes) => Ok(Targets::of_routes(dns, routes, &mail.routing)),
-        None => Targets::of_domain(dns, &item.todo.domain, &mail.routing).await,
+        Some(routes) => Ok(Targets::of_routes(dns, routes, &routing)),
+        None => Targets::of_domain(dns, &item.todo.domain, &routing).await,
     };
     let mut targets = match targets {
         Ok(targets) => targets,
@@ -234,8 +259,29 @@ async fn attempt(worker: &Rc<Worker>, item: &Loaded, routes: Option<Vec<Route>>)
         recipients: &recipients,
         eight_bit: false,
         all_or_none: false,
+        at_stake: Some(at_stake),
     };
     Box::pin(mail.courier.offer(&mut targets, &envelope, &item.message)).await
+}
+
+/// Gives an attempt up when the worker is told to stop, as long as nothing is lost by that.
+async fn unless_stopped(
+    mut attempt: Pin<Box<impl Future<Output = Attempt>>>,
+    stopping: &Event,
+    at_stake: &Cell<bool>,
+) -> Option<Attempt> {
+    let mut stopped = pin!(stopping.wait());
+    poll_fn(|cx| {
+        if let Poll::Ready(attempt) = attempt.as_mut().poll(cx) {
+            return Poll::Ready(Some(attempt));
+        }
+        let stop = stopping.is_set() || stopped.as_mut().poll(cx).is_ready();
+        if stop && !at_stake.get() {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// The same cause for every recipient.

@@ -1,94 +1,58 @@
 //! What deliveries share: connections to other hosts, the settings that they go by, and the switch
-//! that turns them off.
+//! that turns them off. The settings follow their files; a delivery goes by those of its beginning.
 
-use std::cell::Cell;
-use std::time::{Duration, Instant, SystemTime};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
-use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::config::Config;
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
 
 use super::client::{ClientSettings, Timeouts};
 use super::offer::Courier;
 use super::route::RouteSettings;
-use crate::rt;
-
-/// How often `outbound.ini` is looked at for `disabled`.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// What deliveries share.
 pub(super) struct Mail {
-    pub(super) routing: RouteSettings,
+    routing: RefCell<Rc<RouteSettings>>,
     pub(super) courier: Courier,
-    switch: Switch,
+    off: Cell<bool>,
 }
 
 impl Mail {
-    pub(super) fn new(config: &Config, dir: ConfigDir) -> Mail {
+    pub(super) fn new(config: &Config) -> Mail {
         Mail {
-            routing: RouteSettings::new(config),
-            courier: Courier::new(ClientSettings {
-                me: config.me.clone(),
-                timeouts: Timeouts::from(&config.outbound),
-            }),
-            switch: Switch::new(dir, config.outbound.disabled),
+            routing: RefCell::new(Rc::new(RouteSettings::new(config))),
+            courier: Courier::new(client_settings(config)),
+            off: Cell::new(config.outbound.disabled),
         }
+    }
+
+    /// Goes by these settings from now on.
+    pub(super) fn configure(&self, config: &Config) {
+        self.routing.replace(Rc::new(RouteSettings::new(config)));
+        self.courier.configure(client_settings(config));
+        let off = config.outbound.disabled;
+        if off != self.off.replace(off) {
+            let state = if off { "disabled" } else { "enabled" };
+            log_server!(Level::Notice, "outbound deliveries are {state}");
+        }
+    }
+
+    /// What routing goes by now.
+    pub(super) fn routing(&self) -> Rc<RouteSettings> {
+        Rc::clone(&self.routing.borrow())
     }
 
     /// Whether deliveries are switched off (OUT-17); takes effect without a restart.
     pub(super) fn disabled(&self) -> bool {
-        self.switch.is_off()
-    }
-}
-
-/// `disabled` in outbound.ini, followed by looking at the file's time.
-struct Switch {
-    dir: ConfigDir,
-    off: Cell<bool>,
-    seen: Cell<Option<SystemTime>>,
-    next: Cell<Instant>,
-}
-
-impl Switch {
-    fn new(dir: ConfigDir, off: bool) -> Switch {
-        let switch = Switch {
-            dir,
-            off: Cell::new(off),
-            seen: Cell::new(None),
-            next: Cell::new(rt::now() + LOOK),
-        };
-        switch.seen.set(switch.changed());
-        switch
-    }
-
-    fn changed(&self) -> Option<SystemTime> {
-        let path = self.dir.path("outbound.ini").ok()?;
-        std::fs::metadata(path).ok()?.modified().ok()
-    }
-
-    fn is_off(&self) -> bool {
-        let now = rt::now();
-        if now < self.next.get() {
-            return self.off.get();
-        }
-        self.next.set(now + LOOK);
-        let changed = self.changed();
-        if changed == self.seen.replace(changed) {
-            return self.off.get();
-        }
-        match self.dir.ini("outbound.ini") {
-            Ok(ini) => {
-                let off = ini.bool("main", "disabled", false);
-                if off != self.off.replace(off) {
-                    log_server!(
-                        Level::Notice,
-                        "outbound deliveries are {}",
-                        if off { "disabled" } else { "enabled" }
-                    );
-                }
-            }
-            Err(e) => log_server!(Level::Warn, "outbound.ini not read again: {e}"),
-        }
         self.off.get()
+    }
+}
+
+fn client_settings(config: &Config) -> ClientSettings {
+    ClientSettings {
+        me: config.me.clone(),
+        timeouts: Timeouts::from(&config.outbound),
     }
 }

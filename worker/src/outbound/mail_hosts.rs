@@ -234,7 +234,7 @@ mod tests {
         }
     }
 
-    // covers OUT-27
+    // covers OUT-27, KEY-04
     #[test]
     fn this_server_is_known_by_name_address_and_public_address() {
         let local = Local::new(

@@ -1,5 +1,6 @@
 //! What one conversation delivers: an envelope and the message, which may live in memory or on disk.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ pub struct Envelope<'a> {
     pub eight_bit: bool,
     /// One refused recipient refuses all; data is sent only when every one was accepted.
     pub all_or_none: bool,
+    /// Set before message data is sent: from then on giving up could mean that the host has the
+    /// message and nobody here knows.
+    pub at_stake: Option<&'a Cell<bool>>,
 }
 
 /// A message in the form that it is stored in: dot-stuffed, without the final dot.

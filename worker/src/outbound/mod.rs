@@ -44,7 +44,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use haraka_shared::config::{Config, ConfigDir};
+use haraka_shared::config::Config;
 use haraka_shared::date::epoch_ms;
 use haraka_shared::flight::FlightPage;
 use haraka_shared::limits::{COMMIT_BATCH, COMMIT_BATCH_BYTES};
@@ -82,8 +82,13 @@ const PER_DOMAIN: usize = 50;
 /// are read from disk when their turn comes.
 const FRESH_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How often a switched-off queue looks whether it is on again (OUT-17).
-const DISABLED_CHECK: Duration = Duration::from_secs(1);
+/// How far this worker is with its slot's backlog, and whether a flush waits for it. A flush of one
+/// domain counts as one of all: it is rare, and trying too much costs little.
+#[derive(Clone, Copy, Default)]
+struct Takeover {
+    done: bool,
+    flush: bool,
+}
 
 /// The queue of one worker.
 pub(crate) struct Outbound {
@@ -94,11 +99,16 @@ pub(crate) struct Outbound {
     ownership: RefCell<Ownership>,
     /// Items that are being delivered; none of them is started twice.
     in_flight: RefCell<HashSet<QueueName>>,
+    /// Items whose last attempt could not be written down yet; none of them is started before.
+    held: RefCell<HashSet<QueueName>>,
     fresh: Rc<Cell<u64>>,
     wake: Notify,
     /// Something came to its end; whoever waits for the worker to become idle looks again.
     ended: Notify,
     stopping: Event,
+    /// Set, and replaced, at every flush: who waits out local trouble tries again.
+    flushed: RefCell<Event>,
+    takeover: Cell<Takeover>,
     flight: Arc<FlightPage>,
     mail: Mail,
 }
@@ -106,7 +116,6 @@ pub(crate) struct Outbound {
 impl Outbound {
     pub(crate) fn new(
         config: &Config,
-        dir: ConfigDir,
         slot: u32,
         incarnation: &str,
         flight: Arc<FlightPage>,
@@ -128,9 +137,12 @@ impl Outbound {
             fresh: Rc::default(),
             wake: Notify::new(),
             ended: Notify::new(),
+            held: RefCell::default(),
             stopping: Event::new(),
+            flushed: RefCell::default(),
+            takeover: Cell::default(),
             flight,
-            mail: Mail::new(config, dir),
+            mail: Mail::new(config),
         })
     }
 
@@ -152,7 +164,7 @@ impl Outbound {
         slot: u32,
         incarnations: Vec<(String, u32)>,
     ) {
-        let mut ownership = Ownership::new(nodes, slot, self.spool.incarnation());
+        let mut ownership = Ownership::new(nodes, slot, self.spool.incarnation()).as_of(epoch_ms());
         for (incarnation, slot) in incarnations {
             if let Some(i) = Incarnation::parse(&incarnation) {
                 // A living worker of another slot keeps its files just as a dead one's successor does.
@@ -160,11 +172,29 @@ impl Outbound {
             }
         }
         *self.ownership.borrow_mut() = ownership;
+        self.takeover.set(Takeover {
+            done: false,
+            ..self.takeover.get()
+        });
         rt::spawn(take_over(Rc::clone(worker))).detach();
+    }
+
+    /// Goes by these settings from now on.
+    pub(crate) fn configure(&self, config: &Config) {
+        self.mail.configure(config);
+        self.wake.notify();
     }
 
     /// Makes deferred items due, all or those for one domain (HUP, OUT-15).
     pub(crate) fn flush(&self, worker: &Rc<Worker>, domain: Option<String>) {
+        self.flushed.replace(Event::new()).set();
+        if !self.takeover.get().done {
+            // The backlog is still being read; what it brings is to be flushed as well.
+            self.takeover.set(Takeover {
+                done: false,
+                flush: true,
+            });
+        }
         match domain {
             None => {
                 self.schedule.borrow_mut().flush(epoch_ms());
@@ -179,13 +209,13 @@ impl Outbound {
         self.schedule.borrow().stats()
     }
 
-    /// Starts no further delivery; with `stop`, gives up those that can be.
+    /// Starts no further delivery. With `stop`, gives up those whose data is not being sent yet.
     pub(crate) fn wind_down(&self, stop: bool) {
         self.schedule.borrow_mut().close();
-        self.mail.courier.pool().clear();
         if stop {
             self.stopping.set();
         }
+        self.mail.courier.pool().clear();
         self.ended.notify();
     }
 
@@ -230,14 +260,10 @@ impl Outbound {
         Arc::clone(&self.flight)
     }
 
-    /// Tries again to remove an item that is done with.
-    fn remove_later(&self, worker: &Rc<Worker>, name: QueueName, after: Duration) {
-        let worker = Rc::clone(worker);
-        rt::spawn(async move {
-            rt::sleep(after).await;
-            Box::pin(settle::remove(&worker, &name)).await;
-        })
-        .detach();
+    /// Time for local trouble to pass; a flush ends it early.
+    async fn moment(&self, longest: Duration) {
+        let flushed = self.flushed.borrow().clone();
+        let _ = rt::timeout(longest, flushed.wait()).await;
     }
 }
 
@@ -261,7 +287,8 @@ async fn run(worker: Rc<Worker>) {
     let out = &worker.outbound;
     loop {
         if out.mail.disabled() {
-            rt::sleep(DISABLED_CHECK).await;
+            // Whoever switches it on rings (OUT-17).
+            out.wake.notified().await;
             continue;
         }
         let now = epoch_ms();
@@ -313,7 +340,16 @@ async fn take_over(worker: Rc<Worker>) {
                 report.broken,
                 report.aside
             );
-            out.schedule.borrow_mut().absorb(heap);
+            let mut schedule = out.schedule.borrow_mut();
+            schedule.absorb(heap);
+            let was = out.takeover.replace(Takeover {
+                done: true,
+                flush: false,
+            });
+            if was.flush {
+                schedule.flush(epoch_ms());
+            }
+            drop(schedule);
             out.wake.notify();
         }
         Ok((_, Err(e))) => log_server!(Level::Crit, "queue not taken over: {e}"),

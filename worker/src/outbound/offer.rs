@@ -3,6 +3,7 @@
 //!
 //! Knows nothing of the queue: the caller gives targets and gets results.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use haraka_shared::log::Level;
@@ -19,7 +20,7 @@ use super::route::{RouteSettings, Target, Targets};
 
 /// Makes attempts. One per worker; deliveries share its idle connections.
 pub struct Courier {
-    settings: Rc<ClientSettings>,
+    settings: RefCell<Rc<ClientSettings>>,
     pool: Pool,
 }
 
@@ -31,7 +32,15 @@ impl Courier {
 
     /// With connections from this pool.
     pub fn with_pool(settings: Rc<ClientSettings>, pool: Pool) -> Courier {
-        Courier { settings, pool }
+        Courier {
+            settings: RefCell::new(settings),
+            pool,
+        }
+    }
+
+    /// With other settings, for connections that are made from now on.
+    pub fn configure(&self, settings: ClientSettings) {
+        self.settings.replace(Rc::new(settings));
     }
 
     /// The idle connections.
@@ -81,7 +90,8 @@ impl Courier {
                 return Ok(attempt);
             }
         }
-        let mut client = Client::connect(target, &self.settings, envelope.uuid.clone()).await?;
+        let settings = Rc::clone(&self.settings.borrow());
+        let mut client = Client::connect(target, &settings, envelope.uuid.clone()).await?;
         let attempt = client.send(envelope, message).await;
         self.pool.put(client);
         attempt
@@ -115,6 +125,7 @@ impl Courier {
                 recipients,
                 eight_bit: envelope.eight_bit,
                 all_or_none: true,
+                at_stake: None,
             };
             let mut targets = Targets::of_routes(dns, vec![route.clone()], routing);
             last = forwarded(self.offer(&mut targets, &part, message).await);

@@ -173,6 +173,7 @@ fn forwarding_sends_no_data_when_one_recipient_is_refused() {
     sink.done();
 }
 
+// covers SMC-01
 #[test]
 fn forwarding_gives_the_reply_to_the_final_dot_and_asks_for_data_last() {
     let sink = Sink::start(&[&format!(

@@ -229,7 +229,7 @@ fn this_server_and_what_comes_after_it_are_skipped_in_dns_results_only() {
     );
 }
 
-// covers OUT-24, OUT-29
+// covers OUT-24, OUT-29, PA-45
 #[test]
 fn routes_of_a_plugin_keep_their_order_and_ports() {
     let dns = GivenDns::default()

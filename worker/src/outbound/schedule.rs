@@ -55,6 +55,8 @@ pub(super) struct Schedule {
 
 impl Schedule {
     pub(super) fn new(most: usize, most_per_lane: usize) -> Schedule {
+        // However few are allowed, one domain never has them all.
+        let most_per_lane = most_per_lane.min(most - most / 4).max(1);
         Schedule {
             ready: VecDeque::new(),
             waiting: PendingHeap::default(),
@@ -144,6 +146,14 @@ impl Schedule {
         }
         self.active -= 1;
         None
+    }
+
+    /// What is parked in this lane waits for its turn among all others again.
+    pub(super) fn disband(&mut self, domain: &Rc<str>) {
+        if let Some(lane) = self.lanes.get_mut(domain) {
+            self.parked -= lane.parked.len();
+            self.ready.extend(lane.parked.drain(..).map(Job::named));
+        }
     }
 
     /// An active item ended before its domain was known.

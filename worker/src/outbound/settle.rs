@@ -32,43 +32,27 @@ pub(super) async fn settle(
     delivery: Option<&Delivery>,
     attempt: Attempt,
 ) {
-    let (delivered, deferred, failed) =
-        sort(std::mem::take(&mut item.todo.rcpt_to), attempt.results);
-    for (recipient, cause) in &deferred {
-        log_at!(
-            Level::Notice,
-            &item.todo.uuid,
-            "outbound",
-            [],
-            "recipient {} deferred: {cause}",
-            recipient.address
-        );
-    }
-    for (recipient, cause) in &failed {
-        log_at!(
-            Level::Notice,
-            &item.todo.uuid,
-            "outbound",
-            [],
-            "recipient {} rejected: {cause}",
-            recipient.address
-        );
-    }
+    let Attempt {
+        results,
+        peer,
+        response,
+        in_doubt,
+    } = attempt;
+    let (delivered, deferred, mut failed) = sort(std::mem::take(&mut item.todo.rcpt_to), results);
+    log_refusals(&item.todo, "deferred", &deferred);
+    log_refusals(&item.todo, "rejected", &failed);
     if !delivered.is_empty()
-        && let Some(peer) = &attempt.peer
+        && let Some(peer) = &peer
     {
         let tally = format!("{}/{}/{}", delivered.len(), deferred.len(), failed.len());
-        let response = attempt
-            .response
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let response = response.as_ref().map(ToString::to_string);
+        let response = response.unwrap_or_default();
         log_delivered(&name, &item.todo, peer, &response, &tally);
         if let Some(delivery) = delivery {
             tell_delivered(worker, delivery, &item.todo, peer, &response, &delivered).await;
         }
     }
-    if attempt.in_doubt {
+    if in_doubt {
         log_at!(
             Level::Warn,
             &item.todo.uuid,
@@ -78,48 +62,70 @@ pub(super) async fn settle(
              the message may be delivered twice"
         );
     }
-    let mut failed = failed;
-    let later = put_off(
+    let facts = Facts {
         worker,
-        &name,
+        name: &name,
         delivery,
-        &item.todo,
-        deferred,
-        &mut failed,
-        attempt.in_doubt,
-    )
-    .await;
+    };
+    let later = put_off(&facts, &item.todo, deferred, &mut failed, in_doubt).await;
     if !failed.is_empty() {
         let last = later.recipients.is_empty();
-        match return_to_sender(worker, &name, &item, delivery, &failed, last).await {
+        match return_to_sender(&facts, &item, &failed, last).await {
             Told::Queued => {}
             Told::SetAside => return,
             Told::NotStored => {
-                // Nothing about these recipients may change but their time.
                 let mut rest: Vec<Recipient> = failed.into_iter().map(|(r, _)| r).collect();
                 rest.extend(later.recipients);
-                let at = epoch_ms() + ms(LOCAL_RETRY);
-                return rewrite(worker, &name, item.todo, rest, at, name.attempts).await;
+                return Box::pin(keep(&facts, item.todo, rest, delivered.is_empty())).await;
             }
         }
     }
-    match later.at {
-        _ if later.recipients.is_empty() => remove(worker, &name).await,
-        at if delivered.is_empty() && failed.is_empty() && !later.news => {
-            defer(worker, &name, at).await;
-        }
-        at => {
-            rewrite(
-                worker,
-                &name,
-                item.todo,
-                later.recipients,
-                at,
-                name.attempts + 1,
-            )
-            .await
-        }
+    if later.recipients.is_empty() {
+        return remove(worker, &name).await;
     }
+    let attempts = name.attempts + 1;
+    if delivered.is_empty() && failed.is_empty() {
+        return defer(worker, &name, later.at, attempts).await;
+    }
+    item.todo.rcpt_to = later.recipients;
+    rewrite(worker, name, item.todo, later.at, attempts).await;
+}
+
+/// What the steps of settling need to know of the item besides its envelope.
+struct Facts<'a> {
+    worker: &'a Rc<Worker>,
+    name: &'a QueueName,
+    delivery: Option<&'a Delivery>,
+}
+
+fn log_refusals(todo: &Todo, what: &str, recipients: &[(Recipient, Cause)]) {
+    for (recipient, cause) in recipients {
+        log_at!(
+            Level::Notice,
+            &todo.uuid,
+            "outbound",
+            [],
+            "recipient {} {what}: {cause}",
+            recipient.address
+        );
+    }
+}
+
+/// A report could not be stored: nothing about these recipients may change but their time (PB-31).
+async fn keep(facts: &Facts<'_>, mut todo: Todo, rest: Vec<Recipient>, unchanged: bool) {
+    let at = epoch_ms() + ms(LOCAL_RETRY);
+    if unchanged {
+        return facts.worker.outbound.wait_until(facts.name, at);
+    }
+    todo.rcpt_to = rest;
+    rewrite(
+        facts.worker,
+        facts.name.clone(),
+        todo,
+        at,
+        facts.name.attempts,
+    )
+    .await;
 }
 
 type Sorted = (
@@ -145,31 +151,27 @@ struct Later {
     recipients: Vec<Recipient>,
     /// When, in milliseconds since 1970.
     at: u64,
-    /// What is known of them has changed and goes into the file.
-    news: bool,
 }
 
 /// Works out when deferred recipients are tried again; those that never are move to `failed`.
 async fn put_off(
-    worker: &Rc<Worker>,
-    name: &QueueName,
-    delivery: Option<&Delivery>,
+    facts: &Facts<'_>,
     todo: &Todo,
     deferred: Vec<(Recipient, Cause)>,
     failed: &mut Vec<(Recipient, Cause)>,
     in_doubt: bool,
 ) -> Later {
+    let Facts { worker, name, .. } = facts;
     let mut later = Later {
         recipients: Vec::new(),
         at: 0,
-        news: false,
     };
     let Some((_, first)) = deferred.first() else {
         return later;
     };
     let why = first.to_string();
     let failures = name.attempts + 1;
-    let Some(mut delay) = retry::delay(failures, &worker.config.outbound.temp_fail_intervals)
+    let Some(mut delay) = retry::delay(failures, &worker.settings().outbound.temp_fail_intervals)
     else {
         for (recipient, mut cause) in deferred {
             cause.text = format!("Too many failures ({})", cause.text);
@@ -181,44 +183,9 @@ async fn put_off(
         // RFC 1047: the longer we wait, the likelier the first copy has shown itself.
         delay = delay.saturating_mul(4);
     }
-    if let Some(delivery) = delivery
-        && worker.hooks.wants(HookName::Deferred)
-    {
-        let deferral = Deferral {
-            delay: delay.as_secs_f64(),
-            error: why.clone(),
-            recipients: deferred.iter().map(|(r, _)| r.address.clone()).collect(),
-        };
-        let verdict = worker
-            .ask_outbound(delivery, Call::Deferred(&deferral))
-            .await;
-        match (verdict.code, verdict.message) {
-            (Code::Cont, _) => {}
-            (Code::DenySoft, Said::Seconds(seconds)) => {
-                delay = Duration::try_from_secs_f64(seconds).unwrap_or(delay);
-            }
-            (Code::DenySoft, _) => {}
-            (other, _) => {
-                // Haraka deletes the mail on any other code (PB-28); only OK says that on purpose.
-                log_at!(
-                    Level::Info,
-                    &todo.uuid,
-                    "outbound",
-                    [],
-                    "plugin responded with: {}. Not deferring.{}",
-                    other.name(),
-                    if other == Code::Ok {
-                        " Deleting mail."
-                    } else {
-                        " Ignored."
-                    }
-                );
-                if other == Code::Ok {
-                    return later;
-                }
-            }
-        }
-    }
+    let Some(delay) = asked_for(facts, todo, &deferred, &why, delay).await else {
+        return later;
+    };
     log_at!(
         Level::Notice,
         &todo.uuid,
@@ -231,16 +198,56 @@ async fn put_off(
     );
     later.at = epoch_ms() + ms(delay);
     for (mut recipient, cause) in deferred {
-        let state = state(&cause, "delayed");
-        later.news |= recipient.state.as_deref() != Some(&state);
-        recipient.state = Some(Box::new(state));
+        recipient.state = Some(Box::new(state(&cause, "delayed")));
         later.recipients.push(recipient);
     }
     later
 }
 
-/// What a delivery report will say (PB-38).
-pub(super) fn state(cause: &Cause, action: &str) -> RecipientState {
+/// The delay that deferred plugins want; none if the mail is to be deleted (HOK-28).
+async fn asked_for(
+    facts: &Facts<'_>,
+    todo: &Todo,
+    deferred: &[(Recipient, Cause)],
+    why: &str,
+    delay: Duration,
+) -> Option<Duration> {
+    let Some(delivery) = facts.delivery else {
+        return Some(delay);
+    };
+    if !facts.worker.hooks.wants(HookName::Deferred) {
+        return Some(delay);
+    }
+    let deferral = Deferral {
+        delay: delay.as_secs_f64(),
+        error: why.to_owned(),
+        recipients: deferred.iter().map(|(r, _)| r.address.clone()).collect(),
+    };
+    let call = Call::Deferred(&deferral);
+    let verdict = facts.worker.ask_outbound(delivery, call).await;
+    let end = match (verdict.code, verdict.message) {
+        (Code::Cont, _) => return Some(delay),
+        (Code::DenySoft, Said::Seconds(seconds)) => {
+            return Some(Duration::try_from_secs_f64(seconds).unwrap_or(delay));
+        }
+        (Code::DenySoft, _) => return Some(delay),
+        // Haraka deletes the mail on any other code (PB-28); only OK says that on purpose.
+        (Code::Ok, _) => " Not deferring. Deleting mail.",
+        _ => " Ignored.",
+    };
+    log_at!(
+        Level::Info,
+        &todo.uuid,
+        "outbound",
+        [],
+        "plugin responded with: {}.{end}",
+        verdict.code.name()
+    );
+    (verdict.code != Code::Ok).then_some(delay)
+}
+
+/// What became of a recipient, for the operator who looks into the file (OUT-39).
+fn state(cause: &Cause, action: &str) -> RecipientState {
     RecipientState {
         dsn_action: Some(action.to_owned()),
         dsn_status: Some(cause.status.to_string()),
@@ -259,13 +266,12 @@ pub(super) fn state(cause: &Cause, action: &str) -> RecipientState {
 
 /// Asks the bounce hook and tells the sender.
 async fn return_to_sender(
-    worker: &Rc<Worker>,
-    name: &QueueName,
+    facts: &Facts<'_>,
     item: &Loaded,
-    delivery: Option<&Delivery>,
     failed: &[(Recipient, Cause)],
     last: bool,
 ) -> Told {
+    let Facts { worker, name, .. } = facts;
     let why = failed
         .first()
         .map(|(_, c)| c.to_string())
@@ -279,7 +285,7 @@ async fn return_to_sender(
         item.todo.domain,
         failed.len()
     );
-    if let Some(delivery) = delivery
+    if let Some(delivery) = facts.delivery
         && worker.hooks.wants(HookName::Bounce)
     {
         let bounced = Bounced {
@@ -376,83 +382,102 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2)
 }
 
-pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName) {
-    let done = match worker.outbound.removals.run(name.clone()).await {
-        Ok(Ok(())) => None,
-        Ok(Err(e)) => Some(e.to_string()),
-        Err(e) => Some(e.to_string()),
-    };
-    if let Some(e) = done {
-        // It would be delivered again after a restart; try to remove it until that works.
-        log_at!(
-            Level::Error,
-            &"-",
-            "outbound",
-            [],
-            "{name} is done with and cannot be removed: {e}"
-        );
-        worker
-            .outbound
-            .remove_later(worker, name.clone(), LOCAL_RETRY);
+/// Removes an item that is done with. One that cannot be removed would be delivered again after a
+/// restart, so that is tried until it works.
+async fn remove(worker: &Rc<Worker>, name: &QueueName) {
+    if let Err(why) = remove_once(worker, name).await {
+        log_trouble(name, &why);
+        worker.outbound.held.borrow_mut().insert(name.clone());
+        let (worker, name) = (Rc::clone(worker), name.clone());
+        rt::spawn(async move {
+            loop {
+                worker.outbound.moment(LOCAL_RETRY).await;
+                if remove_once(&worker, &name).await.is_ok() {
+                    break;
+                }
+            }
+            worker.outbound.held.borrow_mut().remove(&name);
+        })
+        .detach();
     }
 }
 
-async fn defer(worker: &Rc<Worker>, name: &QueueName, at: u64) {
-    let spool = worker.outbound.spool();
-    let (old, attempts) = (name.clone(), name.attempts + 1);
-    let done = rt::offload(move || spool.defer(&old, at, attempts)).await;
-    put_back(worker, name, done);
+async fn remove_once(worker: &Rc<Worker>, name: &QueueName) -> Result<(), String> {
+    match worker.outbound.removals.run(name.clone()).await {
+        Ok(Ok(())) => Ok(()),
+        // Somebody removed it by hand.
+        Ok(Err(e)) if e.is_gone() => Ok(()),
+        Ok(Err(e)) => Err(format!("cannot be removed: {e}")),
+        Err(e) => Err(format!("cannot be removed: {e}")),
+    }
 }
 
-async fn rewrite(
-    worker: &Rc<Worker>,
-    name: &QueueName,
-    mut todo: Todo,
-    recipients: Vec<Recipient>,
-    at: u64,
-    attempts: u32,
-) {
-    todo.rcpt_to = recipients;
+/// Puts the whole item off. It waits under its old name if that cannot be changed: it stays queued
+/// whatever happens (PB-22).
+async fn defer(worker: &Rc<Worker>, name: &QueueName, at: u64, attempts: u32) {
     let spool = worker.outbound.spool();
     let old = name.clone();
+    let why = match rt::offload(move || spool.defer(&old, at, attempts)).await {
+        Ok(Ok(new)) => return worker.outbound.wait_for(&new),
+        Ok(Err(e)) if e.is_gone() => return,
+        Ok(Err(e)) => e.to_string(),
+        Err(e) => e.to_string(),
+    };
+    log_trouble(name, &format!("could not be put off: {why}"));
+    worker
+        .outbound
+        .wait_until(name, epoch_ms() + ms(LOCAL_RETRY));
+}
+
+/// Some recipients are done with, `todo` has the others. While that cannot be written down the item
+/// is held: another attempt would deliver to the first ones again (PB-21).
+async fn rewrite(worker: &Rc<Worker>, name: QueueName, todo: Todo, at: u64, attempts: u32) {
+    let Err(why) = rewrite_once(worker, &name, &todo, at, attempts).await else {
+        return;
+    };
+    log_trouble(&name, &why);
+    worker.outbound.held.borrow_mut().insert(name.clone());
+    let worker = Rc::clone(worker);
+    rt::spawn(async move {
+        loop {
+            worker.outbound.moment(LOCAL_RETRY).await;
+            if rewrite_once(&worker, &name, &todo, at, attempts)
+                .await
+                .is_ok()
+            {
+                break;
+            }
+        }
+        worker.outbound.held.borrow_mut().remove(&name);
+    })
+    .detach();
+}
+
+async fn rewrite_once(
+    worker: &Rc<Worker>,
+    name: &QueueName,
+    todo: &Todo,
+    at: u64,
+    attempts: u32,
+) -> Result<(), String> {
+    let spool = worker.outbound.spool();
+    let (old, todo) = (name.clone(), todo.clone());
     let done = rt::offload(move || {
         let mut item = spool.open_item(&old)?;
         spool.update(&mut item, &todo, at, attempts)
     })
     .await;
-    put_back(worker, name, done);
+    match done {
+        Ok(Ok(new)) => {
+            worker.outbound.wait_for(&new);
+            Ok(())
+        }
+        Ok(Err(e)) if e.is_gone() || e.is_broken() => Ok(()),
+        Ok(Err(e)) => Err(format!("could not be updated: {e}")),
+        Err(e) => Err(format!("could not be updated: {e}")),
+    }
 }
 
-type Renamed = Result<Result<QueueName, haraka_shared::spool::SpoolError>, rt::OffloadError>;
-
-/// The item waits under its new name, or under its old one if it could not be changed: it stays
-/// queued whatever happens (PB-22).
-fn put_back(worker: &Rc<Worker>, old: &QueueName, done: Renamed) {
-    match done {
-        Ok(Ok(new)) => worker.outbound.wait_for(&new),
-        Ok(Err(e)) => {
-            log_at!(
-                Level::Error,
-                &"-",
-                "outbound",
-                [],
-                "{old} could not be put off: {e}"
-            );
-            worker
-                .outbound
-                .wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
-        }
-        Err(e) => {
-            log_at!(
-                Level::Error,
-                &"-",
-                "outbound",
-                [],
-                "{old} could not be put off: {e}"
-            );
-            worker
-                .outbound
-                .wait_until(old, epoch_ms() + ms(LOCAL_RETRY));
-        }
-    }
+fn log_trouble(name: &QueueName, why: &str) {
+    log_at!(Level::Error, &"-", "outbound", [], "{name} {why}");
 }

@@ -150,6 +150,7 @@ pub(crate) fn envelope<'a>(sender: &'a Address, recipients: &'a [Address]) -> En
         recipients,
         eight_bit: false,
         all_or_none: false,
+        at_stake: None,
     }
 }
 

@@ -20,7 +20,7 @@ mod reactor;
 mod socket;
 pub mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timer;
 mod watched;
 
@@ -61,7 +61,7 @@ impl Runtime {
     }
 
     /// A runtime for tests whose time does not pass by itself: whenever nothing is ready, the
-    /// clock jumps to the next timer. It stands still while an [`offload`] is under way. Other
+    /// clock jumps to the next timer. It stands still while an [`offload()`] is under way. Other
     /// threads and processes keep real time, so do not wait for them here next to a timer.
     pub fn with_virtual_clock() -> io::Result<Runtime> {
         Runtime::with_clock(true)

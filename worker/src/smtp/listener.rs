@@ -53,7 +53,8 @@ fn lost_client(error: &io::Error) {
     log_server!(Level::Warn, "client not accepted: {error}");
 }
 
-fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local: SocketAddr) {
+/// Begins a client's session, or refuses it.
+pub(super) fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local: SocketAddr) {
     let conn = Connection::new(
         peer.ip(),
         peer.port(),
@@ -80,7 +81,7 @@ fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local: SocketAdd
     }
     match worker.sessions.admit(ip) {
         Ok(ticket) => {
-            let config = &worker.config;
+            let config = worker.settings();
             let wire = Wire::new(
                 stream,
                 config.smtp.inactivity_timeout,
@@ -100,7 +101,7 @@ fn refuse(worker: &Worker, conn: &Connection, stream: &Stream, full: Full) {
         Full::Address => "too many connections from your address",
     };
     log_conn!(Level::Warn, conn, [], "refused: {why}");
-    let me = &worker.config.me;
+    let me = &worker.settings().me;
     let reply = Reply::new(421, format!("{me} {why}, try again later")).to_wire();
     // One that cannot take a line without waiting does not get it.
     drop(stream.try_write(&reply));

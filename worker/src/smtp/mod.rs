@@ -5,4 +5,6 @@ pub(crate) mod listener;
 pub mod proto;
 mod session;
 pub(crate) mod sessions;
+#[cfg(test)]
+mod tests;
 mod wire;

@@ -6,19 +6,21 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use haraka_shared::config::Config;
 use haraka_shared::connection::Connection;
-use haraka_shared::hook::{Call, Code, Message, Verdict};
+use haraka_shared::hook::{Call, Code, HookName, Message, Verdict};
 use haraka_shared::log::Level;
 use haraka_shared::log_conn;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::Outcome as Counted;
 
 use crate::hooks::Subject;
+use crate::rt;
 use crate::smtp::commands;
 use crate::smtp::proto::command::{self, Command};
 use crate::smtp::proto::line::LineError;
 use crate::smtp::wire::{Lost, Wire};
-use crate::worker::Worker;
+use crate::worker::{Worker, info};
 
 /// What a command wants the session to do.
 #[derive(Debug)]
@@ -40,44 +42,64 @@ pub(crate) enum Outcome {
 /// One client.
 pub(crate) struct Session {
     pub(crate) worker: Rc<Worker>,
+    /// The settings as they were when the client came.
+    pub(crate) config: Rc<Config>,
     pub(crate) conn: Connection,
     pub(crate) wire: Wire,
     /// Answer to every command after a denial at connect, until QUIT (CON-11).
     stuck: Option<Reply>,
-    /// The newest rcpt plugin's text, which becomes the reply if rcpt_ok has none.
-    pub(crate) vouched: Message,
 }
 
 /// Serves a client until it or the server ends the session.
-pub(crate) async fn converse(worker: Rc<Worker>, conn: Connection, wire: Wire) {
+pub(crate) fn converse(
+    worker: Rc<Worker>,
+    conn: Connection,
+    wire: Wire,
+) -> impl Future<Output = ()> {
     let mut session = Session {
+        config: worker.settings(),
         worker,
         conn,
         wire,
         stuck: None,
-        vouched: Message::None,
     };
-    if Box::pin(session.greet()).await {
-        session.serve().await;
+    // A block that captures the session holds it once, the parameter of an `async fn` twice.
+    async move {
+        let greeted = rt::catch(Box::pin(session.greet(HookName::ConnectInit))).await;
+        let goes_on = match greeted {
+            Ok(goes_on) => goes_on,
+            Err(panic) => session.failed(&panic),
+        };
+        if goes_on {
+            session.serve().await;
+        }
+        Box::pin(session.part()).await;
     }
-    Box::pin(session.part()).await;
 }
 
 impl Session {
-    /// Everything before the first command (CON-06); false ends the session.
-    async fn greet(&mut self) -> bool {
-        self.hook(Call::ConnectInit(())).await;
-        let verdict = self.hook(Call::LookupRdns(())).await;
-        match verdict.code {
-            Code::Ok => {
-                let host = verdict.message.text().unwrap_or(Cow::Borrowed("Unknown"));
-                self.conn.set_remote_host(&host);
+    /// Everything before the first command (CON-06), from this hook on; false ends the session.
+    async fn greet(&mut self, from: HookName) -> bool {
+        if from <= HookName::ConnectInit {
+            self.hook(Call::ConnectInit(())).await;
+        }
+        if from <= HookName::LookupRdns {
+            let verdict = self.hook(Call::LookupRdns(())).await;
+            match verdict.code {
+                Code::Ok => {
+                    let host = verdict.message.text().unwrap_or(Cow::Borrowed("Unknown"));
+                    self.conn.set_remote_host(&host);
+                }
+                Code::Cont | Code::Stop | Code::NextHook | Code::Delay => {
+                    let name = self.worker.names.of(self.conn.remote_ip()).await;
+                    self.conn.set_remote_host(&name);
+                }
+                denied => return self.denied_at_start(denied, verdict.message, RDNS).await,
             }
-            Code::Cont | Code::Stop | Code::NextHook | Code::Delay => {
-                let name = self.worker.names.of(self.conn.remote_ip()).await;
-                self.conn.set_remote_host(&name);
-            }
-            denied => return self.denied_at_start(denied, verdict.message, RDNS).await,
+        }
+        // What comes during the hook is seen while it runs.
+        if !self.conn.esmtp.get() && self.wire.look() {
+            self.conn.early_talker.set(true);
         }
         let verdict = self.hook(Call::Connect(())).await;
         match verdict.code {
@@ -90,12 +112,9 @@ impl Session {
                     .await
             }
             _ => {
-                if self.wire.has_input() {
-                    self.conn.early_talker.set(true);
-                }
                 let banner = match verdict.message {
-                    Message::None => self.banner(),
-                    message => reply(220, message, ""),
+                    message if message.text().is_some() => reply(220, message, ""),
+                    _ => self.banner(),
                 };
                 self.settle(Outcome::Say(banner)).await
             }
@@ -103,8 +122,8 @@ impl Session {
     }
 
     /// Greets once more because a plugin changed who the client is (xclient).
-    pub(crate) async fn greet_again(&mut self) -> Outcome {
-        if Box::pin(self.greet()).await {
+    pub(crate) async fn greet_again(&mut self, from: HookName) -> Outcome {
+        if Box::pin(self.greet(from)).await {
             Outcome::Said
         } else {
             Outcome::Over
@@ -125,7 +144,7 @@ impl Session {
     }
 
     fn banner(&self) -> Reply {
-        let config = &self.worker.config.connection;
+        let config = &self.config.connection;
         let mut id = String::new();
         if config.banner_chars > 0 {
             let uuid = format!("{:X}", self.conn.uuid.hyphenated());
@@ -133,12 +152,12 @@ impl Session {
         }
         match config.greeting.split_first() {
             Some((first, rest)) => {
-                let mut lines = vec![format!("{} ESMTP {first}{id}", self.worker.config.me)];
+                let mut lines = vec![format!("{} ESMTP {first}{id}", self.config.me)];
                 lines.extend(rest.iter().cloned());
                 Reply::lines_of(220, lines)
             }
             None => {
-                let (me, info) = (&self.worker.config.me, &self.worker.info);
+                let (me, info) = (&self.config.me, info(&self.config));
                 Reply::new(220, format!("{me} ESMTP {info} ready{id}"))
             }
         }
@@ -146,22 +165,26 @@ impl Session {
 
     /// Commands, one at a time and in order.
     async fn serve(&mut self) {
-        let longest = self.worker.config.connection.max_line_length;
-        let command_time = self.worker.config.connection.command_time;
+        let longest = self.config.connection.max_line_length;
+        let command_time = self.config.connection.command_time;
         let mut line = Vec::new();
         loop {
             if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
                 return Box::pin(self.lost(lost)).await;
             }
-            self.mind_pipelining(&line);
-            let outcome = Box::pin(self.command(&line)).await;
+            self.mind_pipelining();
+            let outcome = match rt::catch(Box::pin(self.command(&line))).await {
+                Ok(outcome) => outcome,
+                Err(panic) => {
+                    self.failed(&panic);
+                    return;
+                }
+            };
             if !self.settle(outcome).await {
                 return;
             }
             if self.too_many_errors() {
-                let reply = Reply::new(421, "Too many errors");
-                self.settle(Outcome::SayClose(reply)).await;
-                return;
+                return self.say(&Reply::new(421, "Too many errors"));
             }
         }
     }
@@ -179,23 +202,28 @@ impl Session {
     }
 
     /// What it means that more input follows this command (PA-18, CON-46, CON-47).
-    fn mind_pipelining(&self, line: &[u8]) {
-        if self.wire.buffered().is_empty() {
+    fn mind_pipelining(&self) {
+        let rest = self.wire.buffered();
+        let Some(end) = memchr::memchr(b'\n', rest) else {
             return;
-        }
-        if !self.conn.esmtp.get() {
-            self.conn.early_talker.set(true);
-            return;
-        }
-        if command::may_be_followed(line) {
+        };
+        let last = end + 1 == rest.len();
+        if self.conn.esmtp.get() && (last || command::may_be_followed(rest)) {
             self.conn.pipelining.set(true);
         } else {
             self.conn.early_talker.set(true);
         }
     }
 
+    /// A defect of ours costs this session only (CON-50); false, as it ends.
+    fn failed(&mut self, panic: &rt::Panicked) -> bool {
+        log_conn!(Level::Error, self.conn, [], "session {panic}");
+        self.say(&Reply::new(421, "Internal Server Error"));
+        false
+    }
+
     fn too_many_errors(&self) -> bool {
-        let most = self.worker.config.connection.max_errors;
+        let most = self.config.connection.max_errors;
         most.is_some_and(|most| self.conn.errors.get() >= most)
     }
 
@@ -238,7 +266,7 @@ impl Session {
 
     /// `uuid@host` for each line of a refusal, where configured (KEY-33).
     fn deny_tag(&self) -> Option<String> {
-        let chars = self.worker.config.connection.deny_chars;
+        let chars = self.config.connection.deny_chars;
         if chars == 0 {
             return None;
         }
@@ -277,19 +305,33 @@ impl Session {
             }
             Lost::Idle => {
                 self.say(&Reply::new(421, "timeout"));
-                log_conn!(Level::Warn, self.conn, [], "client connection timed out");
+                log_conn!(
+                    Level::Warn,
+                    self.conn,
+                    [("ip", (&ip).into())],
+                    "client connection timed out"
+                );
             }
             Lost::TooSlow => {
                 self.say(&Reply::new(421, "timeout"));
                 log_conn!(
                     Level::Warn,
                     self.conn,
-                    [],
+                    [("ip", (&ip).into())],
                     "client took longer than is allowed"
                 );
             }
+            Lost::Deaf => {
+                self.conn.remote.borrow_mut().closed = true;
+                log_conn!(
+                    Level::Warn,
+                    self.conn,
+                    [("ip", (&ip).into())],
+                    "client does not take our replies"
+                );
+            }
             Lost::Stopping => {
-                let text = format!("{} Service shutting down", self.worker.config.me);
+                let text = format!("{} Service shutting down", self.config.me);
                 self.say(&Reply::new(421, text));
             }
             Lost::Line(LineError::TooLong) => self.say(&Reply::new(521, "Command line too long")),
@@ -311,12 +353,13 @@ impl Session {
 
     /// The end of every session (CON-54).
     async fn part(&mut self) {
-        if let Err(Lost::Broken(_) | Lost::Gone) = self.wire.flush().await {
+        if self.wire.flush().await.is_err() {
             self.conn.remote.borrow_mut().closed = true;
         }
         self.reset_transaction().await;
         self.hook(Call::Disconnect(())).await;
         self.log_disconnect();
+        self.wire.close().await;
     }
 
     fn log_disconnect(&self) {
@@ -354,7 +397,10 @@ impl Session {
                 ("msgs", (&msgs).into()),
                 ("bytes", conn.total_bytes.get().into()),
                 ("lr", lr.as_deref().unwrap_or_default().into()),
-                ("time", conn.started.elapsed().as_secs_f64().into()),
+                (
+                    "time",
+                    (rt::precise_now() - conn.started).as_secs_f64().into()
+                ),
             ],
             "disconnect"
         );
@@ -365,11 +411,7 @@ impl Session {
         if self.conn.transaction().is_none() {
             return;
         }
-        if self
-            .worker
-            .hooks
-            .wants(haraka_shared::hook::HookName::ResetTransaction)
-        {
+        if self.worker.hooks.wants(HookName::ResetTransaction) {
             // The client need not wait for its reply until the plugins are done.
             if let Err(lost) = self.wire.flush().await {
                 log_conn!(Level::Debug, self.conn, [], "reply not written: {lost:?}");
@@ -390,12 +432,29 @@ impl Session {
             delivery: None,
             services: &self.worker.services(),
         };
-        self.worker.hooks.run(call, &subject).await
+        let mut asked = std::pin::pin!(self.worker.hooks.run(call, &subject));
+        let mut waited = false;
+        std::future::poll_fn(|cx| {
+            let answer = asked.as_mut().poll(cx);
+            // A plugin that pauses to see whether the client waits for its turn asks for the flag
+            // while its hook is still running (CON-47).
+            waited |= answer.is_pending();
+            if waited && self.out_of_turn(call.hook()) && self.wire.spoke(cx) {
+                self.conn.early_talker.set(true);
+            }
+            answer
+        })
+        .await
+    }
+
+    /// Whether a client that speaks during this hook is an early talker.
+    fn out_of_turn(&self, hook: HookName) -> bool {
+        !self.conn.esmtp.get() && !self.conn.early_talker.get() && hook < HookName::DataPost
     }
 
     /// Time for one whole message.
     pub(crate) fn data_time(&self) -> Option<Duration> {
-        self.worker.config.connection.data_time
+        self.config.connection.data_time
     }
 }
 
@@ -477,5 +536,11 @@ impl Denied {
 
 /// The text of a verdict for a log line.
 pub(crate) fn spoken(verdict: &Verdict) -> String {
-    verdict.message.text().unwrap_or_default().into_owned()
+    match &verdict.message {
+        Message::Reply(reply) => match reply.enhanced() {
+            Some(status) => format!("{status} {}", reply.text()),
+            None => reply.text().to_owned(),
+        },
+        other => other.text().unwrap_or_default().into_owned(),
+    }
 }

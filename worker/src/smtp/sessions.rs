@@ -37,8 +37,8 @@ struct Book {
     phase: Cell<Phase>,
     open: RefCell<Slab<Entry>>,
     by_ip: RefCell<HashMap<IpAddr, u32>>,
-    most: Option<u32>,
-    most_per_ip: Option<u32>,
+    most: Cell<Option<u32>>,
+    most_per_ip: Cell<Option<u32>>,
     emptied: RefCell<Option<Waker>>,
 }
 
@@ -62,23 +62,33 @@ impl Sessions {
             phase: Cell::new(Phase::Serving),
             open: RefCell::default(),
             by_ip: RefCell::default(),
-            most,
-            most_per_ip,
+            most: Cell::new(most),
+            most_per_ip: Cell::new(most_per_ip),
             emptied: RefCell::default(),
         }))
+    }
+
+    /// Other limits, for those who come from now on.
+    pub(crate) fn limit(&self, most: Option<u32>, most_per_ip: Option<u32>) {
+        self.0.most.set(most);
+        self.0.most_per_ip.set(most_per_ip);
     }
 
     /// A place for a client of this address, or which limit is reached.
     pub(crate) fn admit(&self, ip: IpAddr) -> Result<Ticket, Full> {
         let book = &self.0;
         let mut open = book.open.borrow_mut();
-        if book.most.is_some_and(|most| open.len() >= most as usize) {
+        if book
+            .most
+            .get()
+            .is_some_and(|most| open.len() >= most as usize)
+        {
             return Err(Full::Worker);
         }
         let mut by_ip = book.by_ip.borrow_mut();
         let count = by_ip.entry(ip).or_insert(0);
         // Proxies and content filters on this machine speak for many clients.
-        if book.most_per_ip.is_some_and(|most| *count >= most) && !ip.is_loopback() {
+        if book.most_per_ip.get().is_some_and(|most| *count >= most) && !ip.is_loopback() {
             return Err(Full::Address);
         }
         *count += 1;
@@ -153,7 +163,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.book.open.borrow_mut().try_remove(self.key);
+        let entry = self.book.open.borrow_mut().try_remove(self.key);
+        // Dropping the last waker of a task runs foreign code; nothing is borrowed here.
+        drop(entry);
         let mut by_ip = self.book.by_ip.borrow_mut();
         if let Some(count) = by_ip.get_mut(&self.ip) {
             *count -= 1;
@@ -161,6 +173,7 @@ impl Drop for Ticket {
                 by_ip.remove(&self.ip);
             }
         }
+        drop(by_ip);
         if self.book.open.borrow().is_empty()
             && let Some(waker) = self.book.emptied.borrow_mut().take()
         {

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use haraka_shared::reply::Reply;
@@ -27,6 +27,8 @@ pub(crate) enum Lost {
     Stopping,
     /// The line is no command line.
     Line(LineError),
+    /// The client does not read what we write.
+    Deaf,
     /// The connection broke with this error.
     Broken(std::io::Error),
 }
@@ -40,11 +42,15 @@ pub(crate) struct Wire {
     end: usize,
     /// How far behind `start` no line end was found.
     scanned: usize,
+    /// A part of a line that is waited for, in place of a whole buffer.
+    kept: Vec<u8>,
     output: Vec<u8>,
     deadline: Deadline,
     idle: Duration,
     /// Nothing goes on after this, whatever the client sends.
     session_end: Option<Instant>,
+    /// The client sends what nobody will read.
+    unread: bool,
     ticket: Ticket,
 }
 
@@ -62,10 +68,12 @@ impl Wire {
             start: 0,
             end: 0,
             scanned: 0,
+            kept: Vec::new(),
             output: Vec::new(),
             deadline: Deadline::at(now + idle),
             idle,
             session_end: session.map(|time| now + time),
+            unread: false,
             ticket,
         }
     }
@@ -78,10 +86,24 @@ impl Wire {
             .unwrap_or_default()
     }
 
-    /// Whether the client has sent something that nobody has looked at yet.
-    pub(crate) fn has_input(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.start < self.end || self.stream.poll_readable(&mut cx).is_ready()
+    /// Takes in what the client has sent so far, without waiting; whether there is something.
+    pub(crate) fn look(&mut self) -> bool {
+        if self.start == self.end {
+            let mut input = Buffer::take();
+            // An end or an error is met again by whoever waits for input.
+            if let Ok(got @ 1..) = self.stream.try_read(&mut input) {
+                self.end = got;
+                self.input = Some(input);
+            }
+        }
+        self.start < self.end
+    }
+
+    /// Whether the client has sent something that nobody has looked at yet; wakes when it does.
+    pub(crate) fn spoke(&self, cx: &mut Context<'_>) -> bool {
+        self.start < self.end
+            || (matches!(self.stream.poll_readable(cx), Poll::Ready(Ok(())))
+                && !self.stream.is_peer_closed())
     }
 
     /// Drops these many bytes from the front.
@@ -96,13 +118,14 @@ impl Wire {
     }
 
     /// The next command line, without its CRLF. Writes gathered replies before it waits.
+    /// `command_time` counts from the first byte of the line.
     pub(crate) async fn next_line(
         &mut self,
         longest: usize,
         command_time: Option<Duration>,
         line: &mut Vec<u8>,
     ) -> Result<(), Lost> {
-        let command_end = command_time.map(|time| rt::now() + time);
+        let mut command_end = None;
         loop {
             match line::split(self.buffered(), self.scanned, longest) {
                 Split::Line { end, consumed } => {
@@ -112,8 +135,11 @@ impl Wire {
                     self.consume(consumed);
                     return Ok(());
                 }
-                Split::Error(e) => return Err(Lost::Line(e)),
+                Split::Error(e) => return Err(self.no_line(e)),
                 Split::Incomplete { scanned } => self.scanned = scanned,
+            }
+            if command_end.is_none() && self.start < self.end {
+                command_end = command_time.map(|time| rt::now() + time);
             }
             self.fill(command_end).await?;
         }
@@ -124,19 +150,27 @@ impl Wire {
         self.flush().await?;
         let until = [limit, self.session_end].into_iter().flatten().min();
         loop {
-            let idle_end = rt::now() + self.idle;
+            let now = rt::now();
+            // A client that always has more to send would never let the deadline have its say.
+            if until.is_some_and(|until| until <= now) {
+                return Err(Lost::TooSlow);
+            }
+            let idle_end = now + self.idle;
             self.deadline
                 .reset_at(until.map_or(idle_end, |until| idle_end.min(until)));
-            self.readable(until.is_none_or(|until| idle_end < until))
-                .await?;
-            let input = self.input.get_or_insert_with(Buffer::take);
-            if self.start > 0 {
-                input.copy_within(self.start..self.end, 0);
-                self.end -= self.start;
-                self.start = 0;
-            }
-            let Some(room) = input.get_mut(self.end..) else {
-                return Err(Lost::Gone);
+            self.put_by();
+            let ready = self
+                .readable(until.is_none_or(|until| idle_end <= until))
+                .await;
+            self.take_up();
+            ready?;
+            let room = match self
+                .input
+                .get_or_insert_with(Buffer::take)
+                .get_mut(self.end..)
+            {
+                Some(room) if !room.is_empty() => room,
+                _ => return Err(self.no_line(LineError::TooLong)),
             };
             let got = self.stream.try_read(room);
             match got {
@@ -154,14 +188,42 @@ impl Wire {
         }
     }
 
+    /// Before a wait: a part of a line must not hold a whole buffer while the client dawdles.
+    fn put_by(&mut self) {
+        if let Some(input) = self.input.take() {
+            self.kept
+                .extend_from_slice(input.get(self.start..self.end).unwrap_or_default());
+            self.end -= self.start;
+            self.start = 0;
+        }
+    }
+
+    /// After the wait: the part stands at the beginning of a buffer.
+    fn take_up(&mut self) {
+        if self.end == 0 {
+            return;
+        }
+        let mut input = Buffer::take();
+        if let Some(place) = input.get_mut(..self.end) {
+            place.copy_from_slice(&self.kept);
+        }
+        self.kept = Vec::new();
+        self.input = Some(input);
+    }
+
+    fn no_line(&mut self, why: LineError) -> Lost {
+        self.unread = true;
+        Lost::Line(why)
+    }
+
     /// Resolves when the client sent something, closed, or must not be waited for any longer.
     async fn readable(&mut self, idle_first: bool) -> Result<(), Lost> {
         std::future::poll_fn(|cx| {
             if self.ticket.told_to_leave(cx) {
                 return Poll::Ready(Err(Lost::Stopping));
             }
-            if self.stream.poll_readable(cx).is_ready() {
-                return Poll::Ready(Ok(()));
+            if let Poll::Ready(ready) = self.stream.poll_readable(cx) {
+                return Poll::Ready(ready.map_err(Lost::Broken));
             }
             if Pin::new(&mut self.deadline).poll(cx).is_ready() {
                 let why = if idle_first {
@@ -200,7 +262,35 @@ impl Wire {
         match written {
             Ok(Ok(())) => Ok(()),
             Ok(Err(e)) => Err(Lost::Broken(e)),
-            Err(rt::Elapsed) => Err(Lost::Gone),
+            Err(rt::Elapsed) => Err(Lost::Deaf),
+        }
+    }
+
+    /// Ends the stream. Closing a socket with unread input resets the connection, and the client may
+    /// then lose the last reply (RFC 1122 §4.2.2.13): where more is to be expected, it is read first.
+    pub(crate) async fn close(&mut self) {
+        if !self.unread && self.start == self.end {
+            return;
+        }
+        self.input = None;
+        self.start = 0;
+        self.end = 0;
+        if self.stream.shutdown(std::net::Shutdown::Write).is_err() {
+            return;
+        }
+        self.deadline.reset_at(rt::now() + LINGER);
+        let mut left = LINGER_BYTES;
+        while left > 0 && self.readable(true).await.is_ok() {
+            match self.stream.try_read(&mut Buffer::take()) {
+                Ok(0) => return,
+                Ok(n) => left = left.saturating_sub(n),
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
         }
     }
 }
+
+/// How long, and for how many bytes, a client that is being sent away may go on sending.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;

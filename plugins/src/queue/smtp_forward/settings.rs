@@ -367,7 +367,7 @@ mod tests {
         assert!(s.section("main").is_none() && s.section("tls").is_none());
     }
 
-    // covers PI2-08
+    // covers PI2-08, SMC-03, OUT-30
     #[test]
     fn every_option_of_a_host_reaches_its_route() {
         let s = parse(concat!(

@@ -22,7 +22,7 @@ use crate::services::{Dns, ForwardError, Forwarded, QueueError};
 struct Inline;
 
 impl Services for Inline {
-    fn config(&self) -> &Config {
+    fn config(&self) -> std::rc::Rc<Config> {
         unreachable!("not for a message")
     }
     fn config_dir(&self) -> &ConfigDir {

@@ -1,7 +1,7 @@
 //! Ways for tasks of one thread to wait for each other.
 //!
 //! Nothing here is shared between threads: no locks, no atomics. For results of other threads see
-//! [`super::offload`].
+//! [`super::offload()`].
 
 mod event;
 pub mod mpsc;

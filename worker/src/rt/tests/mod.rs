@@ -41,6 +41,12 @@ pub fn was_logged(text: &str) -> bool {
     lines.iter().any(|l| l.contains(text))
 }
 
+/// What was logged so far with this text in it.
+pub fn logged(text: &str) -> Vec<String> {
+    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    lines.iter().filter(|l| l.contains(text)).cloned().collect()
+}
+
 /// Keeps what is logged at level error from now on.
 pub fn keep_logs() {
     static ONCE: Once = Once::new();

@@ -8,6 +8,7 @@ use std::thread;
 use super::run;
 use crate::rt::{OffloadError, offload, spawn, yield_now};
 
+// covers PB-50
 #[test]
 fn job_runs_on_another_thread_and_its_result_comes_back() {
     let here = thread::current().id();

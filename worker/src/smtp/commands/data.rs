@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use haraka_shared::auth_results;
 use haraka_shared::connection::HelloVerb;
 use haraka_shared::date;
 use haraka_shared::hook::{Call, Code};
@@ -12,9 +11,11 @@ use haraka_shared::mime::MimeError;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
-use super::{message, queue};
+use super::{auth_results, message, queue};
+use crate::rt;
 use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
 use crate::smtp::session::{Denied, Outcome, Session, spoken};
+use crate::worker::info;
 
 pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
     if bare == Bare::No {
@@ -37,12 +38,7 @@ pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
     if let Some(denied) = Denied::from(&verdict, (554, refused), (451, refused)) {
         return denied.and_reset();
     }
-    let received = s
-        .worker
-        .config
-        .connection
-        .add_received
-        .then(|| received(s, &txn));
+    let received = s.config.connection.add_received.then(|| received(s, &txn));
     s.say(&Reply::new(354, "go ahead, make my day"));
     match message::receive(s, &txn).await {
         Ok(message::Received::Whole) => {}
@@ -61,7 +57,7 @@ pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
 
 /// What happens when the whole message is here (CON-36 to CON-38).
 async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
-    let config = &s.worker.config.connection;
+    let config = &s.config.connection;
     if txn.header.borrow().count("received") > config.max_received {
         log_conn!(
             Level::Error,
@@ -69,19 +65,22 @@ async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
             [],
             "Incoming message had too many Received headers"
         );
-        let reply = Reply::new(550, "Too many received headers - possible mail loop");
-        count(s, txn, &reply);
-        return Outcome::SayReset(reply);
+        // Not counted in `msgs`, nor is one that is too big (LOG-14).
+        txn.status.set(Some(Counted::Reject));
+        return Outcome::SayReset(Reply::new(
+            550,
+            "Too many received headers - possible mail loop",
+        ));
     }
-    let me = &s.worker.config.me;
-    auth_results::before_data_post(me, &s.conn, txn, config.clean_auth_results);
+    let (me, clean) = (&s.config.me, config.clean_auth_results);
+    auth_results::before(me, clean, &s.conn, txn);
     if let Err(e) = prepare(s, txn).await {
         return unreadable(s, txn, &e);
     }
-    let started = Instant::now();
+    let started = rt::precise_now();
     let verdict = s.hook(Call::DataPost(())).await;
-    auth_results::after_data_post(&s.worker.config.me, &s.conn, txn);
     log_message(s, txn, started, &verdict);
+    auth_results::after(&s.config.me, &s.conn, txn);
     let denied = Denied::from(
         &verdict,
         (550, "Message denied"),
@@ -102,7 +101,7 @@ async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
 /// Takes the body apart as far as plugins asked; nothing happens if none did.
 async fn prepare(s: &Session, txn: &Transaction) -> Result<(), MimeError> {
     let services = s.worker.services();
-    Box::pin(txn.prepare_body(&*services, s.worker.config.mime)).await
+    Box::pin(txn.prepare_body(&*services, s.config.mime)).await
 }
 
 /// A message that cannot be taken apart (CON-35).
@@ -140,7 +139,7 @@ fn log_message(
             ("mid", mid.trim().into()),
             ("size", txn.data_bytes.get().into()),
             ("rcpts", (&txn.rcpt_count.to_string()).into()),
-            ("delay", started.elapsed().as_secs_f64().into()),
+            ("delay", (rt::precise_now() - started).as_secs_f64().into()),
             ("code", verdict.code.name().into()),
             ("msg", (&spoken(verdict)).into()),
         ],
@@ -150,7 +149,7 @@ fn log_message(
 
 /// The message was read to its end, so that its rest is never taken for commands (PA-20).
 async fn too_big(s: &mut Session) -> Outcome {
-    let most = s.worker.config.connection.max_bytes.unwrap_or(0);
+    let most = s.config.connection.max_bytes.unwrap_or(0);
     log_conn!(
         Level::Notice,
         s.conn,
@@ -187,12 +186,12 @@ fn received(s: &Session, txn: &Transaction) -> String {
         HelloVerb::Ehlo => "ESMTP",
         HelloVerb::Helo => "SMTP",
     };
-    let info = s.conn.remote.borrow().info.clone();
+    let helo_info = s.conn.remote.borrow().info.clone();
     format!(
         "from {host} ({})\r\n\tby {} ({}) with {protocol} id {}\r\n\tenvelope-from {};\r\n\t{}",
-        s.conn.shown(info.as_ref()),
-        s.worker.config.me,
-        s.worker.info,
+        s.conn.shown(helo_info.as_ref()),
+        s.config.me,
+        info(&s.config),
         txn.uuid,
         txn.sender(),
         date::rfc2822_now(),

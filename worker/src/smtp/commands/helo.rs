@@ -14,8 +14,7 @@ pub(super) async fn helo(s: &mut Session, host: Result<&str, HelloError>) -> Out
     };
     let verdict = s.hook(Call::Helo(&host)).await;
     if let Some(denied) = Denied::from(&verdict, (550, "HELO denied"), (450, "HELO denied")) {
-        *s.conn.hello.borrow_mut() = None;
-        return denied.and_go_on();
+        return forget(s, denied);
     }
     Outcome::Say(Reply::new(250, greeting(s)))
 }
@@ -27,10 +26,9 @@ pub(super) async fn ehlo(s: &mut Session, host: Result<&str, HelloError>) -> Out
     };
     let verdict = s.hook(Call::Ehlo(&host)).await;
     if let Some(denied) = Denied::from(&verdict, (550, "EHLO denied"), (450, "EHLO denied")) {
-        *s.conn.hello.borrow_mut() = None;
-        return denied.and_go_on();
+        return forget(s, denied);
     }
-    let config = &s.worker.config.connection;
+    let config = &s.config.connection;
     let mut lines = vec![greeting(s), "PIPELINING".to_owned(), "8BITMIME".to_owned()];
     if config.smtputf8 {
         lines.push("SMTPUTF8".to_owned());
@@ -62,11 +60,19 @@ async fn introduce(
     Ok(host)
 }
 
+/// A client that may go on has not introduced itself; one that may not keeps its name for the log.
+fn forget(s: &Session, denied: Denied) -> Outcome {
+    if !denied.close {
+        *s.conn.hello.borrow_mut() = None;
+    }
+    denied.and_go_on()
+}
+
 fn greeting(s: &Session) -> String {
     let remote = s.conn.remote.borrow();
     let name = remote.host.clone();
     drop(remote);
-    let config = &s.worker.config;
+    let config = &s.config;
     format!(
         "{} Hello {}, {}",
         config.me,

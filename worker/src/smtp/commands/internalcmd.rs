@@ -13,7 +13,7 @@ pub(super) fn internalcmd(s: &mut Session, args: &str) -> Outcome {
     if !s.conn.remote.borrow().is_local {
         return say(501, "INTERNALCMD not allowed remotely");
     }
-    let Some(key) = &s.worker.config.internalcmd_key else {
+    let Some(key) = &s.config.internalcmd_key else {
         return say(501, "Invalid internalcmd_key - check config");
     };
     let mut words = args.split(' ').filter(|w| !w.is_empty());

@@ -23,7 +23,7 @@ pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
         Ok(path) => path,
         Err(refusal) => return refusal,
     };
-    let most = s.worker.config.connection.max_bytes;
+    let most = s.config.connection.max_bytes;
     let size = from.params.iter().find(|(k, _)| k == "SIZE");
     if let Some((_, Some(size))) = size
         && let Some(most) = most
@@ -71,7 +71,7 @@ pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
 
 /// The address and parameters of MAIL and RCPT, or what to answer instead.
 pub(super) fn path(s: &Session, which: Which, args: &str) -> Result<Path, Outcome> {
-    let config = &s.worker.config.connection;
+    let config = &s.config.connection;
     let strict = config.strict_rfc1869 && !s.conn.relaying();
     let parsed = Arguments::parse(which, args, strict).map_err(|e| {
         s.conn.count_error();

@@ -34,7 +34,7 @@ pub(super) enum Received {
 
 /// Reads a message into the transaction.
 pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Received, Lost> {
-    let config = &s.worker.config.connection;
+    let config = &s.config.connection;
     let policy = match config.bare_newline {
         BareNewline::Convert => BareLineEnds::Convert,
         BareNewline::Reject => BareLineEnds::Reject,
@@ -54,6 +54,9 @@ pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Receiv
         }
         let scan = scanner.scan(s.wire.buffered(), &mut |piece| incoming.push(piece));
         s.wire.consume(scan.consumed);
+        if scan.done {
+            incoming.end();
+        }
         if disk_trouble.is_none() {
             disk_trouble = spool.relieve(&mut incoming.body, scan.done).await.err();
         }
@@ -95,9 +98,15 @@ pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Receiv
             "5.6.0 Message header too large",
         )));
     }
-    let (header, body) = incoming.finish();
+    let Incoming { header, body, .. } = incoming;
+    let Reading::Body(header) = header else {
+        return Ok(Received::Unusable(Reply::new(
+            451,
+            "4.3.0 Internal Server Error",
+        )));
+    };
     if header.is_over_line_limit() {
-        let most = s.worker.config.connection.max_header_lines;
+        let most = s.config.connection.max_header_lines;
         log_conn!(
             Level::Warn,
             s.conn,
@@ -190,16 +199,17 @@ impl Incoming {
         }
     }
 
-    fn finish(self) -> (Header, BodyWriter) {
-        match self.header {
-            Reading::Body(header) => (header, self.body),
+    /// No more comes: a header that no empty line ended gives back what is body (TXN-06).
+    fn end(&mut self) {
+        let reading = std::mem::replace(&mut self.header, Reading::Body(Header::new()));
+        self.header = Reading::Body(match reading {
+            Reading::Body(header) => header,
             Reading::Header(reader) => {
                 let (header, rest) = reader.finish();
-                let mut body = self.body;
-                body.push(&rest);
-                (header, body)
+                self.body.push(&rest);
+                header
             }
-        }
+        });
     }
 }
 
@@ -228,7 +238,9 @@ impl Spooling {
             return Ok(());
         }
         let Some((mut file, pieces)) = body.take_held() else {
-            return Ok(());
+            return Err(std::io::Error::other(
+                "no descriptor left for the spool file",
+            ));
         };
         offloaded(move || pieces.iter().try_for_each(|p| file.write_all(p))).await
     }

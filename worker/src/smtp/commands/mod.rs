@@ -1,5 +1,6 @@
 //! One file per verb: its rules, its hook, its replies. This file only chooses.
 
+mod auth_results;
 mod data;
 mod helo;
 mod internalcmd;
@@ -32,8 +33,11 @@ pub(crate) async fn run(s: &mut Session, command: Command<'_>) -> Outcome {
         Command::Help => Outcome::Say(Reply::new(250, "Not implemented")),
         Command::Quit(args) => quit::quit(s, args).await,
         Command::InternalCmd(args) => internalcmd::internalcmd(s, args),
-        // The PROXY line is read before the session starts, where a proxy is trusted.
-        Command::Proxy(rest) => unrecognized::unrecognized(s, "PROXY", rest).await,
+        // Where a proxy is trusted, its line is read before the session starts.
+        Command::Proxy(_) => Outcome::SayClose(Reply::new(
+            421,
+            format!("PROXY not allowed from {}", s.conn.remote_ip()),
+        )),
         Command::Unrecognized { verb, rest } => unrecognized::unrecognized(s, verb, rest).await,
     }
 }

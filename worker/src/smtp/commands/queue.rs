@@ -7,7 +7,7 @@ use haraka_shared::reply::Reply;
 use haraka_shared::services::QueueError;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
-use crate::smtp::session::{Denied, Outcome, Session, reply};
+use crate::smtp::session::{Denied, Outcome, Session, reply, spoken};
 
 /// Gives the message to the plugins, and a relayed one that none took to the built-in queue.
 pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {
@@ -18,30 +18,44 @@ pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {
         s.hook(Call::Queue(())).await
     };
     if relaying && !verdict.code.denies() && verdict.code != Code::Ok {
+        // Haraka writes this line as well, before the built-in queue's own (LOG-13).
+        log_conn!(
+            Level::Notice,
+            s.conn,
+            [
+                ("code", verdict.code.name().into()),
+                ("msg", (&format!("Message Queued ({})", txn.uuid)).into())
+            ],
+            "queue"
+        );
         verdict = built_in(s, txn).await;
     }
     let said = text(&verdict);
     store_result(txn, &verdict, &said);
     let said = format!("{said} ({})", txn.uuid);
+    let verdict = with_text(verdict, said.clone());
     if verdict.code == Code::Ok {
-        return queued(s, txn, verdict, said).await;
+        return queued(s, txn, verdict).await;
     }
     log_conn!(
         Level::Notice,
         s.conn,
         [
             ("code", verdict.code.name().into()),
-            ("msg", (&said).into())
+            ("msg", (&spoken(&verdict)).into())
         ],
         "queue"
     );
-    let verdict = with_text(verdict, said.clone());
     if let Some(denied) = Denied::from(&verdict, (550, ""), (450, "")) {
         count(s, txn, denied.counted);
         return denied.and_reset();
     }
     count(s, txn, Counted::Tempfail);
-    Outcome::SayReset(Reply::new(451, said))
+    // Whatever the plugins said, a message that nobody took is not accepted.
+    match reply(451, verdict.message, "") {
+        refusal if refusal.code() >= 400 => Outcome::SayReset(refusal),
+        _ => Outcome::SayReset(Reply::new(451, said)),
+    }
 }
 
 /// The outbound queue. Local trouble is never the client's fault (PB-19): 452 when the disk is full,
@@ -63,7 +77,8 @@ async fn built_in(s: &Session, txn: &Transaction) -> Verdict {
     }
 }
 
-async fn queued(s: &mut Session, txn: &Transaction, verdict: Verdict, said: String) -> Outcome {
+async fn queued(s: &mut Session, txn: &Transaction, verdict: Verdict) -> Outcome {
+    let said = spoken(&verdict);
     s.hook(Call::QueueOk(&said)).await;
     log_conn!(
         Level::Notice,
@@ -72,7 +87,7 @@ async fn queued(s: &mut Session, txn: &Transaction, verdict: Verdict, said: Stri
         "queue"
     );
     count(s, txn, Counted::Accept);
-    Outcome::SayReset(reply(250, with_text(verdict, said).message, ""))
+    Outcome::SayReset(reply(250, verdict.message, ""))
 }
 
 /// The plugin's text or the code's own (CON-39).
@@ -93,7 +108,13 @@ fn text(verdict: &Verdict) -> String {
 /// The same verdict with this text in place of its own; a reply keeps its code.
 fn with_text(verdict: Verdict, text: String) -> Verdict {
     let message = match verdict.message {
-        Message::Reply(r) => Message::Reply(Reply::new(r.code(), text)),
+        Message::Reply(r) => {
+            let reply = Reply::new(r.code(), text);
+            Message::Reply(match r.enhanced() {
+                Some(status) => reply.with_enhanced(status),
+                None => reply,
+            })
+        }
         _ => Message::Text(text.into()),
     };
     Verdict {

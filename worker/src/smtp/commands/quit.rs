@@ -10,7 +10,7 @@ pub(super) async fn quit(s: &mut Session, bare: Bare) -> Outcome {
         return Outcome::Say(ARGUMENT_NOT_ALLOWED);
     }
     let verdict = s.hook(Call::Quit(())).await;
-    let config = &s.worker.config;
+    let config = &s.config;
     let farewell = format!("{} {}", config.me, config.connection.close);
     Outcome::SayClose(reply(221, verdict.message, farewell))
 }

@@ -20,7 +20,7 @@ pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
         Ok(path) => path,
         Err(refusal) => return refusal,
     };
-    let most = s.worker.config.connection.max_recipients;
+    let most = s.config.connection.max_recipients;
     if most.is_some_and(|most| txn.recipient_count() >= most as usize) {
         // RFC 5321 §4.5.3.1.10: the client sends what it has and comes back for the rest.
         return Outcome::Say(Reply::new(452, "4.5.3 Too many recipients"));
@@ -31,8 +31,7 @@ pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
         verdict.code = Code::Ok;
     }
     if verdict.code == Code::Ok {
-        s.vouched = verdict.message;
-        return rcpt_ok(s, &txn, &to.address).await;
+        return rcpt_ok(s, &txn, &to.address, verdict.message).await;
     }
     log_recipient(s, &txn, &to.address, &verdict);
     if let Some(outcome) = refused(s, &txn, &to.address, &verdict) {
@@ -58,11 +57,11 @@ pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
     Outcome::Say(Reply::new(550, text))
 }
 
-/// A plugin vouched for the recipient; another may still object (HOK-13).
-async fn rcpt_ok(s: &mut Session, txn: &Transaction, to: &Address) -> Outcome {
+/// A plugin vouched for the recipient; another may still object (HOK-13). What the first said is
+/// the reply if the second says nothing.
+async fn rcpt_ok(s: &Session, txn: &Transaction, to: &Address, vouched: Message) -> Outcome {
     let mut verdict = s.hook(Call::RcptOk(to)).await;
-    let vouched = std::mem::take(&mut s.vouched);
-    if matches!(verdict.message, Message::None) {
+    if verdict.message.text().is_none() {
         verdict.message = vouched;
     }
     log_recipient(s, txn, to, &verdict);

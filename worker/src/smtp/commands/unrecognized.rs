@@ -29,8 +29,8 @@ pub(super) async fn unrecognized(s: &mut Session, verb: &str, rest: &str) -> Out
 /// A plugin handled the command and names the hook to go on with (xclient does).
 async fn next_hook(s: &mut Session, name: &str) -> Outcome {
     match HookName::parse(name) {
-        Some(HookName::ConnectInit | HookName::LookupRdns | HookName::Connect) => {
-            s.greet_again().await
+        Some(hook @ (HookName::ConnectInit | HookName::LookupRdns | HookName::Connect)) => {
+            s.greet_again(hook).await
         }
         Some(HookName::Noop) => super::noop::noop(s).await,
         Some(HookName::Rset) => super::rset::rset(s, Bare::Yes).await,

@@ -1,0 +1,529 @@
+//! The outbound queue of the real program: what is accepted is delivered once, whatever happens in
+//! between, and the operator's tools see and move it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod harness;
+mod relaying;
+
+use std::time::Duration;
+
+use harness::server::Signal;
+use harness::{DEADLINE, Rule, Server, Sink, Stage, wait_for};
+use relaying::{numbered, serials, submit, submit_all, to_next_hop, volume, wait_empty};
+
+/// An address where nobody listens.
+fn closed_port() -> std::net::SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+fn two_workers(next_hop: std::net::SocketAddr) -> harness::Install {
+    to_next_hop(next_hop).set("smtp.ini", "main", "nodes", "2")
+}
+
+// covers OUT-33, OUT-45, PB-35, OUT-01, PA-49
+#[test]
+fn message_arrives_once_and_byte_for_byte() {
+    let sink = Sink::start();
+    let server = Server::start(to_next_hop(sink.addr()));
+    let long = "x".repeat(900);
+    let bodies: [Vec<u8>; 6] = [
+        b"plain\r\n".to_vec(),
+        b"..two dots\r\n.\r\n.one\r\nlast\r\n".to_vec(),
+        b"gr\xc3\xbc\xc3\x9fe, \xff\xfe bytes\r\n".to_vec(),
+        format!("{long}\r\n{long}\r\n").into_bytes(),
+        b"no line end".to_vec(),
+        Vec::new(),
+    ];
+    for (n, body) in bodies.iter().enumerate() {
+        let mut message = format!(
+            "Date: Sat, 21 Nov 2026 00:00:00 +0000\r\nMessage-Id: <{n}@client.test>\r\nX-Serial: {n}\r\n\r\n"
+        )
+        .into_bytes();
+        message.extend_from_slice(body);
+        let mut client = server.client();
+        client.ehlo("client.test");
+        client.cmd("MAIL FROM:<from@client.test>").expect(250);
+        client.cmd("RCPT TO:<to@far.test>").expect(250);
+        client.cmd("DATA").expect(354);
+        client.send_raw(&harness::client::stuffed(&message));
+        client.reply().expect(250);
+        client.quit();
+    }
+    let mut messages = sink.wait_accepted(bodies.len());
+    messages.sort_by_key(harness::Message::serial);
+    for (message, body) in messages.iter().zip(&bodies) {
+        let content = message.content();
+        let at = content.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+        let mut expected = body.clone();
+        if !expected.is_empty() && !expected.ends_with(b"\r\n") {
+            expected.extend_from_slice(b"\r\n"); // SMTP knows no other end
+        }
+        assert_eq!(&content[at + 4..], &expected, "{}", message.text());
+        // No field of ours but the two Received.
+        assert_eq!(message.text().matches("Received:").count(), 2);
+    }
+    wait_empty(server.install());
+    sink.assert_each_once(&["0", "1", "2", "3", "4", "5"]);
+}
+
+// covers LOG-15, OUT-03
+#[test]
+fn delivery_is_logged_with_the_keys_that_log_readers_know() {
+    let sink = Sink::start();
+    let server = Server::start(to_next_hop(sink.addr()));
+    submit(
+        &server,
+        "from@client.test",
+        &["a@far.test", "b@far.test"],
+        &numbered("1"),
+    );
+    sink.wait_accepted(1);
+    let line = server.wait_for_log("delivered file=", DEADLINE);
+    let (head, rest) = line
+        .split_once("] [outbound]  delivered file=")
+        .expect(&line);
+    assert!(head.contains("[NOTICE] ["), "{line}");
+    assert!(head.ends_with(".1.1"), "{line}");
+    let keys: Vec<&str> = rest
+        .split(' ')
+        .filter_map(|part| part.split_once('=').map(|(key, _)| key))
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "domain", "host", "ip", "port", "mode", "tls", "auth", "response", "delay", "fails",
+            "rcpts"
+        ],
+        "{line}"
+    );
+    let port = sink.addr().port();
+    for part in [
+        " domain=far.test ".to_owned(),
+        " host=127.0.0.1 ip=127.0.0.1 ".to_owned(),
+        format!(" port={port} mode=SMTP tls=N auth=N response=\""),
+        " fails=0 rcpts=2/0/0".to_owned(),
+    ] {
+        assert!(line.contains(&part), "no {part:?} in {line}");
+    }
+    let message = &sink.messages()[0];
+    assert!(
+        message
+            .header("Message-Id")
+            .is_some_and(|id| id.ends_with(".1@mx.test>"))
+    );
+    assert!(message.header("Date").is_some());
+    assert!(
+        message
+            .header("Received")
+            .is_some_and(|r| r.starts_with("(Haraka outbound); "))
+    );
+}
+
+// covers OUT-15, OUT-19, HUP
+#[test]
+fn hup_delivers_what_was_deferred_from_every_worker() {
+    let n = volume(200);
+    let closed = closed_port();
+    let server = Server::start(two_workers(closed));
+    let sent = serials("m", n);
+    for part in sent.chunks(n.div_ceil(8)) {
+        submit_all(&server, part);
+    }
+    wait_for("all files to be put off once", || {
+        let files = server.install().queue_files();
+        files.len() == n && files.iter().all(|f| f.split('_').nth(2) == Some("1"))
+    });
+    let line = server.wait_for_log(" deferred file=", DEADLINE);
+    assert!(
+        line.contains("domain=far.test delay=64 fails=1 rcpts=1 err="),
+        "{line}"
+    );
+    let sink = Sink::on(&closed.to_string());
+    server.signal(Signal::SIGHUP);
+    sink.wait_accepted(n);
+    wait_empty(server.install());
+    sink.assert_each_once(&sent);
+    let line = server.wait_for_log("delivered file=", DEADLINE);
+    assert!(line.contains(" fails=1 "), "{line}");
+}
+
+// covers OUT-12, PA-41
+#[test]
+fn deferred_mail_outlives_a_clean_restart_and_kill_9() {
+    let n = volume(200) / 2;
+    let closed = closed_port();
+    let mut server = Server::start(two_workers(closed));
+    let sent = serials("m", n);
+    submit_all(&server, &sent);
+    let put_off = |server: &Server, attempts: &str| {
+        wait_for("all files to be put off", || {
+            let files = server.install().queue_files();
+            files.len() == n && files.iter().all(|f| f.split('_').nth(2) == Some(attempts))
+        });
+    };
+    put_off(&server, "1");
+    server.restart();
+    server.wait_for_log("queue taken over", DEADLINE);
+    server.signal(Signal::SIGHUP);
+    put_off(&server, "2");
+    server.kill9_all();
+    let sink = Sink::on(&closed.to_string());
+    server.restart();
+    server.wait_for_workers(2);
+    // HUP may come before a worker has read its part of the queue; the flush must not be lost.
+    server.signal(Signal::SIGHUP);
+    sink.wait_accepted(n);
+    wait_empty(server.install());
+    sink.assert_each_once(&sent);
+}
+
+// covers KEY-42, OUT-17
+#[test]
+fn disabled_holds_mail_until_it_is_switched_on_again_live() {
+    let sink = Sink::start();
+    let install = to_next_hop(sink.addr()).set("outbound.ini", "main", "disabled", "true");
+    let server = Server::start(install);
+    let sent = serials("m", 5);
+    submit_all(&server, &sent);
+    assert_eq!(server.install().queue_files().len(), 5);
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("Flushing the temp fail queue", DEADLINE);
+    assert_eq!(sink.connections(), 0, "nothing may be delivered");
+    server
+        .install()
+        .write("config/outbound.ini", b"disabled=false\n");
+    sink.wait_accepted(5);
+    wait_empty(server.install());
+    sink.assert_each_once(&sent);
+}
+
+// covers OUT-04, OUT-05
+#[test]
+fn one_message_to_many_domains_is_stored_once_and_only_the_dead_domain_stays() {
+    let sink = Sink::start();
+    let (friend, closed) = (sink.addr().to_string(), closed_port().to_string());
+    let install = relaying::routed(&[("any", &friend), ("dead.test", &closed)]).set(
+        "outbound.ini",
+        "main",
+        "disabled",
+        "true",
+    );
+    let server = Server::start(install);
+    let rcpts: Vec<String> = (0..20)
+        .map(|n| format!("to@d{n}.test"))
+        .chain(["to@dead.test".to_owned()])
+        .collect();
+    let rcpts: Vec<&str> = rcpts.iter().map(String::as_str).collect();
+    let body = format!("{}{}", numbered("1"), "0123456789\r\n".repeat(20_000));
+    submit(&server, "from@client.test", &rcpts, &body);
+    let queue = server.install().path().join("queue");
+    let mut inodes = std::collections::HashMap::new();
+    for entry in walk(&queue) {
+        use std::os::unix::fs::MetadataExt as _;
+        let meta = std::fs::metadata(entry).unwrap();
+        inodes.insert(meta.ino(), meta.len());
+    }
+    let stored: u64 = inodes.values().sum();
+    assert!(
+        stored < 2 * body.len() as u64,
+        "{stored} bytes for a message of {}",
+        body.len()
+    );
+    server
+        .install()
+        .write("config/outbound.ini", b"disabled=false\n");
+    let got = sink.wait_accepted(20);
+    let mut domains: Vec<String> = got.iter().flat_map(|m| m.to.clone()).collect();
+    domains.sort();
+    domains.dedup();
+    assert_eq!(domains.len(), 20, "{domains:?}");
+    let told = format!("domain={}", "dead.test");
+    let line = server.wait_for_log(" deferred file=", DEADLINE);
+    assert!(line.contains(&told), "{line}");
+    let queue_items = || {
+        let files = server.install().queue_files();
+        files
+            .into_iter()
+            .filter(|f| !f.starts_with('.'))
+            .collect::<Vec<_>>()
+    };
+    wait_for("only the dead domain to stay", || {
+        let tool = qlist(server.install());
+        tool.lines().filter(|l| l.starts_with("Q: ")).count() == 1
+    });
+    assert!(
+        qlist(server.install()).contains("domain:dead.test"),
+        "{:?}",
+        queue_items()
+    );
+}
+
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(walk(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+/// Output of a queue tool of the program, which must end well.
+fn tool(install: &harness::Install, args: &[&str]) -> String {
+    let (well, text) = tool_ending(install, args);
+    assert!(well, "{args:?}: {text}");
+    text
+}
+
+/// Output of a queue tool, and whether it ended well.
+fn tool_ending(install: &harness::Install, args: &[&str]) -> (bool, String) {
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_haraka"))
+        .args(args)
+        .arg("-c")
+        .arg(install.path())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.success(), text(&out.stdout) + &text(&out.stderr))
+}
+
+fn qlist(install: &harness::Install) -> String {
+    tool(install, &["--qlist"])
+}
+
+// covers CLI-08, OUT-15
+#[test]
+fn qunstick_flushes_one_domain_or_all() {
+    let closed = closed_port();
+    let server = Server::start(two_workers(closed));
+    // A worker that is younger than what the other one was told of its neighbours.
+    let first = server.wait_for_workers(2);
+    // One that dies before it serves would end the start.
+    for worker in ["worker 1 listening", "worker 2 listening"] {
+        server.wait_for_log(worker, DEADLINE);
+    }
+    harness::processes::send(first[1], Signal::SIGKILL);
+    wait_for("another worker", || {
+        let now = server.worker_pids();
+        now.len() == 2 && now != first
+    });
+    server.wait_for_log("queue taken over", DEADLINE);
+    for n in 0..6 {
+        for domain in ["one", "two"] {
+            let serial = format!("{domain}-{n}");
+            submit(
+                &server,
+                "a@b.test",
+                &[&format!("to@{domain}.test")],
+                &numbered(&serial),
+            );
+        }
+    }
+    wait_for("all files to be put off once", || {
+        let files = server.install().queue_files();
+        files.len() == 12 && files.iter().all(|f| f.split('_').nth(2) == Some("1"))
+    });
+    let sink = Sink::on(&closed.to_string());
+    tool(server.install(), &["--qunstick", "one.test"]);
+    sink.wait_accepted(6);
+    wait_for("six files", || server.install().queue_files().len() == 6);
+    let ones: Vec<String> = (0..6).map(|n| format!("one-{n}")).collect();
+    sink.assert_each_once(&ones);
+    tool(server.install(), &["--qunstick"]);
+    sink.wait_accepted(12);
+    wait_empty(server.install());
+    assert!(sink.serials().values().all(|count| *count == 1));
+}
+
+// covers OUT-31, PB-63, OUT-13
+#[test]
+fn messages_to_one_host_share_connections_and_keep_to_concurrency_max() {
+    let sink = Sink::start();
+    sink.rule(Rule::delay(Stage::Dot, Duration::from_millis(5)));
+    let install = to_next_hop(sink.addr()).set("outbound.ini", "main", "concurrency_max", "3");
+    let server = Server::start(install);
+    let sent = serials("m", 100);
+    submit_all(&server, &sent);
+    sink.wait_accepted(100);
+    sink.assert_each_once(&sent);
+    assert!(
+        sink.most_open_connections() <= 3,
+        "{}",
+        sink.most_open_connections()
+    );
+    assert!(
+        sink.connections() <= 20,
+        "{} connections",
+        sink.connections()
+    );
+}
+
+/// The committed samples: items as Haraka writes them, and damaged ones.
+fn samples() -> Vec<(String, Vec<u8>)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spool");
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path());
+    files
+        .filter(|path| path.extension().is_none_or(|e| e != "md"))
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read(path).unwrap())
+        })
+        .collect()
+}
+
+// covers OUT-08, OUT-09, OUT-10, OUT-16, PA-39, PA-40, CLI-06, CLI-07
+#[test]
+fn queue_that_haraka_left_is_shown_and_delivered_and_damage_is_set_aside() {
+    let sink = Sink::start();
+    let install = two_workers(sink.addr());
+    for (name, bytes) in samples() {
+        install.write(&format!("queue/{name}"), &bytes);
+    }
+    install.write("queue/error.earlier", b"looked at by a person");
+    install.write("queue/notes.txt", b"not of the queue");
+    install.write(
+        "queue/__tmp__.1700000000008_1700000000008_0_4242_AbCdEm_8_mail.example.net",
+        b"half",
+    );
+    let (well, shown) = tool_ending(&install, &["--qlist"]);
+    assert!(!well, "there is damage: {shown}");
+    assert_eq!(shown.matches(" is broken: ").count(), 4, "{shown}");
+    let lines: Vec<&str> = shown.lines().filter(|l| l.starts_with("Q: ")).collect();
+    assert_eq!(lines.len(), 4, "{shown}");
+    for part in [
+        "Q: 1700000000000_1700000000000_0_4242_AbCdEf_1_mail.example.net rcpt:1 from:<sender@back.test> domain:far.test",
+        "Q: 1700000000002_2_4242_7.mail.example.net rcpt:1 from:<> domain:far.test",
+    ] {
+        assert!(lines.contains(&part), "no {part:?} in {shown}");
+    }
+    let stat = tool(&install, &["--qstat"]);
+    assert!(stat.contains("queue_count: 8"), "{stat}");
+
+    let server = Server::start(install);
+    sink.wait_accepted(4);
+    let damaged = ["_zero", "_short", "_garbage", "_huge"];
+    wait_for("all else to be gone or set aside", || {
+        let files = server.install().queue_files();
+        files.len() == 2 + damaged.len()
+    });
+    sink.assert_each_once(&["new", "deferred", "old name", "bare line ends"]);
+    let files = server.install().queue_files();
+    for end in damaged {
+        let found = files.iter().find(|f| f.ends_with(end)).expect(end);
+        assert!(found.starts_with("error.1700"), "{found}");
+        let line = server.wait_for_log(found.trim_start_matches("error."), DEADLINE);
+        assert!(line.contains("[ERROR]"), "{line}");
+    }
+    let all = sink.accepted();
+    let with = |serial: &str| all.iter().find(|m| m.serial() == serial).unwrap();
+    assert_eq!(with("deferred").to, ["<a@far.test>", "<b@far.test>"]);
+    assert!(with("old name").from.starts_with("<>"));
+    assert!(
+        with("new")
+            .text()
+            .ends_with("\r\n\r\nA line.\r\n.with a dot\r\n")
+    );
+    let bare = with("bare line ends").text();
+    assert!(bare.ends_with("bare\r\nline\r\n.\r\nends\r\n"), "{bare:?}");
+    // Set aside for good: another start reports nothing new.
+    let install = server.into_install();
+    let server = Server::start(install);
+    server.wait_for_log("error.earlier", DEADLINE);
+    assert_eq!(server.install().queue_files(), files);
+}
+
+// covers PA-39, PA-40
+#[test]
+fn queue_of_a_running_haraka_is_taken_over() {
+    let closed = closed_port();
+    let install = to_next_hop(closed).plugins(&["relay"]);
+    let Some(peer) = Server::start_peer(install) else {
+        return harness::skip("PEER_HARAKA is not set to the real bin/haraka");
+    };
+    let sent = serials("peer", 3);
+    submit_all(&peer, &sent);
+    wait_for("the items to be put off", || {
+        let files = peer.install().queue_files();
+        files.len() == 3 && files.iter().all(|f| f.split('_').nth(2) == Some("1"))
+    });
+    let install = peer.into_install();
+    assert_eq!(
+        qlist(&install)
+            .lines()
+            .filter(|l| l.starts_with("Q: "))
+            .count(),
+        3
+    );
+    let sink = Sink::on(&closed.to_string());
+    let server = Server::start(install);
+    server.wait_for_log("queue taken over", DEADLINE);
+    server.signal(Signal::SIGHUP);
+    sink.wait_accepted(3);
+    wait_empty(server.install());
+    sink.assert_each_once(&sent);
+}
+
+// covers PB-19, PB-20, PB-24
+#[test]
+fn full_disk_is_a_temporary_refusal_and_leaves_nothing_half_written() {
+    let sink = Sink::start();
+    let install = to_next_hop(sink.addr());
+    if !relaying::tiny_queue(&install, "256k") {
+        return harness::skip("a small file system over the queue directory needs root");
+    }
+    let _unmount = relaying::Unmount::queue_of(install.path());
+    let server = Server::start(install);
+    let large = format!("{}{}", numbered("large"), "0123456789\r\n".repeat(40_000));
+    let mut client = server.client();
+    client.ehlo("client.test");
+    let reply = client.send_mail("a@b.test", &["to@far.test", "to@near.test"], &large);
+    reply.expect(452);
+    assert_eq!(server.install().queue_files(), [""; 0]);
+    client
+        .send_mail("a@b.test", &["to@far.test"], &numbered("small"))
+        .expect(250);
+    client.quit();
+    sink.wait_accepted(1);
+    wait_empty(server.install());
+    sink.assert_each_once(&["small"]);
+}
+
+// covers PB-19
+#[test]
+fn queue_that_cannot_be_written_is_a_temporary_refusal() {
+    let sink = Sink::start();
+    let install = to_next_hop(sink.addr());
+    if !relaying::tiny_queue(&install, "256k") {
+        return harness::skip("a read-only queue directory needs root to make one");
+    }
+    let _unmount = relaying::Unmount::queue_of(install.path());
+    let server = Server::start(install);
+    server.wait_for_log("worker 1 listening", DEADLINE);
+    relaying::remount(server.install(), "ro");
+    let mut client = server.client();
+    client.ehlo("client.test");
+    client
+        .send_mail("a@b.test", &["to@far.test"], &numbered("1"))
+        .expect(451);
+    relaying::remount(server.install(), "rw");
+    client
+        .send_mail("a@b.test", &["to@far.test"], &numbered("2"))
+        .expect(250);
+    client.quit();
+    sink.wait_accepted(1);
+    wait_empty(server.install());
+    sink.assert_each_once(&["2"]);
+}
