@@ -131,7 +131,7 @@ fn bad_value_is_told_and_the_earlier_one_stays_until_a_good_one_comes() {
     wait_for("the good value", || size(&server) == "SIZE 2000");
 }
 
-// covers PA-36
+// covers PA-36, KEY-34
 #[test]
 fn open_session_goes_on_as_it_began() {
     let server = Server::start(Install::new().config("connection.ini", "[message]\nclose=one\n"));
@@ -159,7 +159,7 @@ fn log_level_follows_its_files() {
     });
 }
 
-// covers PA-36
+// covers PA-36, KEY-12
 #[test]
 fn settings_for_the_start_are_said_to_wait_for_a_restart() {
     let server = Server::start(Install::new());

@@ -117,7 +117,8 @@ impl Body {
 
     /// What is in memory; all of it unless [`Body::on_disk`].
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.segments.iter().map(Segment::memory)
+        let segments = self.0.segments.iter();
+        segments.map(Segment::memory).filter(|m| !m.is_empty())
     }
 
     /// Reads up to `buffer.len()` bytes from `at`, fewer at the end and where a piece ends. Blocks on

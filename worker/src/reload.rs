@@ -72,14 +72,15 @@ impl Follower {
 
     async fn run(self, worker: Rc<Worker>, speaks: bool) {
         let mut fixed = Fixed(worker.settings().fixed.to_vec());
-        // The settings come from the master, which read them when it started.
-        Box::pin(reread(&worker, false)).await;
-        fixed.compare(&worker, speaks);
+        // The settings come from the master, which read them when it started: once they are read
+        // again whatever has happened, but not while somebody writes.
+        let mut first = true;
+        self.bell.rests().await;
         loop {
-            self.bell.rings().await;
             let mut changed = self.seen.borrow_mut().changes();
             self.bell.watch(self.seen.borrow().0.keys());
-            if changed.is_empty() {
+            if changed.is_empty() && !first {
+                self.bell.rings().await;
                 continue;
             }
             for path in changed.iter().filter(|_| speaks) {
@@ -88,10 +89,12 @@ impl Follower {
             if self.whole.iter().any(|path| changed.contains(path)) {
                 changed.extend(refresh_overrides(&worker, speaks).await);
             }
-            if changed.iter().any(|path| self.core.contains(path)) {
-                Box::pin(reread(&worker, speaks)).await;
+            if first || changed.iter().any(|path| self.core.contains(path)) {
+                // What is odd at the start the master has told.
+                Box::pin(reread(&worker, speaks && !changed.is_empty())).await;
                 fixed.compare(&worker, speaks);
             }
+            first = false;
             worker.watch.changed(&changed);
         }
     }
@@ -321,6 +324,14 @@ mod kernel {
                 log_server!(Level::Warn, "inotify: {e}");
                 return rt::sleep(LOOK).await;
             }
+            self.rests().await;
+        }
+
+        /// Waits until nothing has happened for a moment.
+        pub(super) async fn rests(&self) {
+            let Some(kernel) = &self.kernel else {
+                return rt::sleep(QUIET).await;
+            };
             let until = rt::now() + PATIENCE;
             while rt::now() < until && rt::timeout(QUIET, happened(kernel)).await.is_ok() {}
         }
@@ -347,7 +358,7 @@ mod regular {
 
     use std::path::{Path, PathBuf};
 
-    use super::LOOK;
+    use super::{LOOK, QUIET};
     use crate::rt;
 
     /// Rings every few seconds.
@@ -362,6 +373,11 @@ mod regular {
 
         pub(super) async fn rings(&self) {
             rt::sleep(LOOK).await;
+        }
+
+        /// Waits a moment.
+        pub(super) async fn rests(&self) {
+            rt::sleep(QUIET).await;
         }
     }
 }

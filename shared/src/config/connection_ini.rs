@@ -92,7 +92,7 @@ settings! {
         /// Size of a message in bytes; 0 for no limit.
         max_bytes: Option<u64> = Row::new("max", "bytes", "26214400").live().former("databytes"),
             Limit::<u64>::new(u64::MAX);
-        /// MIME parts of a message.
+        /// MIME parts of a message that plugins take apart; one with more is refused.
         max_mime_parts: usize = Row::new("max", "mime_parts", "1000").live().former("max_mime_parts"),
             Count::<usize>::new(1, 1_000_000);
         /// Length of a command line in bytes, with its line end. RFC 5321 asks for 512.

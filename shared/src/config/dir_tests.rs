@@ -79,6 +79,7 @@ fn file_over_the_limit_is_refused() {
 // covers CFS-01
 #[test]
 fn install_directory_without_config_is_an_error() {
+    // covers CFS-01
     let t = TestDir::new();
     let below = t.dir().path("").unwrap();
     assert!(ConfigDir::open(&below).is_err());

@@ -20,7 +20,7 @@ struct PlainFile {
     text: &'static str,
 }
 
-const PLAIN_FILES: [PlainFile; 9] = [
+const PLAIN_FILES: [PlainFile; 11] = [
     PlainFile {
         name: "plugins",
         form: "list",
@@ -69,6 +69,21 @@ const PLAIN_FILES: [PlainFile; 9] = [
         default: "`plugin_timeout`",
         live: false,
         text: "The same for one plugin.",
+    },
+    PlainFile {
+        name: "mailparser.max_mime_depth",
+        form: "value",
+        default: "100",
+        live: true,
+        text: "Multiparts within each other that are taken apart for plugins; deeper ones stay whole.",
+    },
+    PlainFile {
+        name: "mailparser.attachment_max_buffered",
+        form: "value",
+        default: "67108864",
+        live: true,
+        text: "Bytes of a text that are held for a body filter, a banner or a script; longer ones \
+               stay as they are.",
     },
     PlainFile {
         name: "loglevel",

@@ -44,6 +44,7 @@ fn odd_keys_are_taken_and_odd_lines_left_out_with_their_line() {
 
 #[test]
 fn only_whole_lines_are_comments_and_quotes_are_text() {
+    // covers PA-33
     // covers CFS-19
     let ini = parse("; c\n  # c\na = x ; y # z\nb = \"q\"\nc = a=b:c\\n\n");
     assert_eq!(ini.text("main", "a"), Some("x ; y # z"));

@@ -69,6 +69,7 @@ impl Config {
             "log_timestamps",
             "plugin_timeout",
         ];
+        files.extend(mailparser::FILES);
         for decl in INI_FILES {
             files.push(decl.name);
             files.extend(decl.rows.iter().filter_map(|row| row.legacy));
@@ -93,6 +94,10 @@ impl Config {
         if let Some(newer) = LogIni::load(dir, &mut problems) {
             next.log = newer;
         }
+        if let Some(newer) = mailparser::load(dir, &mut problems) {
+            next.mime = newer;
+        }
+        next.mime.max_parts = next.connection.max_mime_parts;
         if let Some(me) = me(dir, &mut problems) {
             next.me = me;
         }
@@ -236,5 +241,22 @@ mod tests {
         let (config, warnings) = Config::load(t.dir()).unwrap();
         assert_eq!(config.queue_dir, t.dir().install_dir().join("spool/q"));
         assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn limits_on_mime_follow_their_files() {
+        // covers KEY-26 KEY-59
+        let t = TestDir::new();
+        t.write("connection.ini", "[max]\nmime_parts=7\n");
+        let (config, _) = Config::load(t.dir()).unwrap();
+        assert_eq!((config.mime.max_parts, config.mime.max_depth), (7, 100));
+        t.write("connection.ini", "[max]\nmime_parts=8\n");
+        t.write("mailparser.max_mime_depth", "9");
+        let (config, _) = config.reread(t.dir());
+        assert_eq!((config.mime.max_parts, config.mime.max_depth), (8, 9));
+        t.write("mailparser.max_mime_depth", "deep");
+        let (config, problems) = config.reread(t.dir());
+        assert_eq!((config.mime.max_parts, config.mime.max_depth), (8, 9));
+        assert_eq!(problems.errors.len(), 1);
     }
 }

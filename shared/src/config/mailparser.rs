@@ -5,16 +5,18 @@ use super::dir::ConfigDir;
 use super::error::{ConfigError, Problems};
 use crate::mime::MimeLimits;
 
+/// The files.
+pub(super) const FILES: [&str; 2] = [
+    "mailparser.max_mime_depth",
+    "mailparser.attachment_max_buffered",
+];
+
 /// Reads both files; without them Haraka's values count. `max_parts` comes from `connection.ini`.
 pub(super) fn load(dir: &ConfigDir, problems: &mut Problems) -> Option<MimeLimits> {
     let mut limits = MimeLimits::default();
-    let depth = number(dir, problems, "mailparser.max_mime_depth", DEEPEST);
-    let buffered = number(
-        dir,
-        problems,
-        "mailparser.attachment_max_buffered",
-        MOST_BUFFERED,
-    );
+    let [depth, buffered] = FILES;
+    let depth = number(dir, problems, depth, DEEPEST);
+    let buffered = number(dir, problems, buffered, MOST_BUFFERED);
     limits.max_depth = depth?.unwrap_or(limits.max_depth);
     limits.max_buffered = buffered?.unwrap_or(limits.max_buffered);
     Some(limits)

@@ -1,7 +1,7 @@
 //! libFuzzer target: see `entries.rs`.
 #![no_main]
 
-#[path = "../header_text.rs"]
+#[path = "../message.rs"]
 mod target;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| target::header_text(input));

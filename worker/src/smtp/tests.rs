@@ -2,6 +2,7 @@
 
 mod bdat;
 mod bdat_random;
+mod bodies;
 mod early;
 mod ending;
 mod esmtp;

@@ -15,12 +15,9 @@ const ORIGINAL: &str = "Original-Authentication-Results";
 pub(super) fn before(me: &str, clean: bool, conn: &Connection, txn: &Transaction) {
     let mut header = txn.header.borrow_mut();
     if clean {
-        let foreign: Vec<String> = header
-            .get_all(FIELD)
-            .map(|value| String::from_utf8_lossy(value).into_owned())
-            .collect();
+        let foreign: Vec<Vec<u8>> = header.get_all(FIELD).map(<[u8]>::to_vec).collect();
         for value in &foreign {
-            header.add_end(ORIGINAL, value);
+            header.add_end_raw(ORIGINAL, value);
         }
         if !foreign.is_empty() {
             header.remove(FIELD);
