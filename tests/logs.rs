@@ -47,10 +47,15 @@ fn dialogue(client: &mut SmtpClient) {
 }
 
 fn install(format: &str) -> Install {
-    Install::new().config("loglevel", "data\n").config(
-        "log.ini",
-        &format!("[main]\nlevel=data\ntimestamps=false\nformat={format}\n"),
-    )
+    Install::new()
+        .config("loglevel", "data\n")
+        .config(
+            "log.ini",
+            &format!("[main]\nlevel=data\ntimestamps=false\nformat={format}\n"),
+        )
+        // Offers that Haraka does not make would be lines of the log.
+        .set("connection.ini", "esmtp", "chunking", "false")
+        .set("connection.ini", "esmtp", "dsn", "false")
 }
 
 /// The lines of one session, without what differs from run to run.
