@@ -81,7 +81,7 @@ fn dialogue_is_in_the_log_from_level_protocol_on_and_not_below() {
         client.quit();
         server.wait_for_log("] disconnect ", DEADLINE);
         let log = server.log_text();
-        for line in ["C: EHLO client.test", "S: 250 SIZE 26214400", "C: QUIT"] {
+        for line in ["C: EHLO client.test", "S: 250-SIZE 26214400", "C: QUIT"] {
             assert_eq!(log.contains(line), shown, "{level}: {line}\n{log}");
         }
         assert!(log.contains("[NOTICE]"), "{log}");

@@ -55,6 +55,15 @@ pub struct Local {
     pub port: u16,
 }
 
+/// The proxy in front of the client (HAP-06).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Proxy {
+    /// The peer is a proxy and may say who the client is.
+    pub allowed: bool,
+    /// The proxy's address, once it has said so.
+    pub ip: Option<IpAddr>,
+}
+
 /// The handle.
 #[derive(Clone)]
 pub struct Connection(Rc<ConnectionState>);
@@ -69,6 +78,8 @@ pub struct ConnectionState {
     pub remote: RefCell<Remote>,
     /// Our end.
     pub local: Cell<Local>,
+    /// The proxy in front of the client.
+    pub proxy: Cell<Proxy>,
     /// How the client introduced itself.
     pub hello: RefCell<Option<(HelloVerb, Rc<str>)>>,
     /// EHLO was said and answered: extensions may be used.
@@ -116,6 +127,7 @@ impl Connection {
                 is_local: false,
             }),
             local: Cell::new(local),
+            proxy: Cell::default(),
             hello: RefCell::new(None),
             esmtp: Cell::new(false),
             pipelining: Cell::new(false),

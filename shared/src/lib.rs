@@ -8,6 +8,7 @@ pub mod config;
 pub mod connection;
 pub mod date;
 pub mod delivery;
+pub mod dsn;
 pub mod flight;
 pub mod header;
 pub mod hook;

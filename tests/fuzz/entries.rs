@@ -5,13 +5,16 @@
 
 use haraka_shared::address::{Address, Limits};
 use haraka_shared::connection::HelloVerb;
+use haraka_shared::dsn::{MessageRequest, RecipientRequest};
 use haraka_shared::header::{Header, HeaderLimits, HeaderReader, Progress};
 use haraka_shared::reply::ReplyParser;
 use haraka_shared::stuffing::{Stuffer, Unstuffer};
+use haraka_worker::smtp::proto::chunk::{Chunk, ChunkWriter};
 use haraka_worker::smtp::proto::command::{Command, decode};
 use haraka_worker::smtp::proto::data::{BareLineEnds, DataScanner, Resend, is_wire_form};
 use haraka_worker::smtp::proto::line::{self, Split};
 use haraka_worker::smtp::proto::params::{Arguments, Path};
+use haraka_worker::smtp::proto::proxy::{self, Scan};
 
 #[path = "message.rs"]
 mod message;
@@ -21,13 +24,16 @@ mod queue_file;
 pub type Target = fn(&[u8]);
 
 /// Name of the corpus folder and what to do with its files.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("line", line),
     ("command", command),
     ("address", address),
     ("header", header),
     ("reply", reply),
     ("data", data),
+    ("proxy", proxy),
+    ("chunk", chunk),
+    ("dsn", dsn),
     ("queue_file", queue_file::queue_file),
     ("header_text", message::header_text),
     ("address_header", message::address_header),
@@ -225,6 +231,97 @@ pub fn data(input: &[u8]) {
     assert_eq!(whole, cut);
     assert!(is_wire_form(&whole));
     assert!(is_wire_form(&stuffed(stream)));
+}
+
+pub fn proxy(input: &[u8]) {
+    let (buffer, at) = cut(input);
+    let whole = proxy::scan(buffer);
+    match whole {
+        Scan::Header { consumed, .. } => {
+            assert!(consumed <= buffer.len() && consumed <= proxy::LONGEST_BINARY);
+            // What follows the header has no say in it, and nothing less is enough.
+            assert_eq!(proxy::scan(&buffer[..consumed]), whole);
+            for end in 0..consumed {
+                assert_eq!(proxy::scan(&buffer[..end]), Scan::Incomplete);
+            }
+        }
+        Scan::Incomplete => assert!(buffer.len() < proxy::LONGEST_BINARY),
+        Scan::Other | Scan::Bad(_) => {}
+    }
+    // More input never changes what is known.
+    match proxy::scan(&buffer[..at]) {
+        Scan::Incomplete => {}
+        known => assert_eq!(known, whole),
+    }
+}
+
+pub fn chunk(input: &[u8]) {
+    let (stream, at) = cut(input);
+    if let Some(line) = stream.split(|b| *b == b'\n').next() {
+        let text = line::text(line);
+        if let Some(chunk) = Chunk::parse(&text) {
+            let shown = format!("{}{}", chunk.octets, if chunk.last { " LAST" } else { "" });
+            assert_eq!(Chunk::parse(&shown), Some(chunk));
+        }
+    }
+    let pieces: [&[&[u8]]; 2] = [&[stream], &[&stream[..at], &stream[at..]]];
+    let convert = pieces.map(|pieces| chunks(BareLineEnds::Convert, pieces).0);
+    assert_eq!(convert[0], convert[1]);
+    assert_eq!(convert[0], stuffed(stream));
+    assert!(is_wire_form(&convert[0]));
+    let reject = pieces.map(|pieces| chunks(BareLineEnds::Reject, pieces));
+    assert_eq!(reject[0].1, reject[1].1);
+    if !reject[0].1 {
+        assert_eq!(reject[0].0, convert[0]);
+    }
+}
+
+/// Stored form, and whether it was rejected.
+fn chunks(policy: BareLineEnds, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
+    let mut out = Vec::new();
+    let mut writer = ChunkWriter::new(policy);
+    for piece in pieces {
+        writer.push(piece, &mut |octets| out.extend_from_slice(octets));
+    }
+    writer.finish(&mut |octets| out.extend_from_slice(octets));
+    (out, writer.violation().is_some())
+}
+
+pub fn dsn(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let words = text
+        .split_whitespace()
+        .map(|word| match word.split_once('=') {
+            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+            None => (word.to_owned(), None),
+        });
+    let params: Vec<_> = words.collect();
+    let mut extra = serde_json::Map::new();
+    if let Ok(request) = MessageRequest::from_params(&params) {
+        assert_is_one_line(&request.params());
+        request.store(&mut extra);
+        assert_eq!(MessageRequest::of_item(&extra), request);
+        if let Some(id) = request.envelope_id() {
+            assert!(id.is_ascii() && !id.contains(|c: char| c.is_ascii_control()));
+        }
+    }
+    extra.clear();
+    if let Ok(request) = RecipientRequest::from_params(&params) {
+        assert_is_one_line(&request.params(true));
+        let ascii = request.params(false);
+        assert!(ascii.is_ascii());
+        assert_is_one_line(&ascii);
+        request.store(&mut extra);
+        assert_eq!(RecipientRequest::of_recipient(&extra), request);
+        if let Some(original) = request.original_recipient() {
+            assert!(!original.contains(char::is_control));
+        }
+    }
+}
+
+fn assert_is_one_line(params: &str) {
+    assert!(!params.contains(|c: char| c.is_control()), "{params:?}");
+    assert!(params.is_empty() || params.starts_with(' '));
 }
 
 /// Message, octets consumed, whether it ended, whether it has no violation.

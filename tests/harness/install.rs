@@ -69,7 +69,8 @@ impl Install {
         &self.dir
     }
 
-    /// The addresses in the `listen` setting as written: one ready line is awaited for each.
+    /// The addresses in the `listen` setting as written, without the paths of Unix sockets: one ready
+    /// line is awaited for each.
     pub fn listen(&self) -> Vec<String> {
         let text = fs::read_to_string(self.dir.join("config/smtp.ini")).unwrap_or_default();
         let value = text
@@ -80,6 +81,7 @@ impl Install {
         value
             .split([',', ';'])
             .map(|one| one.trim().to_owned())
+            .filter(|one| !one.starts_with('/'))
             .collect()
     }
 

@@ -1,13 +1,16 @@
 //! `connection.ini`: what a client may do in a session (KEY-13 to KEY-34), and the built-in limits
 //! that Haraka lacks (PB-13).
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::dir::ConfigDir;
 use super::error::Problems;
 use super::ip_range::IpRange;
-use super::kinds::{Bool, Choice, Count, FilePath, Limit, Many, OptionalSeconds, Range, Text};
+use super::kinds::{
+    Bool, Choice, Count, FilePath, Limit, Many, OptionalSeconds, Range, Seconds, Text,
+};
 use super::reader::Reader;
 use super::row::{Describe, Kind, Row, settings};
 
@@ -20,7 +23,8 @@ settings! {
     ConnectionIni, CONNECTION_INI = "connection.ini";
     sections {
         "main" => "",
-        "haproxy" => "Clients behind a proxy that speaks the PROXY protocol.",
+        "haproxy" => "Clients behind a proxy that speaks the PROXY protocol, version 1 or 2.",
+        "esmtp" => "Extensions that the reply to EHLO offers after Haraka's own.",
         "headers" => "Header fields of messages that come in.",
         "max" => "Limits. Those on connections count in each worker process by itself. Clients on \
                   this machine (loopback addresses) are exempt from connections_per_ip.",
@@ -53,6 +57,24 @@ settings! {
         /// Proxies. An address without prefix length is one host.
         haproxy_hosts: Vec<IpRange> = Row::new("haproxy", "hosts", "").live()
             .example("192.0.2.4").former("haproxy_hosts"), Many(Range);
+        /// How long a proxy may take to say who its client is.
+        haproxy_timeout: Duration = Row::new("haproxy", "timeout", "30").live().ours(),
+            Seconds { min: 1, max: 3600 };
+
+        /// Refuse parameters of MAIL and RCPT that no offered extension has (555), and bad values
+        /// of those that one has (501). Haraka ignores both.
+        strict_parameters: bool = Row::new("esmtp", "strict_parameters", "true").live().ours(), Bool;
+        /// Offer CHUNKING (RFC 3030): messages in counted pieces.
+        chunking: bool = Row::new("esmtp", "chunking", "true").live().ours(), Bool;
+        /// Offer DSN (RFC 3461): senders choose which reports they get.
+        dsn: bool = Row::new("esmtp", "dsn", "true").live().ours(), Bool;
+        /// Offer ENHANCEDSTATUSCODES (RFC 2034): each reply begins with a status code. Off, as
+        /// scripts may know Haraka's replies by heart.
+        enhanced_status_codes: bool = Row::new("esmtp", "enhancedstatuscodes", "false").live().ours(),
+            Bool;
+        /// Offer LIMITS (RFC 9422) with the number of recipients that a message may have. Off, as
+        /// few clients read it.
+        limits: bool = Row::new("esmtp", "limits", "false").live().ours(), Bool;
 
         /// Add a Received field.
         add_received: bool = Row::new("headers", "add_received", "true").live(), Bool;
@@ -130,6 +152,11 @@ settings! {
 }
 
 impl ConnectionIni {
+    /// Whether this peer is a proxy, which speaks for others (HAP-01).
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.haproxy_enabled && self.haproxy_hosts.iter().any(|range| range.contains(peer))
+    }
+
     /// Reads the file; a missing one, or missing sections, mean defaults (PB-43).
     pub fn load(dir: &ConfigDir, problems: &mut Problems) -> Option<ConnectionIni> {
         ConnectionIni::read(&mut Reader::open(dir, &CONNECTION_INI, problems)?)
@@ -215,6 +242,9 @@ mod tests {
         assert_eq!(ini.close, "closing connection. Have a jolly good day.");
         assert_eq!((ini.banner_chars, ini.deny_chars), (6, 0));
         assert_eq!(ini.bare_newline, BareNewline::Convert);
+        assert!(ini.strict_parameters && ini.chunking && ini.dsn);
+        assert!(!ini.enhanced_status_codes && !ini.limits);
+        assert_eq!(ini.haproxy_timeout, Duration::from_secs(30));
     }
 
     #[test]
@@ -231,6 +261,29 @@ mod tests {
         assert_eq!(ini.helo, "");
         let hosts: Vec<_> = ini.haproxy_hosts.iter().map(ToString::to_string).collect();
         assert_eq!(hosts, ["2001:db8::1/128", "10.0.0.0/8"]);
+    }
+
+    #[test]
+    fn proxies_are_the_listed_hosts_while_enabled() {
+        // covers HAP-01, PB-07
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let hosts = "hosts[] = [2001:db8::1]\nhosts[] = 10.0.0.0/8\n";
+        let on = load(&format!("[haproxy]\n{hosts}")).0.unwrap();
+        for (peer, trusted) in [
+            ("10.9.8.7", true),
+            ("::ffff:10.1.1.1", true),
+            ("11.0.0.1", false),
+            ("2001:db8::1", true),
+            // Haraka takes a bare address for a /64.
+            ("2001:db8::2", false),
+        ] {
+            assert_eq!(on.is_proxy(ip(peer)), trusted, "{peer}");
+        }
+        let off = load(&format!("[haproxy]\nenabled=false\n{hosts}"))
+            .0
+            .unwrap();
+        assert!(!off.is_proxy(ip("10.9.8.7")));
+        assert!(!load("").0.unwrap().is_proxy(ip("127.0.0.1")));
     }
 
     #[test]

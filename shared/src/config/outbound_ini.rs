@@ -43,6 +43,10 @@ settings! {
             .example("1m, 5m*2, 1h*3").legacy("outbound.temp_fail_intervals").lenient(), RetryTimes;
         /// Queue a message for each recipient by itself.
         always_split: bool = Row::new("main", "always_split", "false").live(), Bool;
+        /// How long a message must have waited before a sender who asked for it (NOTIFY=DELAY, RFC
+        /// 3461) is told that it is late.
+        delay_notice: Duration = Row::new("main", "delay_notice", "14400").live().ours(),
+            Seconds { min: 1, max: 2_592_000 };
         /// Text of the Received field that queued mail gets; `disabled` for no such field.
         received_header_text: String = Row::new("main", "received_header", "Haraka outbound").live()
             .legacy("outbound.received_header"), Text;

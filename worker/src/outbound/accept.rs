@@ -20,6 +20,7 @@ use haraka_shared::transaction::Transaction;
 use serde_json::{Map, Value};
 
 use super::Outbound;
+use super::asked::Asked;
 use super::item::{Loaded, Stored};
 use super::message::{Envelope, Outgoing};
 use super::schedule::Job;
@@ -31,7 +32,9 @@ pub(super) struct Submission {
     /// Transaction id.
     pub(super) uuid: String,
     pub(super) mail_from: Address,
-    pub(super) rcpt_to: Vec<Address>,
+    pub(super) rcpt_to: Vec<Recipient>,
+    /// Further keys of the queue file.
+    pub(super) extra: Map<String, Value>,
     pub(super) notes: Value,
     pub(super) message: Stored,
 }
@@ -63,10 +66,16 @@ impl Outbound {
             map.entry("skip_plugins")
                 .or_insert_with(|| Value::Array(Vec::new()));
         }
+        let mut extra = Map::new();
+        let asked = Asked::of_transaction(txn, worker.settings().connection.dsn);
+        if let Some(asked) = &asked {
+            asked.message.store(&mut extra);
+        }
         let submission = Submission {
             uuid: txn.uuid.clone(),
             mail_from: txn.sender().clone(),
-            rcpt_to: txn.recipients(),
+            rcpt_to: recipients(txn, asked.as_ref()),
+            extra,
             notes,
             message: message(&txn.header.borrow(), txn.body.borrow().clone()),
         };
@@ -91,10 +100,12 @@ impl Outbound {
         one_per_recipient: bool,
     ) -> Result<Forwarded, ForwardError> {
         let recipients = txn.recipients();
+        let asked = Asked::of_transaction(txn, true);
         let envelope = Envelope {
             uuid: txn.uuid.as_str().into(),
             sender: txn.sender(),
             recipients: &recipients,
+            requests: asked.as_ref().map(Asked::requests),
             eight_bit: false,
             all_or_none: true,
             at_stake: None,
@@ -139,7 +150,7 @@ impl Outbound {
             mail_from: new.mail_from.clone(),
             items: items.clone(),
             notes: new.notes.clone(),
-            extra: Map::new(),
+            extra: new.extra.clone(),
             body: StoredBody {
                 pieces: vec![
                     BodyPiece::Shared(Arc::clone(&new.message.header)),
@@ -160,6 +171,7 @@ impl Outbound {
             todo.rcpt_to = item.rcpt_to;
             todo.mail_from = new.mail_from.clone();
             todo.notes = new.notes.clone();
+            todo.extra = new.extra.clone();
             todo.uuid = format!("{}.{}", new.uuid, index + 1);
             let Stored { header, body } = new.message.clone();
             let loaded = self.keep_fresh(Loaded::accepted(todo, Outgoing::received(header, body)));
@@ -196,12 +208,24 @@ pub(super) fn complete_header(header: &mut Header, uuid: &str, config: &Config) 
     }
 }
 
+/// The recipients with what was asked for each.
+fn recipients(txn: &Transaction, asked: Option<&Asked>) -> Vec<Recipient> {
+    let mut recipients: Vec<Recipient> = txn.recipients().into_iter().map(Into::into).collect();
+    if let Some(asked) = asked {
+        for (recipient, request) in recipients.iter_mut().zip(&asked.recipients) {
+            request.store(&mut recipient.extra);
+        }
+    }
+    recipients
+}
+
 /// One item for each domain, or for each recipient (OUT-04), in the order in which they came.
-fn split(recipients: &[Address], always: bool) -> Vec<NewItem> {
+fn split(recipients: &[Recipient], always: bool) -> Vec<NewItem> {
     let mut items: Vec<NewItem> = Vec::new();
     let mut by_domain = std::collections::HashMap::new();
-    for address in recipients {
-        let recipient = Recipient::from(address.clone());
+    for recipient in recipients {
+        let address = &recipient.address;
+        let recipient = recipient.clone();
         let at = *by_domain.entry(address.host()).or_insert(items.len());
         match items.get_mut(at) {
             Some(item) if !always => item.rcpt_to.push(recipient),
@@ -229,6 +253,7 @@ mod tests {
     #[test]
     fn recipients_of_one_domain_share_an_item_unless_always_split() {
         let rcpts = addresses(&["<a@x.org>", "<b@y.org>", "<c@X.org>"]);
+        let rcpts: Vec<Recipient> = rcpts.into_iter().map(Into::into).collect();
         let shape = |items: Vec<NewItem>| -> Vec<(String, usize)> {
             items
                 .into_iter()

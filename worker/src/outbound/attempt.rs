@@ -9,10 +9,10 @@ use std::rc::Rc;
 
 use haraka_shared::reply::{Enhanced, Reply, ReplyError};
 
-/// Why a recipient did not get the message.
+/// Why a recipient did not get the message; in reports of success, why it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// Status for the delivery report; its class is 4 or 5.
+    /// Status for the delivery report; its class is 4 or 5, or 2 for a success.
     pub status: Enhanced,
     /// Code, enhanced code and text of the remote reply, or our own words.
     pub text: String,
@@ -35,6 +35,19 @@ impl Cause {
             status,
             text: reply.to_string(),
             reply: Some(reply),
+            host: Some(host.clone()),
+        }
+    }
+
+    /// The host took it, for reports of success.
+    pub fn success(reply: Option<Reply>, host: &Rc<str>) -> Cause {
+        Cause {
+            status: match reply.as_ref().and_then(Reply::enhanced) {
+                Some(e) if e.class() == 2 => e,
+                _ => TAKEN,
+            },
+            text: reply.as_ref().map_or("accepted".into(), Reply::to_string),
+            reply,
             host: Some(host.clone()),
         }
     }
@@ -86,6 +99,10 @@ const fn general(class: u8) -> Enhanced {
     if class == 5 { FINAL } else { PASSING }
 }
 
+const TAKEN: Enhanced = match Enhanced::new(2, 0, 0) {
+    Some(e) => e,
+    None => unreachable!(),
+};
 const PASSING: Enhanced = match Enhanced::new(4, 0, 0) {
     Some(e) => e,
     None => unreachable!(),
@@ -127,6 +144,8 @@ pub struct Peer {
     pub port: u16,
     /// LMTP rather than SMTP.
     pub lmtp: bool,
+    /// It takes requests for reports, and answers for them from there on (RFC 3461 §5.2.1).
+    pub dsn: bool,
     /// Over TLS.
     pub secured: bool,
     /// After AUTH.

@@ -1,5 +1,5 @@
-//! The report to a sender whose message was not delivered (RFC 3464, BNC-03 to BNC-11). Pure: the
-//! caller brings date and ids.
+//! The report to a sender of what became of a message: not delivered (BNC-03 to BNC-11), late, or
+//! handed on (RFC 3461, RFC 3464). Pure: the caller brings date and ids.
 //!
 //! The result is a message as people write it, CRLF and no dot-stuffing. That a null sender gets
 //! none is the caller's rule.
@@ -14,6 +14,41 @@ use haraka_shared::stuffing::Unstuffer;
 use super::attempt::Cause;
 use super::encoded_words::{decoded, encoded};
 use super::template::{Templates, filled, html, one_line, wrapped};
+
+/// What has happened to all recipients of a report (RFC 3464 §2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Not delivered, for good.
+    Failed,
+    /// Not delivered yet.
+    Delayed,
+    /// Delivered.
+    Delivered,
+    /// Handed to a host that will not report.
+    Relayed,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Action::Failed => "failed",
+            Action::Delayed => "delayed",
+            Action::Delivered => "delivered",
+            Action::Relayed => "relayed",
+        }
+    }
+}
+
+/// One recipient of a report.
+#[derive(Clone, Debug)]
+pub struct About<'a> {
+    /// Who.
+    pub address: &'a Address,
+    /// What happened, and who said so.
+    pub cause: &'a Cause,
+    /// Who the sender wrote to, `type;address` (RFC 3461 §4.2).
+    pub original: Option<String>,
+}
 
 /// What a bounce is about.
 pub struct Report<'a> {
@@ -30,19 +65,27 @@ pub struct Report<'a> {
     pub id: &'a str,
     /// Who is told.
     pub sender: &'a Address,
-    /// Who did not get the message, and why.
-    pub recipients: &'a [(&'a Address, &'a Cause)],
+    /// What has happened.
+    pub action: Action,
+    /// To whom.
+    pub recipients: &'a [About<'a>],
+    /// The sender's own name for the transaction (ENVID).
+    pub envelope_id: Option<&'a str>,
     /// Why, in a line.
     pub reason: &'a str,
     /// The header of the message, in stored form.
     pub header: &'a Header,
+    /// The whole message as people write it, to be returned in place of its header.
+    pub message: Option<&'a [u8]>,
 }
 
 /// Writes the report.
 pub fn compose(report: &Report<'_>, templates: &Templates) -> Vec<u8> {
     let text = Text::of(report, templates);
-    let mut original = original_header(report.header);
-    original.truncate(cut_at_line(&original));
+    let original = match report.message {
+        Some(message) => Cow::Borrowed(message),
+        None => Cow::Owned(original_header(report.header)),
+    };
     let eight_bit = !original.is_ascii() || !text.is_ascii();
 
     let mut out = Message(Vec::with_capacity(4096 + original.len()));
@@ -65,8 +108,13 @@ pub fn compose(report: &Report<'_>, templates: &Templates) -> Vec<u8> {
     status_part(report, text.original_id.as_deref(), &mut out);
 
     out.boundary(report.id, "");
-    out.line("Content-Description: Undelivered Message Headers");
-    out.line("Content-Type: text/rfc822-headers");
+    let (what, kind) = match (report.message, report.action) {
+        (Some(_), _) => ("Undelivered Message", "message/rfc822"),
+        (None, Action::Failed) => ("Undelivered Message Headers", "text/rfc822-headers"),
+        (None, _) => ("Message Headers", "text/rfc822-headers"),
+    };
+    out.line(&format!("Content-Description: {what}"));
+    out.line(&format!("Content-Type: {kind}"));
     if !original.is_ascii() {
         out.line("Content-Transfer-Encoding: 8bit");
     }
@@ -94,7 +142,7 @@ impl Text {
                 .map(decoded)
                 .filter(|v| !v.is_empty())
         };
-        let joined = |sep: &str, each: &dyn Fn(&(&Address, &Cause)) -> String| {
+        let joined = |sep: &str, each: &dyn Fn(&About<'_>) -> String| {
             report
                 .recipients
                 .iter()
@@ -111,12 +159,12 @@ impl Text {
             ("subject", field("Subject").unwrap_or_default().into()),
             (
                 "recipients",
-                joined(", ", &|(address, _)| address.to_string()).into(),
+                joined(", ", &|about| about.address.to_string()).into(),
             ),
             ("reason", report.reason.into()),
             (
                 "extended_reason",
-                joined("\n", &|(address, cause)| format!("{address}: {cause}")).into(),
+                joined("\n", &|about| format!("{}: {}", about.address, about.cause)).into(),
             ),
             ("msgid", format!("<{}@{}>", report.id, report.me).into()),
         ];
@@ -192,15 +240,24 @@ fn status_part(report: &Report<'_>, original_id: Option<&str>, out: &mut Message
     out.boundary(report.id, "");
     out.line("Content-Type: message/delivery-status");
     out.line("");
-    if let Some(id) = original_id {
+    // Haraka names the Message-Id here; the sender's own name for it goes before.
+    if let Some(id) = report.envelope_id.or(original_id) {
         out.field("Original-Envelope-Id", id);
     }
     out.field("Reporting-MTA", &format!("dns;{}", report.me));
     out.field("Arrival-Date", report.arrival);
-    for (address, cause) in report.recipients {
+    for About {
+        address,
+        cause,
+        original,
+    } in report.recipients
+    {
         out.line("");
+        if let Some(original) = original {
+            out.field("Original-Recipient", &typed(original));
+        }
         out.field("Final-Recipient", &recipient(address));
-        out.field("Action", "failed");
+        out.field("Action", report.action.name());
         match &cause.reply {
             Some(_) => out.field("Status", &cause.status.to_string()),
             None => out.field(
@@ -220,17 +277,29 @@ fn status_part(report: &Report<'_>, original_id: Option<&str>, out: &mut Message
     out.line("");
 }
 
-/// RFC 6533 §3: an international address in a report that has to be ASCII.
+/// The address that the sender wrote to, in ASCII.
+fn typed(original: &str) -> String {
+    match original.split_once(';') {
+        Some((kind, address)) if !address.is_ascii() => format!("{kind};{}", escaped(address)),
+        _ => original.to_owned(),
+    }
+}
+
 fn recipient(address: &Address) -> String {
     let text = address.address();
     if text.is_ascii() {
         return format!("rfc822;{text}");
     }
+    format!("utf-8;{}", escaped(&text))
+}
+
+/// RFC 6533 §3: an international address in a report that has to be ASCII.
+fn escaped(text: &str) -> String {
     let escaped = |c: char| match c {
         '!'..='~' if c != '\\' && c != '+' && c != '=' => c.to_string(),
         c => format!("\\x{{{:02X}}}", u32::from(c)),
     };
-    format!("utf-8;{}", text.chars().map(escaped).collect::<String>())
+    text.chars().map(escaped).collect()
 }
 
 /// Text that can stand in a comment (RFC 5322 §3.2.2).
@@ -267,6 +336,7 @@ fn original_header(header: &Header) -> Vec<u8> {
     Unstuffer::new().push(header.as_bytes(), &mut |piece| {
         plain.extend_from_slice(piece)
     });
+    plain.truncate(cut_at_line(&plain));
     plain
 }
 

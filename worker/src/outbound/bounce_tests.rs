@@ -6,7 +6,7 @@ use haraka_shared::header::{Header, HeaderLimits};
 use haraka_shared::reply::{Enhanced, Reply};
 
 use super::attempt::Cause;
-use super::bounce::{Report, compose};
+use super::bounce::{About, Action, Report, compose};
 use super::template::Templates;
 use super::testing::{address, addresses};
 
@@ -19,7 +19,12 @@ fn header(text: &str) -> Header {
 
 fn bounce(header: &Header, to: &[&str], causes: &[Cause], templates: &Templates) -> String {
     let (sender, to) = (address("<sender@client.example>"), addresses(to));
-    let recipients: Vec<_> = to.iter().zip(causes).collect();
+    let about = |(address, cause)| About {
+        address,
+        cause,
+        original: None,
+    };
+    let recipients: Vec<_> = to.iter().zip(causes).map(about).collect();
     let report = Report {
         me: "me.example.org",
         pid: 4711,
@@ -27,9 +32,12 @@ fn bounce(header: &Header, to: &[&str], causes: &[Cause], templates: &Templates)
         arrival: "Fri, 20 Nov 2026 23:06:21 +0000",
         id: "1C1B9CF6-0000",
         sender: &sender,
+        action: Action::Failed,
         recipients: &recipients,
+        envelope_id: None,
         reason: &causes[0].text,
         header,
+        message: None,
     };
     let message = compose(&report, templates);
     String::from_utf8(message).unwrap()
@@ -164,4 +172,54 @@ fn nothing_from_outside_adds_header_fields() {
         "{head}"
     );
     assert!(!head.contains("\r\nBcc"), "{head}");
+}
+
+/// A report of this action about a recipient that the sender wrote to in other words.
+fn asked_for(action: Action, cause: &Cause, message: Option<&[u8]>, words: &Templates) -> String {
+    let header = header(HEADER);
+    let (sender, to) = (address("<sender@client.example>"), address("<x@y.z>"));
+    let about = About {
+        address: &to,
+        cause,
+        original: Some("utf-8;jörg+old@y.z".to_owned()),
+    };
+    let report = Report {
+        me: "me.example.org",
+        pid: 4711,
+        date: "Sat, 21 Nov 2026 00:06:21 +0000",
+        arrival: "Fri, 20 Nov 2026 23:06:21 +0000",
+        id: "1C1B9CF6-0000",
+        sender: &sender,
+        action,
+        recipients: &[about],
+        envelope_id: Some("QQ 314159"),
+        reason: &cause.text,
+        header: &header,
+        message,
+    };
+    String::from_utf8(compose(&report, words)).unwrap()
+}
+
+// covers PB-76
+#[test]
+fn reports_that_senders_ask_for() {
+    let host = "mx.example.com".into();
+    let later = Cause::from_reply(Reply::fixed(451, "busy"), &host);
+    let delayed = asked_for(Action::Delayed, &later, None, &Templates::delayed());
+    check("delayed.eml", &delayed);
+
+    let taken = Cause::success(Some(Reply::fixed(250, "queued as 7")), &host);
+    let relayed = asked_for(Action::Relayed, &taken, None, &Templates::done());
+    check("relayed.eml", &relayed);
+    let delivered = asked_for(Action::Delivered, &taken, None, &Templates::done());
+    assert_eq!(delivered, relayed.replace("relayed", "delivered"));
+
+    let message = b"Subject: A question\r\n\r\n.text\r\n";
+    let full = asked_for(
+        Action::Failed,
+        &refused(),
+        Some(message),
+        &Templates::default(),
+    );
+    check("full.eml", &full);
 }

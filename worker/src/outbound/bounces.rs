@@ -8,16 +8,18 @@ use std::rc::Rc;
 use haraka_shared::address::Address;
 use haraka_shared::body::Body;
 use haraka_shared::date;
+use haraka_shared::dsn::{MessageRequest, RecipientRequest, Return};
 use haraka_shared::header::{Header, HeaderLimits};
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
 use haraka_shared::spool::{QueueName, Recipient};
-use haraka_shared::stuffing::Stuffer;
+use haraka_shared::stuffing::{Stuffer, Unstuffer};
+use serde_json::Map;
 use uuid::Uuid;
 
 use super::accept::Submission;
 use super::attempt::Cause;
-use super::bounce::{Report, compose};
+use super::bounce::{About, Action, Report, compose};
 use super::item::{Loaded, Stored};
 use super::template::Templates;
 use crate::rt;
@@ -36,6 +38,9 @@ pub(super) enum Told {
 /// Octets at the beginning of a message in which its header is looked for.
 const HEADER_OCTETS: usize = 64 * 1024;
 
+/// Octets of a message that is returned whole (RET=FULL); of a larger one only the header is.
+const LARGEST_RETURNED: u64 = 1024 * 1024;
+
 /// Tells the sender who did not get the message. With `last`, nobody else is waiting for it.
 pub(super) async fn send(
     worker: &Rc<Worker>,
@@ -45,19 +50,69 @@ pub(super) async fn send(
     why: &str,
     last: bool,
 ) -> Told {
-    let todo = &item.todo;
-    if todo.mail_from.is_null() {
+    if item.todo.mail_from.is_null() {
         return double_bounce(worker, name, item, failed, why, last).await;
     }
-    let header = match header(item).await {
-        Ok(header) => header,
+    let asked = |(r, _): &&(Recipient, Cause)| request(r).wants_failure();
+    let told: Vec<_> = failed.iter().filter(asked).collect();
+    if told.len() < failed.len() {
+        log_at!(
+            Level::Info,
+            &item.todo.uuid,
+            "outbound",
+            [],
+            "{} of {} recipients are not reported, as the sender asked",
+            failed.len() - told.len(),
+            failed.len()
+        );
+    }
+    if told.is_empty() {
+        return Told::Queued;
+    }
+    report(worker, name, item, Action::Failed, &told, why).await
+}
+
+/// Tells a sender who asked for it that the message was delivered or handed on, or that it is late.
+/// Whoever calls has seen to it that these recipients are to be reported.
+pub(super) async fn notify(
+    worker: &Rc<Worker>,
+    name: &QueueName,
+    item: &Loaded,
+    action: Action,
+    recipients: &[(Recipient, Cause)],
+) -> Told {
+    let why = match recipients.first() {
+        Some((_, cause)) if !item.todo.mail_from.is_null() => cause.to_string(),
+        _ => return Told::Queued,
+    };
+    let told: Vec<_> = recipients.iter().collect();
+    report(worker, name, item, action, &told, &why).await
+}
+
+fn request(recipient: &Recipient) -> RecipientRequest {
+    RecipientRequest::of_recipient(&recipient.extra)
+}
+
+async fn report(
+    worker: &Rc<Worker>,
+    name: &QueueName,
+    item: &Loaded,
+    action: Action,
+    told: &[&(Recipient, Cause)],
+    why: &str,
+) -> Told {
+    let todo = &item.todo;
+    let request_of_message = MessageRequest::of_item(&todo.extra);
+    let whole = action == Action::Failed && request_of_message.ret == Some(Return::Full);
+    let (header, message) = match read(item, whole).await {
+        Ok(read) => read,
         Err(e) => {
             log_at!(
                 Level::Error,
                 &todo.uuid,
                 "outbound",
                 [],
-                "{name} not read for its bounce: {e}"
+                "{name} not read for its report: {e}"
             );
             return Told::NotStored;
         }
@@ -65,10 +120,15 @@ pub(super) async fn send(
     let id = format!("{:X}", Uuid::new_v4().hyphenated());
     let now = date::rfc2822_now();
     let arrival = date::rfc2822(i64::try_from(todo.queue_time / 1000).unwrap_or(i64::MAX));
-    let recipients: Vec<(&Address, &Cause)> = failed
+    let recipients: Vec<About<'_>> = told
         .iter()
-        .map(|(r, cause)| (&r.address, cause))
+        .map(|(recipient, cause)| About {
+            address: &recipient.address,
+            cause,
+            original: request(recipient).original_recipient(),
+        })
         .collect();
+    let envelope_id = request_of_message.envelope_id();
     let report = Report {
         me: &worker.settings().me,
         pid: std::process::id(),
@@ -76,17 +136,29 @@ pub(super) async fn send(
         arrival: &arrival,
         id: &id,
         sender: &todo.mail_from,
+        action,
         recipients: &recipients,
+        envelope_id: envelope_id.as_deref(),
         reason: why,
         header: &header,
+        message: message.as_deref(),
     };
-    let text = compose(&report, &templates(worker));
+    let words = match action {
+        Action::Failed => templates(worker),
+        Action::Delayed => Templates::delayed(),
+        Action::Delivered | Action::Relayed => Templates::done(),
+    };
     let submission = Submission {
         uuid: format!("{id}.1"),
         mail_from: Address::null(),
-        rcpt_to: vec![todo.mail_from.clone()],
+        rcpt_to: vec![todo.mail_from.clone().into()],
+        extra: Map::new(),
         notes: serde_json::json!({ "skip_plugins": [] }),
-        message: stored(&text),
+        message: stored(&compose(&report, &words)),
+    };
+    let what = match action {
+        Action::Failed => "bounce",
+        _ => "report",
     };
     match worker.outbound.submit(worker, submission).await {
         Ok(()) => {
@@ -95,7 +167,7 @@ pub(super) async fn send(
                 &todo.uuid,
                 "outbound",
                 [],
-                "bounce queued as {id}.1"
+                "{what} queued as {id}.1"
             );
             Told::Queued
         }
@@ -105,7 +177,7 @@ pub(super) async fn send(
                 &todo.uuid,
                 "outbound",
                 [],
-                "bounce for {name} not queued: {e}"
+                "{what} for {name} not queued: {e}"
             );
             Told::NotStored
         }
@@ -166,21 +238,38 @@ async fn double_bounce(
     }
 }
 
-/// The header of the message, as far as it is within reach.
-async fn header(item: &Loaded) -> std::io::Result<Header> {
+/// The header of the message, as far as it is within reach, and the message if all of it is wanted
+/// and it is not too large.
+async fn read(item: &Loaded, whole: bool) -> std::io::Result<(Header, Option<Vec<u8>>)> {
     let (head, body) = item.message.parts();
-    if !head.is_empty() {
-        return Ok(Header::split(head, HeaderLimits::default()).0);
+    let split = |start: &[u8]| Header::split(start, HeaderLimits::default()).0;
+    let whole = whole && item.message.octets() <= LARGEST_RETURNED;
+    if !whole && !head.is_empty() {
+        return Ok((split(head), None));
     }
     let body = body.clone();
-    let start = rt::offload(move || first(&body))
+    let most = if whole {
+        usize::try_from(LARGEST_RETURNED).unwrap_or(HEADER_OCTETS)
+    } else {
+        HEADER_OCTETS
+    };
+    let start = rt::offload(move || first(&body, most))
         .await
         .map_err(|e| std::io::Error::other(e.to_string()))??;
-    Ok(Header::split(&start, HeaderLimits::default()).0)
+    let stored = [head, &start].concat();
+    let message = whole.then(|| unstuffed(&stored));
+    Ok((split(&stored), message))
 }
 
-fn first(body: &Body) -> std::io::Result<Vec<u8>> {
-    let mut start = vec![0; HEADER_OCTETS];
+fn unstuffed(stored: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(stored.len());
+    Unstuffer::new().push(stored, &mut |piece| plain.extend_from_slice(piece));
+    plain
+}
+
+fn first(body: &Body, most: usize) -> std::io::Result<Vec<u8>> {
+    let len = usize::try_from(body.len()).unwrap_or(most);
+    let mut start = vec![0; len.min(most)];
     let mut filled = 0;
     while let Some(room) = start.get_mut(filled..)
         && !room.is_empty()

@@ -174,6 +174,7 @@ impl Client {
             .await?;
         if reply.is_success() {
             self.extensions = Extensions::from_reply(&reply);
+            self.peer.dsn = self.extensions.dsn;
             return Ok(());
         }
         // RFC 5321 §3.2; LMTP has no older greeting

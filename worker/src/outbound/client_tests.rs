@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use haraka_shared::body::Body;
+use haraka_shared::dsn::{MessageRequest, Notify, RecipientRequest, Requests, Return};
 
 use super::attempt::{Attempt, Lost, RcptResult, Stage, Unusable};
 use super::client::Client;
@@ -103,6 +104,64 @@ fn with_pipelining_one_group_carries_the_envelope_and_data() {
         S: 221 bye",
         &["~450 4.2.1 busy", "+250 done"],
     );
+}
+
+// covers PB-76
+#[test]
+fn requests_for_reports_go_to_a_host_that_offers_dsn_only() {
+    for (offer, of_mail, of_rcpt) in [
+        (
+            "|250 DSN",
+            " RET=FULL ENVID=q",
+            " NOTIFY=DELAY ORCPT=rfc822;o@y.z",
+        ),
+        ("|250 HELP", "", ""),
+    ] {
+        let script = format!(
+            r"S: 220 mx
+        C: EHLO me.example.org
+        S: 250-mx{offer}
+        C: MAIL FROM:<a@b.c>{of_mail}
+        S: 250 ok
+        C: RCPT TO:<x@y.z>
+        S: 250 ok
+        C: RCPT TO:<w@y.z>{of_rcpt}
+        S: 250 ok
+        C: DATA
+        S: 354 go
+        D: A: b\r\n\r\nhi\r\n
+        S: 250 done
+        C: QUIT
+        S: 221 bye"
+        );
+        let sink = Sink::start(&[&script]);
+        let message_request = MessageRequest {
+            ret: Some(Return::Full),
+            envid: Some("q".into()),
+        };
+        let asked = RecipientRequest {
+            notify: Notify::parse("DELAY"),
+            orcpt: Some("rfc822;o@y.z".into()),
+        };
+        run(async {
+            let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>", "<w@y.z>"]));
+            let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
+                .await
+                .unwrap();
+            let envelope = Envelope {
+                requests: Some(Requests {
+                    message: &message_request,
+                    recipients: &[RecipientRequest::default(), asked],
+                }),
+                ..envelope(&from, &to)
+            };
+            let text = message("\r\nhi\r\n");
+            let attempt = Box::pin(client.send(&envelope, &text)).await.unwrap();
+            assert_eq!(attempt.peer.unwrap().dsn, !of_mail.is_empty());
+            client.quit().await;
+        });
+        sink.done();
+    }
 }
 
 // covers PB-63

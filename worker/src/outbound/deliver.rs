@@ -18,6 +18,7 @@ use haraka_shared::route::Route;
 use haraka_shared::spool::QueueName;
 use haraka_shared::{log_at, log_server};
 
+use super::asked::Asked;
 use super::attempt::{Attempt, Cause};
 use super::item::Loaded;
 use super::mail::Mail;
@@ -253,10 +254,12 @@ async fn attempt(
         .iter()
         .map(|r| r.address.clone())
         .collect();
+    let asked = Asked::of_item(&item.todo);
     let envelope = Envelope {
         uuid: item.todo.uuid.as_str().into(),
         sender: &item.todo.mail_from,
         recipients: &recipients,
+        requests: asked.as_ref().map(Asked::requests),
         eight_bit: false,
         all_or_none: false,
         at_stake: Some(at_stake),

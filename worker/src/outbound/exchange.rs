@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use haraka_shared::address::Address;
+use haraka_shared::dsn::Requests;
 use haraka_shared::reply::{Enhanced, Reply};
 
 use super::attempt::{Attempt, Cause, Peer, RcptResult, Stage};
@@ -200,7 +201,10 @@ impl<'a> Exchange<'a> {
                             .recipients
                             .get(i)
                             .map(|a| a.format(!self.utf8));
-                        let line = format!("RCPT TO:{}", to.unwrap_or_default());
+                        let mut line = format!("RCPT TO:{}", to.unwrap_or_default());
+                        if let Some(requests) = self.requests() {
+                            line.push_str(&requests.of(i, self.utf8));
+                        }
                         self.say(lines, Sent::Rcpt(i), line.as_bytes());
                         self.next += 1;
                     }
@@ -241,7 +245,15 @@ impl<'a> Exchange<'a> {
         if self.utf8 {
             line.push_str(" SMTPUTF8");
         }
+        if let Some(requests) = self.requests() {
+            line.push_str(&requests.message.params());
+        }
         line
+    }
+
+    /// What the sender asked for, if the host can be asked for it.
+    fn requests(&self) -> Option<Requests<'a>> {
+        self.envelope.requests.filter(|_| self.extensions.dsn)
     }
 
     /// The command whose reply is due next.

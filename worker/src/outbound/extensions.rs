@@ -11,6 +11,8 @@ pub struct Extensions {
     pub eight_bit_mime: bool,
     /// RFC 6531.
     pub smtp_utf8: bool,
+    /// RFC 3461.
+    pub dsn: bool,
     /// RFC 3207.
     pub start_tls: bool,
     /// RFC 1870: offered, with the largest message in octets when the host names one.
@@ -31,6 +33,7 @@ impl Extensions {
                 "PIPELINING" => found.pipelining = true,
                 "8BITMIME" => found.eight_bit_mime = true,
                 "SMTPUTF8" => found.smtp_utf8 = true,
+                "DSN" => found.dsn = true,
                 "STARTTLS" => found.start_tls = true,
                 // RFC 1870 §4: zero means no fixed limit
                 "SIZE" => {
@@ -64,12 +67,13 @@ mod tests {
     fn offers_are_read_whatever_their_case_and_order() {
         let reply = Reply::fixed(
             250,
-            "mx.example.com\npipelining\nSIZE 1000\n8BITMIME\nSTARTTLS\nAUTH PLAIN login\nAUTH=LOGIN\nSMTPUTF8\nX-ODD",
+            "mx.example.com\npipelining\nSIZE 1000\n8BITMIME\nSTARTTLS\nAUTH PLAIN login\nAUTH=LOGIN\nSMTPUTF8\nDSN\nX-ODD",
         );
         let expected = Extensions {
             pipelining: true,
             eight_bit_mime: true,
             smtp_utf8: true,
+            dsn: true,
             start_tls: true,
             size: Some(Some(1000)),
             auth: vec!["PLAIN".into(), "LOGIN".into()],

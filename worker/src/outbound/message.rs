@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use haraka_shared::address::Address;
 use haraka_shared::body::Body;
+use haraka_shared::dsn::Requests;
 
 /// Who gets a message from whom.
 pub struct Envelope<'a> {
@@ -18,6 +19,8 @@ pub struct Envelope<'a> {
     /// The message holds octets over 127; declared with BODY=8BITMIME where that is offered.
     /// Unset or false: nothing is declared.
     pub eight_bit: bool,
+    /// Which reports the sender asked for; passed on where DSN is offered.
+    pub requests: Option<Requests<'a>>,
     /// One refused recipient refuses all; data is sent only when every one was accepted.
     pub all_or_none: bool,
     /// Set before message data is sent: from then on giving up could mean that the host has the

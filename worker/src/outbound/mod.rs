@@ -4,6 +4,7 @@
 //! backlog becomes its own when the master says so ([`Outbound::own`]).
 
 mod accept;
+mod asked;
 pub mod attempt;
 mod batch;
 mod bounce;

@@ -118,8 +118,9 @@ impl Courier {
             envelope.recipients.len().max(1)
         };
         let mut last = Err(ForwardError::Connection("no recipients".to_owned()));
-        for recipients in envelope.recipients.chunks(size) {
+        for (at, recipients) in envelope.recipients.chunks(size).enumerate() {
             let part = Envelope {
+                requests: envelope.requests.map(|r| r.from(at * size)),
                 uuid: envelope.uuid.clone(),
                 sender: envelope.sender,
                 recipients,

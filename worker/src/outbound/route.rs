@@ -51,6 +51,7 @@ impl Target {
             ip,
             port,
             lmtp: self.route.lmtp,
+            dsn: false,
             secured: false,
             authenticated: false,
         }

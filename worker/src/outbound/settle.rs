@@ -8,12 +8,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use haraka_shared::delivery::{Bounced, Deferral, Delivered, Delivery};
+use haraka_shared::dsn::RecipientRequest;
 use haraka_shared::hook::{Call, Code, HookName, Message as Said, Verdict};
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
+use haraka_shared::reply::Reply;
 use haraka_shared::spool::{QueueName, Recipient, RecipientState, Todo};
 
 use super::attempt::{Attempt, Cause, Peer, RcptResult};
+use super::bounce::Action;
 use super::bounces::{self, Told};
 use super::item::Loaded;
 use super::retry;
@@ -52,6 +55,9 @@ pub(super) async fn settle(
             tell_delivered(worker, delivery, &item.todo, peer, &response, &delivered).await;
         }
     }
+    if let Some(peer) = &peer {
+        tell_of_success(worker, &name, &item, peer, response.as_ref(), &delivered).await;
+    }
     if in_doubt {
         log_at!(
             Level::Warn,
@@ -67,7 +73,8 @@ pub(super) async fn settle(
         name: &name,
         delivery,
     };
-    let later = put_off(&facts, &item.todo, deferred, &mut failed, in_doubt).await;
+    let late = late(worker, &item.todo, &deferred);
+    let mut later = put_off(&facts, &item.todo, deferred, &mut failed, in_doubt).await;
     if !failed.is_empty() {
         let last = later.recipients.is_empty();
         match return_to_sender(&facts, &item, &failed, last).await {
@@ -84,7 +91,8 @@ pub(super) async fn settle(
         return remove(worker, &name).await;
     }
     let attempts = name.attempts + 1;
-    if delivered.is_empty() && failed.is_empty() {
+    let told = tell_of_delay(&facts, &item, &late, &mut later.recipients).await;
+    if delivered.is_empty() && failed.is_empty() && !told {
         return defer(worker, &name, later.at, attempts).await;
     }
     item.todo.rcpt_to = later.recipients;
@@ -144,6 +152,76 @@ fn sort(recipients: Vec<Recipient>, results: Vec<RcptResult>) -> Sorted {
         }
     }
     (delivered, deferred, failed)
+}
+
+/// Reports the recipients that the sender wanted to hear of, unless the host will do it itself. The
+/// message is out: whatever goes wrong here must not send it again.
+async fn tell_of_success(
+    worker: &Rc<Worker>,
+    name: &QueueName,
+    item: &Loaded,
+    peer: &Peer,
+    response: Option<&Reply>,
+    delivered: &[Recipient],
+) {
+    if peer.dsn {
+        return;
+    }
+    let cause = Cause::success(response.cloned(), &peer.host);
+    let told: Vec<_> = delivered
+        .iter()
+        .filter(|r| RecipientRequest::of_recipient(&r.extra).wants_success())
+        .map(|r| (r.clone(), cause.clone()))
+        .collect();
+    // RFC 2033 §1: an LMTP server has put it where it belongs.
+    let action = if peer.lmtp {
+        Action::Delivered
+    } else {
+        Action::Relayed
+    };
+    if !told.is_empty() {
+        Box::pin(bounces::notify(worker, name, item, action, &told)).await;
+    }
+}
+
+/// Key of a recipient in a queue file: its sender has been told of the delay.
+const TOLD_OF_DELAY: &str = "dsn_delay_told";
+
+/// Recipients whose delay the sender wants to hear of, and has not heard of.
+fn late(worker: &Worker, todo: &Todo, deferred: &[(Recipient, Cause)]) -> Vec<(Recipient, Cause)> {
+    if age(todo) < worker.settings().outbound.delay_notice.as_secs_f64() {
+        return Vec::new();
+    }
+    let untold = |r: &Recipient| {
+        !r.extra.contains_key(TOLD_OF_DELAY)
+            && RecipientRequest::of_recipient(&r.extra).wants_delay()
+    };
+    let late = deferred.iter().filter(|(r, _)| untold(r));
+    late.cloned().collect()
+}
+
+/// Tells the sender, once; true if that is now to be written down.
+async fn tell_of_delay(
+    facts: &Facts<'_>,
+    item: &Loaded,
+    late: &[(Recipient, Cause)],
+    waiting: &mut [Recipient],
+) -> bool {
+    if late.is_empty() {
+        return false;
+    }
+    let Facts { worker, name, .. } = facts;
+    let report = bounces::notify(worker, name, item, Action::Delayed, late);
+    if !matches!(Box::pin(report).await, Told::Queued) {
+        return false;
+    }
+    for (told, _) in late {
+        for recipient in waiting.iter_mut().filter(|r| r.address == told.address) {
+            let key = TOLD_OF_DELAY.to_owned();
+            recipient.extra.insert(key, true.into());
+        }
+    }
+    true
 }
 
 /// Recipients that are tried again.

@@ -28,6 +28,24 @@ impl Templates {
         }
     }
 
+    /// For a message that is late.
+    pub fn delayed() -> Templates {
+        Templates::built_in(DELAYED)
+    }
+
+    /// For a message that was delivered or handed on.
+    pub fn done() -> Templates {
+        Templates::built_in(DONE)
+    }
+
+    fn built_in(text: &'static str) -> Templates {
+        Templates {
+            text: Cow::Borrowed(text),
+            html: None,
+            image: None,
+        }
+    }
+
     /// Header lines and body of the text template.
     pub(super) fn parts(&self) -> (Vec<&str>, Vec<&str>) {
         let mut lines = self.text.lines();
@@ -151,6 +169,50 @@ Reason: {reason}
 {extended_reason}
 
 It will not be tried again.
+";
+
+const DELAYED: &str = "\
+Received: (Haraka {pid} invoked for report); {date}
+Date: {date}
+From: MAILER-DAEMON@{me}
+To: {to}
+Auto-Submitted: auto-replied
+Subject: delivery is delayed
+Message-Id: {msgid}
+
+This is the mail server at {me}.
+
+Your message
+    \"{subject}\"
+has not reached these recipients yet:
+
+    {recipients}
+
+Reason: {reason}
+
+{extended_reason}
+
+You need not send it again: the server goes on trying.
+";
+
+const DONE: &str = "\
+Received: (Haraka {pid} invoked for report); {date}
+Date: {date}
+From: MAILER-DAEMON@{me}
+To: {to}
+Auto-Submitted: auto-replied
+Subject: delivery report
+Message-Id: {msgid}
+
+This is the mail server at {me}.
+
+Your message
+    \"{subject}\"
+was handed to the mail server of these recipients, as you asked to be told:
+
+    {recipients}
+
+{extended_reason}
 ";
 
 #[cfg(test)]

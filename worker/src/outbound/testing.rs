@@ -149,6 +149,7 @@ pub(crate) fn envelope<'a>(sender: &'a Address, recipients: &'a [Address]) -> En
         sender,
         recipients,
         eight_bit: false,
+        requests: None,
         all_or_none: false,
         at_stake: None,
     }

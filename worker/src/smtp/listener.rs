@@ -6,11 +6,10 @@ use std::rc::Rc;
 
 use haraka_shared::connection::{Connection, Local};
 use haraka_shared::log::Level;
-use haraka_shared::reply::Reply;
 use haraka_shared::{log_conn, log_server};
 
 use super::session::converse;
-use super::sessions::Full;
+use super::sessions::{Full, full_reply};
 use super::wire::Wire;
 use crate::rt::{self, Stream, TcpListener, UnixListener};
 use crate::worker::Worker;
@@ -79,7 +78,11 @@ pub(super) fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local
             "connect"
         );
     }
-    match worker.sessions.admit(ip) {
+    let admitted = match worker.settings().connection.is_proxy(ip) {
+        true => worker.sessions.admit_proxy(),
+        false => worker.sessions.admit(ip),
+    };
+    match admitted {
         Ok(ticket) => {
             let config = worker.settings();
             let wire = Wire::new(
@@ -96,13 +99,8 @@ pub(super) fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local
 
 /// Says why and closes, without waiting: a client over the limit must cost next to nothing.
 fn refuse(worker: &Worker, conn: &Connection, stream: &Stream, full: Full) {
-    let why = match full {
-        Full::Worker => "too many connections",
-        Full::Address => "too many connections from your address",
-    };
-    log_conn!(Level::Warn, conn, [], "refused: {why}");
-    let me = &worker.settings().me;
-    let reply = Reply::new(421, format!("{me} {why}, try again later")).to_wire();
+    log_conn!(Level::Warn, conn, [], "refused: {}", full.reason());
+    let reply = full_reply(&worker.settings().me, full).to_wire();
     // One that cannot take a line without waiting does not get it.
     drop(stream.try_write(&reply));
 }

@@ -1,8 +1,10 @@
 //! Receiving mail: listener → session → commands → transaction.
 
+mod answer;
 mod commands;
 pub(crate) mod listener;
 pub mod proto;
+mod proxied;
 mod session;
 pub(crate) mod sessions;
 #[cfg(test)]

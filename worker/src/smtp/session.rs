@@ -12,14 +12,17 @@ use haraka_shared::hook::{Call, Code, HookName, Message, Verdict};
 use haraka_shared::log::Level;
 use haraka_shared::log_conn;
 use haraka_shared::reply::Reply;
-use haraka_shared::transaction::Outcome as Counted;
 
-use crate::hooks::Subject;
+use crate::hooks;
 use crate::rt;
+use crate::smtp::answer::reply;
 use crate::smtp::commands;
+use crate::smtp::commands::bdat::Chunks;
 use crate::smtp::proto::command::{self, Command};
 use crate::smtp::proto::line::LineError;
-use crate::smtp::wire::{Lost, Wire};
+use crate::smtp::proto::proxy;
+use crate::smtp::proto::status::{self, Subject};
+use crate::smtp::wire::{Longest, Lost, Wire};
 use crate::worker::{Worker, info};
 
 /// What a command wants the session to do.
@@ -48,6 +51,12 @@ pub(crate) struct Session {
     pub(crate) wire: Wire,
     /// Answer to every command after a denial at connect, until QUIT (CON-11).
     stuck: Option<Reply>,
+    /// What the reply that comes next is about.
+    about: Subject,
+    /// Keywords that plugins added to the reply to EHLO.
+    pub(crate) added: Vec<String>,
+    /// A message that comes by BDAT and is not complete.
+    pub(crate) chunks: Option<Box<Chunks>>,
     /// The last reply asked for more of AUTH (334), so the next line is a secret.
     challenged: bool,
 }
@@ -64,11 +73,14 @@ pub(crate) fn converse(
         conn,
         wire,
         stuck: None,
+        about: Subject::Greeting,
+        added: Vec::new(),
+        chunks: None,
         challenged: false,
     };
     // A block that captures the session holds it once, the parameter of an `async fn` twice.
     async move {
-        let greeted = rt::catch(Box::pin(session.greet(HookName::ConnectInit))).await;
+        let greeted = rt::catch(Box::pin(session.begin())).await;
         let goes_on = match greeted {
             Ok(goes_on) => goes_on,
             Err(panic) => session.failed(&panic),
@@ -81,6 +93,10 @@ pub(crate) fn converse(
 }
 
 impl Session {
+    async fn begin(&mut self) -> bool {
+        Box::pin(self.meet_proxy()).await && self.greet(HookName::ConnectInit).await
+    }
+
     /// Everything before the first command (CON-06), from this hook on; false ends the session.
     async fn greet(&mut self, from: HookName) -> bool {
         if from <= HookName::ConnectInit {
@@ -101,7 +117,7 @@ impl Session {
             }
         }
         // What comes during the hook is seen while it runs.
-        if !self.conn.esmtp.get() && self.wire.look() {
+        if !self.conn.esmtp.get() && self.wire.look() && !self.said_hello_with_header() {
             self.conn.early_talker.set(true);
         }
         let verdict = self.hook(Call::Connect(())).await;
@@ -168,14 +184,14 @@ impl Session {
 
     /// Commands, one at a time and in order.
     async fn serve(&mut self) {
-        let longest = self.config.connection.max_line_length;
+        let longest = self.longest_line();
         let command_time = self.config.connection.command_time;
         let mut line = Vec::new();
         loop {
             if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
                 return Box::pin(self.lost(lost)).await;
             }
-            self.mind_pipelining();
+            self.mind_pipelining(&line);
             let outcome = match rt::catch(Box::pin(self.command(&line))).await {
                 Ok(outcome) => outcome,
                 Err(panic) => {
@@ -192,15 +208,30 @@ impl Session {
         }
     }
 
+    fn longest_line(&self) -> Longest {
+        let config = &self.config.connection;
+        let line = config.max_line_length;
+        let more = if config.dsn { DSN_LENGTH } else { 0 };
+        Longest {
+            line,
+            envelope: line + more,
+        }
+    }
+
     async fn command(&mut self, line: &[u8]) -> Outcome {
         self.log_command(line);
         let verb = self.conn.hello.borrow().as_ref().map(|(verb, _)| *verb);
         let Some(line) = command::decode(line, verb) else {
             return Outcome::Say(command::EIGHT_BIT);
         };
+        if line.is_empty() && proxy::is_rest_of_signature(self.wire.buffered()) {
+            return commands::proxy_not_allowed(self);
+        }
+        let command = Command::parse(&line);
+        self.about = Subject::of(&command);
         match &self.stuck {
             Some(reply) if !line.eq_ignore_ascii_case("quit") => Outcome::Say(reply.clone()),
-            _ => commands::run(self, Command::parse(&line)).await,
+            _ => commands::run(self, command).await,
         }
     }
 
@@ -226,7 +257,11 @@ impl Session {
     }
 
     /// What it means that more input follows this command (PA-18, CON-46, CON-47).
-    fn mind_pipelining(&self) {
+    fn mind_pipelining(&self, line: &[u8]) {
+        if self.conn.esmtp.get() && command::is_bdat(line) {
+            // Its chunk follows, not a command.
+            return;
+        }
         let rest = self.wire.buffered();
         let Some(end) = memchr::memchr(b'\n', rest) else {
             return;
@@ -252,7 +287,7 @@ impl Session {
     }
 
     /// Carries out what a command wants; false ends the session.
-    async fn settle(&mut self, outcome: Outcome) -> bool {
+    pub(super) async fn settle(&mut self, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Say(reply) => self.say(&reply),
             Outcome::SayReset(reply) => {
@@ -275,6 +310,13 @@ impl Session {
 
     /// Gathers a reply for the client; the wire writes it before it waits for more input.
     pub(crate) fn say(&mut self, reply: &Reply) {
+        let with_status;
+        let reply = if self.config.connection.enhanced_status_codes {
+            with_status = status::with_status(reply.clone(), self.about);
+            &with_status
+        } else {
+            reply
+        };
         let mut tag = None;
         self.challenged = reply.code() == 334;
         if reply.code() >= 400 {
@@ -433,6 +475,7 @@ impl Session {
 
     /// Ends the transaction, if there is one (HOK-20).
     pub(crate) async fn reset_transaction(&mut self) {
+        self.chunks = None;
         if self.conn.transaction().is_none() {
             return;
         }
@@ -459,7 +502,7 @@ impl Session {
         if !self.worker.hooks.wants(call.hook()) {
             return Verdict::CONT;
         }
-        let subject = Subject {
+        let subject = hooks::Subject {
             connection: Some(&self.conn),
             delivery: None,
             services: &self.worker.services(),
@@ -481,7 +524,10 @@ impl Session {
 
     /// Whether a client that speaks during this hook is an early talker.
     fn out_of_turn(&self, hook: HookName) -> bool {
-        !self.conn.esmtp.get() && !self.conn.early_talker.get() && hook < HookName::DataPost
+        !self.conn.esmtp.get()
+            && !self.conn.early_talker.get()
+            && hook < HookName::DataPost
+            && !self.said_hello_with_header()
     }
 
     /// Time for one whole message.
@@ -489,6 +535,9 @@ impl Session {
         self.config.connection.data_time
     }
 }
+
+/// Octets that the parameters of RFC 3461 add to RCPT at most (§5.1).
+const DSN_LENGTH: usize = 500;
 
 struct StartDenial {
     hard: &'static str,
@@ -502,77 +551,3 @@ const CONNECT: StartDenial = StartDenial {
     hard: "Your mail is not welcome here",
     soft: "Come back later",
 };
-
-/// The reply for a plugin's message: its own code and text if it is a whole reply (CON-52), its text
-/// under our code, or our text.
-pub(crate) fn reply(code: u16, message: Message, default: impl Into<Cow<'static, str>>) -> Reply {
-    match message {
-        Message::Reply(reply) => reply,
-        Message::Text(text) if !text.is_empty() => Reply::new(code, text),
-        _ => Reply::new(code, default),
-    }
-}
-
-/// A plugin's denial, ready to be carried out.
-pub(crate) struct Denied {
-    /// What the client is told.
-    pub(crate) reply: Reply,
-    /// Whether the connection ends with it.
-    pub(crate) close: bool,
-    /// How it is counted.
-    pub(crate) counted: Counted,
-}
-
-impl Denied {
-    /// How most hooks answer a denial: DENY with `hard`, DENYSOFT with `soft`, and their disconnecting
-    /// forms closing (PA-16, PA-17). `None` is no denial.
-    pub(crate) fn from(verdict: &Verdict, hard: (u16, &str), soft: (u16, &str)) -> Option<Denied> {
-        let counted = match verdict.code {
-            Code::Deny | Code::DenyDisconnect => Counted::Reject,
-            Code::DenySoft | Code::DenySoftDisconnect => Counted::Tempfail,
-            _ => return None,
-        };
-        let (code, text) = if counted == Counted::Reject {
-            hard
-        } else {
-            soft
-        };
-        Some(Denied {
-            reply: reply(code, verdict.message.clone(), text.to_owned()),
-            close: matches!(
-                verdict.code,
-                Code::DenyDisconnect | Code::DenySoftDisconnect
-            ),
-            counted,
-        })
-    }
-
-    /// Answer and close, or answer and end the transaction.
-    pub(crate) fn and_reset(self) -> Outcome {
-        if self.close {
-            Outcome::SayClose(self.reply)
-        } else {
-            Outcome::SayReset(self.reply)
-        }
-    }
-
-    /// Answer and close, or answer and go on.
-    pub(crate) fn and_go_on(self) -> Outcome {
-        if self.close {
-            Outcome::SayClose(self.reply)
-        } else {
-            Outcome::Say(self.reply)
-        }
-    }
-}
-
-/// The text of a verdict for a log line.
-pub(crate) fn spoken(verdict: &Verdict) -> String {
-    match &verdict.message {
-        Message::Reply(reply) => match reply.enhanced() {
-            Some(status) => format!("{status} {}", reply.text()),
-            None => reply.text().to_owned(),
-        },
-        other => other.text().unwrap_or_default().into_owned(),
-    }
-}

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+use haraka_shared::reply::Reply;
 use slab::Slab;
 
 /// How a worker ends.
@@ -28,6 +29,21 @@ pub(crate) enum Full {
     Worker,
     /// This address has all the sessions that it may have.
     Address,
+}
+
+impl Full {
+    /// For the client and the log.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Full::Worker => "too many connections",
+            Full::Address => "too many connections from your address",
+        }
+    }
+}
+
+/// What a client over a limit is told.
+pub(crate) fn full_reply(me: &str, full: Full) -> Reply {
+    Reply::new(421, format!("{me} {}, try again later", full.reason()))
 }
 
 /// The book of sessions.
@@ -52,7 +68,32 @@ struct Entry {
 pub(crate) struct Ticket {
     book: Rc<Book>,
     key: usize,
-    ip: IpAddr,
+    /// Whom it counts for; none is a proxy.
+    ip: Option<IpAddr>,
+}
+
+impl Book {
+    /// One more for this address, unless it has all that it may have.
+    fn count(&self, ip: IpAddr) -> Result<(), Full> {
+        let mut by_ip = self.by_ip.borrow_mut();
+        let count = by_ip.entry(ip).or_insert(0);
+        // Content filters on this machine speak for many clients.
+        if self.most_per_ip.get().is_some_and(|most| *count >= most) && !ip.is_loopback() {
+            return Err(Full::Address);
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    fn discount(&self, ip: IpAddr) {
+        let mut by_ip = self.by_ip.borrow_mut();
+        if let Some(count) = by_ip.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                by_ip.remove(&ip);
+            }
+        }
+    }
 }
 
 impl Sessions {
@@ -76,6 +117,15 @@ impl Sessions {
 
     /// A place for a client of this address, or which limit is reached.
     pub(crate) fn admit(&self, ip: IpAddr) -> Result<Ticket, Full> {
+        self.place(Some(ip))
+    }
+
+    /// A place for a proxy, which speaks for many; [`Ticket::belongs_to`] names its client.
+    pub(crate) fn admit_proxy(&self) -> Result<Ticket, Full> {
+        self.place(None)
+    }
+
+    fn place(&self, ip: Option<IpAddr>) -> Result<Ticket, Full> {
         let book = &self.0;
         let mut open = book.open.borrow_mut();
         if book
@@ -85,13 +135,9 @@ impl Sessions {
         {
             return Err(Full::Worker);
         }
-        let mut by_ip = book.by_ip.borrow_mut();
-        let count = by_ip.entry(ip).or_insert(0);
-        // Proxies and content filters on this machine speak for many clients.
-        if book.most_per_ip.get().is_some_and(|most| *count >= most) && !ip.is_loopback() {
-            return Err(Full::Address);
+        if let Some(ip) = ip {
+            book.count(ip)?;
         }
-        *count += 1;
         Ok(Ticket {
             book: Rc::clone(book),
             key: open.insert(Entry::default()),
@@ -131,6 +177,15 @@ impl Sessions {
 }
 
 impl Ticket {
+    /// From now on the session counts for this client.
+    pub(crate) fn belongs_to(&mut self, ip: IpAddr) -> Result<(), Full> {
+        self.book.count(ip)?;
+        if let Some(before) = self.ip.replace(ip) {
+            self.book.discount(before);
+        }
+        Ok(())
+    }
+
     /// Whether this session must end now; remembers whom to wake when that changes.
     pub(crate) fn told_to_leave(&self, cx: &Context<'_>) -> bool {
         let mut open = self.book.open.borrow_mut();
@@ -166,14 +221,9 @@ impl Drop for Ticket {
         let entry = self.book.open.borrow_mut().try_remove(self.key);
         // Dropping the last waker of a task runs foreign code; nothing is borrowed here.
         drop(entry);
-        let mut by_ip = self.book.by_ip.borrow_mut();
-        if let Some(count) = by_ip.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                by_ip.remove(&self.ip);
-            }
+        if let Some(ip) = self.ip {
+            self.book.discount(ip);
         }
-        drop(by_ip);
         if self.book.open.borrow().is_empty()
             && let Some(waker) = self.book.emptied.borrow_mut().take()
         {
@@ -199,5 +249,23 @@ mod tests {
         assert_eq!(sessions.admit(b).err(), Some(Full::Worker));
         drop(first);
         assert!(sessions.admit(a).is_ok());
+    }
+
+    // covers HAP-06, PB-13
+    #[test]
+    fn proxy_counts_for_the_worker_only_until_it_names_its_client() {
+        let a: IpAddr = "192.0.2.1".parse().unwrap();
+        let sessions = Sessions::new(Some(3), Some(1));
+        let mut first = sessions.admit_proxy().unwrap();
+        let mut second = sessions.admit_proxy().unwrap();
+        let third = sessions.admit_proxy().unwrap();
+        assert_eq!(sessions.admit_proxy().err(), Some(Full::Worker));
+        drop(third);
+        assert_eq!(first.belongs_to(a), Ok(()));
+        assert_eq!(second.belongs_to(a), Err(Full::Address));
+        assert_eq!(sessions.admit(a).err(), Some(Full::Address));
+        drop(first);
+        assert_eq!(second.belongs_to(a), Ok(()));
+        assert_eq!(sessions.admit(a).err(), Some(Full::Address));
     }
 }

@@ -1,14 +1,18 @@
 //! Sessions over a socket pair, on a clock that only timers move.
 
+mod bdat;
+mod bdat_random;
 mod bodies;
 mod early;
 mod ending;
+mod esmtp;
 mod limits;
 mod lines;
 mod log_hook;
 mod log_lines;
 mod message;
 mod pipelining;
+mod proxied;
 mod replies;
 mod rig;
 mod start;

@@ -4,6 +4,7 @@
 //! are gathered while more commands are buffered (RFC 2920 §3.2) and written when input runs dry.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 use haraka_shared::reply::Reply;
 
 use crate::rt::{self, Buffer, Deadline, Stream};
+use crate::smtp::proto::command;
 use crate::smtp::proto::line::{self, LineError, Split};
-use crate::smtp::sessions::Ticket;
+use crate::smtp::sessions::{Full, Ticket};
 
 /// Why no further line or data comes.
 #[derive(Debug)]
@@ -31,6 +33,25 @@ pub(crate) enum Lost {
     Deaf,
     /// The connection broke with this error.
     Broken(std::io::Error),
+}
+
+/// How long a command line may be, with its line end.
+#[derive(Clone, Copy)]
+pub(crate) struct Longest {
+    /// Any line.
+    pub(crate) line: usize,
+    /// MAIL and RCPT, which extensions make longer (RFC 3461 §5.1).
+    pub(crate) envelope: usize,
+}
+
+impl Longest {
+    fn of(self, input: &[u8]) -> usize {
+        if command::is_envelope(input) {
+            self.envelope
+        } else {
+            self.line
+        }
+    }
 }
 
 /// The stream with its buffers.
@@ -121,12 +142,13 @@ impl Wire {
     /// `command_time` counts from the first byte of the line.
     pub(crate) async fn next_line(
         &mut self,
-        longest: usize,
+        longest: Longest,
         command_time: Option<Duration>,
         line: &mut Vec<u8>,
     ) -> Result<(), Lost> {
         let mut command_end = None;
         loop {
+            let longest = longest.of(self.buffered());
             match line::split(self.buffered(), self.scanned, longest) {
                 Split::Line { end, consumed } => {
                     line.clear();
@@ -211,6 +233,11 @@ impl Wire {
         self.input = Some(input);
     }
 
+    /// The session is about to end while the client goes on sending.
+    pub(crate) fn leave_unread(&mut self) {
+        self.unread = true;
+    }
+
     fn no_line(&mut self, why: LineError) -> Lost {
         self.unread = true;
         Lost::Line(why)
@@ -241,6 +268,11 @@ impl Wire {
     /// Lets the worker's drain wait for this session instead of ending it, or again not.
     pub(crate) fn busy(&self, busy: bool) {
         self.ticket.busy(busy);
+    }
+
+    /// Counts the session for this client instead of the proxy that it came through.
+    pub(crate) fn belongs_to(&mut self, ip: IpAddr) -> Result<(), Full> {
+        self.ticket.belongs_to(ip)
     }
 
     /// Adds a reply to what is to be written, with the tag of refusals; gives its bytes.

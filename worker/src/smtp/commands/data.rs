@@ -11,10 +11,12 @@ use haraka_shared::mime::MimeError;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
-use super::{auth_results, message, queue};
+use super::message::{self, Received};
+use super::{auth_results, queue};
 use crate::rt;
+use crate::smtp::answer::{Denied, spoken};
 use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
-use crate::smtp::session::{Denied, Outcome, Session, spoken};
+use crate::smtp::session::{Outcome, Session};
 use crate::worker::info;
 
 pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
@@ -22,43 +24,74 @@ pub(super) async fn data(s: &mut Session, bare: Bare) -> Outcome {
         s.conn.count_error();
         return Outcome::Say(ARGUMENT_NOT_ALLOWED);
     }
-    let Some(txn) = s.conn.transaction() else {
-        s.conn.count_error();
-        return Outcome::Say(Reply::new(503, "MAIL required first"));
+    let txn = match ready(s) {
+        Ok(txn) => txn,
+        Err(refusal) => return Outcome::Say(refusal),
     };
-    if txn.recipient_count() == 0 {
-        if s.conn.pipelining.get() {
-            return Outcome::Say(Reply::new(554, "No valid recipients"));
-        }
-        s.conn.count_error();
-        return Outcome::Say(Reply::new(503, "RCPT required first"));
-    }
-    let verdict = s.hook(Call::Data(())).await;
-    let refused = "Message denied";
-    if let Some(denied) = Denied::from(&verdict, (554, refused), (451, refused)) {
+    if let Some(denied) = asked(s).await {
         return denied.and_reset();
     }
-    let received = s.config.connection.add_received.then(|| received(s, &txn));
+    let received = received(s, &txn);
     s.say(&Reply::new(354, "go ahead, make my day"));
     match message::receive(s, &txn).await {
-        Ok(message::Received::Whole) => {}
-        Ok(message::Received::TooBig) => return too_big(s).await,
-        Ok(message::Received::Unusable(reply)) => {
-            count(s, &txn, &reply);
-            return Outcome::SayReset(reply);
-        }
+        Ok(Received::Whole) => {}
+        Ok(Received::TooBig) => return too_big(s).await,
+        Ok(Received::Unusable(reply)) => return unusable(s, &txn, reply),
         Err(lost) => return Outcome::Lost(lost),
     }
+    complete(s, &txn, received).await
+}
+
+/// The transaction, if it has come as far as its message.
+pub(super) fn ready(s: &Session) -> Result<Transaction, Reply> {
+    let Some(txn) = s.conn.transaction() else {
+        s.conn.count_error();
+        return Err(Reply::new(503, "MAIL required first"));
+    };
+    if txn.recipient_count() > 0 {
+        return Ok(txn);
+    }
+    if s.conn.pipelining.get() {
+        return Err(Reply::new(554, "No valid recipients"));
+    }
+    s.conn.count_error();
+    Err(Reply::new(503, "RCPT required first"))
+}
+
+/// What the plugins say to a message that is about to come.
+pub(super) async fn asked(s: &Session) -> Option<Denied> {
+    let verdict = s.hook(Call::Data(())).await;
+    let refused = "Message denied";
+    Denied::from(&verdict, (554, refused), (451, refused))
+}
+
+/// The message cannot be taken, whatever the plugins would say.
+pub(super) fn unusable(s: &Session, txn: &Transaction, reply: Reply) -> Outcome {
+    count(s, txn, &reply);
+    Outcome::SayReset(reply)
+}
+
+fn count(s: &Session, txn: &Transaction, reply: &Reply) {
+    let outcome = if reply.code() >= 500 {
+        Counted::Reject
+    } else {
+        Counted::Tempfail
+    };
+    s.conn.msg_count.count(outcome);
+    txn.status.set(Some(outcome));
+}
+
+/// What happens when the whole message is here (CON-36 to CON-38).
+pub(super) async fn complete(
+    s: &mut Session,
+    txn: &Transaction,
+    received: Option<String>,
+) -> Outcome {
     if let Some(value) = received {
         txn.header
             .borrow_mut()
             .add_raw("Received", value.as_bytes());
     }
-    complete(s, &txn).await
-}
-
-/// What happens when the whole message is here (CON-36 to CON-38).
-async fn complete(s: &mut Session, txn: &Transaction) -> Outcome {
     let config = &s.config.connection;
     if txn.header.borrow().count("received") > config.max_received {
         log_conn!(
@@ -150,7 +183,7 @@ fn log_message(
 }
 
 /// The message was read to its end, so that its rest is never taken for commands (PA-20).
-async fn too_big(s: &mut Session) -> Outcome {
+pub(super) async fn too_big(s: &mut Session) -> Outcome {
     let most = s.config.connection.max_bytes.unwrap_or(0);
     log_conn!(
         Level::Notice,
@@ -167,18 +200,11 @@ async fn too_big(s: &mut Session) -> Outcome {
     Outcome::SayReset(Reply::new(code, "Message too big!"))
 }
 
-fn count(s: &Session, txn: &Transaction, reply: &Reply) {
-    let outcome = if reply.code() >= 500 {
-        Counted::Reject
-    } else {
-        Counted::Tempfail
-    };
-    s.conn.msg_count.count(outcome);
-    txn.status.set(Some(outcome));
-}
-
-/// The value of our Received field (TXN-02, RFC 5321 §4.4).
-fn received(s: &Session, txn: &Transaction) -> String {
+/// The value of our Received field (TXN-02, RFC 5321 §4.4), unless there is to be none.
+pub(super) fn received(s: &Session, txn: &Transaction) -> Option<String> {
+    if !s.config.connection.add_received {
+        return None;
+    }
     let hello = s.conn.hello.borrow();
     let (verb, host) = match &*hello {
         Some((verb, host)) => (*verb, &**host),
@@ -189,7 +215,7 @@ fn received(s: &Session, txn: &Transaction) -> String {
         HelloVerb::Helo => "SMTP",
     };
     let helo_info = s.conn.remote.borrow().info.clone();
-    format!(
+    Some(format!(
         "from {host} ({})\r\n\tby {} ({}) with {protocol} id {}\r\n\tenvelope-from {};\r\n\t{}",
         s.conn.shown(helo_info.as_ref()),
         s.config.me,
@@ -197,5 +223,5 @@ fn received(s: &Session, txn: &Transaction) -> String {
         txn.uuid,
         txn.sender(),
         date::rfc2822_now(),
-    )
+    ))
 }

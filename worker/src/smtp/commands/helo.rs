@@ -4,8 +4,9 @@ use haraka_shared::connection::HelloVerb;
 use haraka_shared::hook::{Call, HookName};
 use haraka_shared::reply::Reply;
 
+use crate::smtp::answer::Denied;
 use crate::smtp::proto::command::HelloError;
-use crate::smtp::session::{Denied, Outcome, Session};
+use crate::smtp::session::{Outcome, Session};
 
 pub(super) async fn helo(s: &mut Session, host: Result<&str, HelloError>) -> Outcome {
     let host = match introduce(s, HelloVerb::Helo, host).await {
@@ -34,13 +35,37 @@ pub(super) async fn ehlo(s: &mut Session, host: Result<&str, HelloError>) -> Out
         lines.push("SMTPUTF8".to_owned());
     }
     lines.push(format!("SIZE {}", config.max_bytes.unwrap_or(0)));
+    // Haraka's own come first and in its order; these are ours.
+    if config.chunking {
+        lines.push("CHUNKING".to_owned());
+    }
+    if config.dsn {
+        lines.push("DSN".to_owned());
+    }
+    if config.enhanced_status_codes {
+        lines.push("ENHANCEDSTATUSCODES".to_owned());
+    }
+    if let (true, Some(most)) = (config.limits, config.max_recipients) {
+        lines.push(format!("LIMITS RCPTMAX={most}"));
+    }
+    s.added.clear();
     if s.worker.hooks.wants(HookName::Capabilities) {
+        let ours = lines.clone();
         *s.conn.capabilities.borrow_mut() = lines;
         s.hook(Call::Capabilities(())).await;
         lines = s.conn.capabilities.take();
+        s.added = lines
+            .iter()
+            .filter(|line| !ours.contains(line))
+            .map(|line| keyword(line))
+            .collect();
     }
     s.conn.esmtp.set(true);
     Outcome::Say(Reply::lines_of(250, lines))
+}
+
+fn keyword(line: &str) -> String {
+    line.split([' ', '=']).next().unwrap_or_default().to_owned()
 }
 
 /// Checks the name, ends the transaction and notes who the client says it is.

@@ -1,14 +1,16 @@
 //! MAIL FROM (CON-21 to CON-23, RFC 5321 §4.1.1.2).
 
 use haraka_shared::address::{Address, Limits};
-use haraka_shared::hook::{Call, Path};
+use haraka_shared::hook::{Call, Params, Path};
 use haraka_shared::log::Level;
 use haraka_shared::log_conn;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
+use crate::smtp::answer::{Denied, reply, spoken};
+use crate::smtp::proto::offers::{self, Offers};
 use crate::smtp::proto::params::{Arguments, Path as Which};
-use crate::smtp::session::{Denied, Outcome, Session, reply, spoken};
+use crate::smtp::session::{Outcome, Session};
 
 pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
     if s.conn.hello.borrow().is_none() {
@@ -93,11 +95,22 @@ pub(super) fn path(s: &Session, which: Which, args: &str) -> Result<Path, Outcom
     if !s.conn.esmtp.get() && !parsed.params.is_empty() {
         return Err(Outcome::Say(Reply::new(555, "Invalid command parameters")));
     }
-    let params = parsed
+    let params: Params = parsed
         .params
         .into_iter()
         .map(|p| (p.key.into_owned(), p.value.map(str::to_owned)))
         .collect();
+    if config.strict_parameters {
+        let offers = Offers {
+            smtputf8: config.smtputf8,
+            dsn: config.dsn,
+            others: &s.added,
+        };
+        offers::check(which, &params, offers).map_err(|e| {
+            s.conn.count_error();
+            Outcome::Say(e.reply())
+        })?;
+    }
     Ok(Path { address, params })
 }
 

@@ -1,4 +1,5 @@
-//! Reading a message from 354 to the final dot: header to memory, body to memory or disk.
+//! Reading a message from 354 to the final dot: header to memory, body to memory or disk. BDAT fills
+//! the same store (`bdat.rs`).
 //!
 //! The bytes are kept as they came, dot-stuffed; only line ends that are no CRLF are dealt with
 //! (PB-01). A message that is too big is read to its end so that its rest is not taken for commands.
@@ -9,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use haraka_shared::body::BodyWriter;
-use haraka_shared::config::{BareNewline, SpoolAfter};
+use haraka_shared::config::{BareNewline, ConnectionIni, SpoolAfter};
 use haraka_shared::connection::Connection;
 use haraka_shared::header::{Header, HeaderLimits, HeaderReader, Progress};
 use haraka_shared::limits::SPOOL_WRITE;
@@ -36,18 +37,8 @@ pub(super) enum Received {
 /// Reads a message into the transaction.
 pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Received, Lost> {
     let config = &s.config.connection;
-    let policy = match config.bare_newline {
-        BareNewline::Convert => BareLineEnds::Convert,
-        BareNewline::Reject => BareLineEnds::Reject,
-    };
-    let mut scanner = DataScanner::new(policy);
-    let mut incoming = Incoming::new(config.max_bytes, config.max_header_lines);
-    incoming.unwanted = txn.wishes.discard_data.get() && !txn.wishes.read_body();
-    let spool = Spooling {
-        after: config.spool_after,
-        file: config.spool_dir.join(format!("{}.eml", txn.uuid)),
-    };
-    let mut disk_trouble = None;
+    let mut scanner = DataScanner::new(policy(config));
+    let mut incoming = Incoming::new(config, txn);
     let mut lines = DataLines::default();
     let end = s.data_time().map(|time| rt::now() + time);
     loop {
@@ -55,74 +46,37 @@ pub(super) async fn receive(s: &mut Session, txn: &Transaction) -> Result<Receiv
             s.wire.fill(end).await?;
         }
         let scan = scanner.scan(s.wire.buffered(), &mut |piece| incoming.push(piece));
-        if log::enabled(Level::Data) {
-            let taken = s.wire.buffered().get(..scan.consumed).unwrap_or_default();
-            lines.log(&s.conn, taken);
-        }
+        let taken = s.wire.buffered().get(..scan.consumed).unwrap_or_default();
+        lines.log(&s.conn, taken);
         s.wire.consume(scan.consumed);
         if scan.done {
             incoming.end();
         }
-        if disk_trouble.is_none() {
-            disk_trouble = spool.relieve(&mut incoming.body, scan.done).await.err();
-        }
-        if disk_trouble.is_some() {
-            // Read on without keeping anything: the answer has to wait for the final dot.
-            incoming.body = BodyWriter::default();
-        }
+        incoming.relieve(scan.done).await;
         if scan.done {
             break;
         }
     }
     // Haraka counts the final dot as well (LOG-12).
-    txn.data_bytes.set(scanner.received());
-    s.conn
-        .total_bytes
-        .set(s.conn.total_bytes.get() + scanner.received());
-    if let Some(e) = disk_trouble {
-        log_conn!(
-            Level::Crit,
-            s.conn,
-            [],
-            "message not spooled to {}: {e}",
-            spool.file.display()
-        );
-        return Ok(Received::Unusable(Reply::new(
-            452,
-            "4.3.1 Insufficient system storage",
-        )));
+    count_octets(s, txn, scanner.received());
+    match incoming.objection(s, scanner.violation()) {
+        Some(objection) => Ok(objection),
+        None => Ok(incoming.finish(s, txn)),
     }
-    if let Some(violation) = scanner.violation() {
-        return Ok(Received::Unusable(bare(violation)));
+}
+
+/// What becomes of lone line ends.
+pub(super) fn policy(config: &ConnectionIni) -> BareLineEnds {
+    match config.bare_newline {
+        BareNewline::Convert => BareLineEnds::Convert,
+        BareNewline::Reject => BareLineEnds::Reject,
     }
-    if incoming.too_big() {
-        return Ok(Received::TooBig);
-    }
-    if incoming.header_too_large {
-        return Ok(Received::Unusable(Reply::new(
-            554,
-            "5.6.0 Message header too large",
-        )));
-    }
-    let Incoming { header, body, .. } = incoming;
-    let Reading::Body(header) = header else {
-        return Ok(Received::Unusable(Reply::new(
-            451,
-            "4.3.0 Internal Server Error",
-        )));
-    };
-    if header.is_over_line_limit() {
-        let most = s.config.connection.max_header_lines;
-        log_conn!(
-            Level::Warn,
-            s.conn,
-            [],
-            "Incoming message reached maximum parsing limit of {most} header lines"
-        );
-    }
-    *txn.header.borrow_mut() = header;
-    *txn.body.borrow_mut() = body.finish();
-    Ok(Received::Whole)
+}
+
+/// Octets of a message that have come.
+pub(super) fn count_octets(s: &Session, txn: &Transaction, octets: u64) {
+    txn.data_bytes.set(txn.data_bytes.get() + octets);
+    s.conn.total_bytes.set(s.conn.total_bytes.get() + octets);
 }
 
 fn bare(violation: Violation) -> Reply {
@@ -139,12 +93,16 @@ fn bare(violation: Violation) -> Reply {
 
 /// Message data in the log, line by line (LOG-16).
 #[derive(Default)]
-struct DataLines {
+pub(super) struct DataLines {
     begun: Vec<u8>,
 }
 
 impl DataLines {
-    fn log(&mut self, conn: &Connection, piece: &[u8]) {
+    /// Logs what has come, if the log is to show it.
+    pub(super) fn log(&mut self, conn: &Connection, piece: &[u8]) {
+        if !log::enabled(Level::Data) {
+            return;
+        }
         for line in piece.split_inclusive(|b| *b == b'\n') {
             self.begun.extend_from_slice(line);
             if line.ends_with(b"\n") || self.begun.len() >= LONGEST_LOGGED {
@@ -165,7 +123,7 @@ impl DataLines {
 const LONGEST_LOGGED: usize = 64 * 1024;
 
 /// A message that is coming in.
-struct Incoming {
+pub(crate) struct Incoming {
     header: Reading,
     body: BodyWriter,
     header_too_large: bool,
@@ -173,6 +131,8 @@ struct Incoming {
     unwanted: bool,
     bytes: u64,
     most: Option<u64>,
+    spool: Spooling,
+    disk_trouble: Option<std::io::Error>,
 }
 
 enum Reading {
@@ -181,26 +141,89 @@ enum Reading {
 }
 
 impl Incoming {
-    fn new(most: Option<u64>, lines: usize) -> Incoming {
+    pub(super) fn new(config: &ConnectionIni, txn: &Transaction) -> Incoming {
         let limits = HeaderLimits {
-            max_lines: lines,
+            max_lines: config.max_header_lines,
             ..HeaderLimits::default()
         };
         Incoming {
             header: Reading::Header(HeaderReader::new(limits)),
             body: BodyWriter::default(),
             header_too_large: false,
-            unwanted: false,
+            unwanted: txn.wishes.discard_data.get() && !txn.wishes.read_body(),
             bytes: 0,
-            most,
+            most: config.max_bytes,
+            spool: Spooling {
+                after: config.spool_after,
+                file: config.spool_dir.join(format!("{}.eml", txn.uuid)),
+            },
+            disk_trouble: None,
         }
+    }
+
+    /// Moves what is held in memory to disk, if there is enough of it; with `last`, all that goes
+    /// there at all.
+    pub(super) async fn relieve(&mut self, last: bool) {
+        if self.disk_trouble.is_none() {
+            self.disk_trouble = self.spool.relieve(&mut self.body, last).await.err();
+        }
+        if self.disk_trouble.is_some() {
+            // Read on without keeping anything: the answer has to wait for the end.
+            self.body = BodyWriter::default();
+        }
+    }
+
+    /// Why the message cannot be taken, as far as it has come.
+    pub(super) fn objection(&self, s: &Session, violation: Option<Violation>) -> Option<Received> {
+        if let Some(e) = &self.disk_trouble {
+            log_conn!(
+                Level::Crit,
+                s.conn,
+                [],
+                "message not spooled to {}: {e}",
+                self.spool.file.display()
+            );
+            let reply = Reply::new(452, "4.3.1 Insufficient system storage");
+            return Some(Received::Unusable(reply));
+        }
+        if let Some(violation) = violation {
+            return Some(Received::Unusable(bare(violation)));
+        }
+        if self.too_big() {
+            return Some(Received::TooBig);
+        }
+        if self.header_too_large {
+            let reply = Reply::new(554, "5.6.0 Message header too large");
+            return Some(Received::Unusable(reply));
+        }
+        None
+    }
+
+    /// Puts the complete message into the transaction.
+    pub(super) fn finish(self, s: &Session, txn: &Transaction) -> Received {
+        let Incoming { header, body, .. } = self;
+        let Reading::Body(header) = header else {
+            return Received::Unusable(Reply::new(451, "4.3.0 Internal Server Error"));
+        };
+        if header.is_over_line_limit() {
+            let most = s.config.connection.max_header_lines;
+            log_conn!(
+                Level::Warn,
+                s.conn,
+                [],
+                "Incoming message reached maximum parsing limit of {most} header lines"
+            );
+        }
+        *txn.header.borrow_mut() = header;
+        *txn.body.borrow_mut() = body.finish();
+        Received::Whole
     }
 
     fn too_big(&self) -> bool {
         self.most.is_some_and(|most| self.bytes > most)
     }
 
-    fn push(&mut self, piece: &[u8]) {
+    pub(super) fn push(&mut self, piece: &[u8]) {
         self.bytes += piece.len() as u64;
         if self.too_big() {
             return;
@@ -233,7 +256,7 @@ impl Incoming {
     }
 
     /// No more comes: a header that no empty line ended gives back what is body (TXN-06).
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         let reading = std::mem::replace(&mut self.header, Reading::Body(Header::new()));
         self.header = Reading::Body(match reading {
             Reading::Body(header) => header,

@@ -3,7 +3,8 @@
 use haraka_shared::hook::Call;
 use haraka_shared::reply::Reply;
 
-use crate::smtp::session::{Denied, Outcome, Session};
+use crate::smtp::answer::Denied;
+use crate::smtp::session::{Outcome, Session};
 
 const REFUSED: &str = "Stop wasting my time";
 

@@ -7,7 +7,8 @@ use haraka_shared::reply::Reply;
 use haraka_shared::services::QueueError;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
-use crate::smtp::session::{Denied, Outcome, Session, reply, spoken};
+use crate::smtp::answer::{Denied, reply, spoken};
+use crate::smtp::session::{Outcome, Session};
 
 /// Gives the message to the plugins, and a relayed one that none took to the built-in queue.
 pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {

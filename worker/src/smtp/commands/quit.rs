@@ -2,8 +2,9 @@
 
 use haraka_shared::hook::Call;
 
+use crate::smtp::answer::reply;
 use crate::smtp::proto::command::{ARGUMENT_NOT_ALLOWED, Bare};
-use crate::smtp::session::{Outcome, Session, reply};
+use crate::smtp::session::{Outcome, Session};
 
 pub(super) async fn quit(s: &mut Session, bare: Bare) -> Outcome {
     if bare == Bare::No {

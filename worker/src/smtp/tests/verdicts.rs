@@ -26,7 +26,7 @@ struct Row {
 const HELLO: &str =
     "mx.example.org Hello client.example.com [192.0.2.1], Haraka is at your service.";
 const EHLO: &str = "mx.example.org Hello client.example.com [192.0.2.1], Haraka is at your service.\n\
-                    PIPELINING\n8BITMIME\nSMTPUTF8\nSIZE 26214400";
+                    PIPELINING\n8BITMIME\nSMTPUTF8\nSIZE 26214400\nCHUNKING\nDSN";
 const BYE: &str = "mx.example.org closing connection. Have a jolly good day.";
 const VRFY: &str = "Just try sending a mail and we'll see how it turns out...";
 const GO: &str = "go ahead, make my day";
@@ -424,8 +424,9 @@ fn capabilities_are_what_the_hook_leaves() {
         vec![add],
         async |rig| {
             let mut c = rig.greeted().await;
-            let expected =
-                format!("250-{HELLO}\n250-PIPELINING\n250-8BITMIME\n250-SIZE 0\n250 STARTTLS");
+            let expected = format!(
+                "250-{HELLO}\n250-PIPELINING\n250-8BITMIME\n250-SIZE 0\n250-CHUNKING\n250-DSN\n250 STARTTLS"
+            );
             assert_eq!(c.say("EHLO x").await, expected);
         },
     );
