@@ -146,7 +146,7 @@ fn plugin_that_is_not_there_ends_the_start_unless_bad_plugins_are_ignored() {
     );
     assert!(failure.log.contains("no_such_plugin"), "{}", failure.log);
     let server = Server::start(with_bad().set("smtp.ini", "main", "ignore_bad_plugins", "true"));
-    let line = server.wait_for_log("no_such_plugin", DEADLINE);
+    let line = server.wait_for_log("Loading plugin no_such_plugin failed", DEADLINE);
     assert!(line.contains("CRIT"), "{line}");
     let mut client = server.client();
     client.ehlo("client.test");

@@ -359,7 +359,7 @@ Usage: haraka [options]
     --graceful -c DIR         replace the workers of the running server
     -h, --help [NAME]         show this, or the documentation of NAME
     -v, --version             show the version
-    --verbose                 with -o and --q...: show the log as well
+    --verbose                 with -o and the queue tools: show the log as well
 
 Trying plugins out: one message goes through them, without a network.
     -t, --test PLUGIN -c DIR  the plugin, or `all` of config/plugins; can be repeated
@@ -368,6 +368,7 @@ Trying plugins out: one message goes through them, without a network.
     --envfrom ADDRESS         the sender (test@example.com)
     --envrcpt ADDRESS         a recipient (test@example.com); can be repeated
     --message FILE            the message (an empty one)
+    --dump-mime               show each part of the message and its text
     --dump-stream             show the message as the plugins leave it
     --skip-deny               go on after a denial
     --set-relay               the client may send anywhere
@@ -469,7 +470,7 @@ mod tests {
         assert_ne!(trial("-t relay -c d"), trial("-t relay -t skeleton -c d"));
         assert_eq!(trial("-t all -c d"), trial("-t relay -t all -c d"));
         let long = "-c d -t x --ip 192.0.2.1 --helo h --envfrom a@b.c --envrcpt d@e.f \
-                    --message m --dump-stream --skip-deny --set-relay";
+                    --message m --dump-mime --dump-stream --skip-deny --set-relay";
         assert_ne!(trial(long), trial("-c d -t x"));
         assert_eq!(
             parsed("-t relay"),

@@ -30,6 +30,7 @@ pub fn args() -> Vec<Arg> {
         word("envfrom"),
         word("envrcpt").action(ArgAction::Append),
         word("message").value_parser(clap::value_parser!(PathBuf)),
+        flag("dump-mime"),
         flag("dump-stream"),
         flag("skip-deny"),
         flag("set-relay"),
@@ -45,6 +46,7 @@ pub fn wanted(m: &ArgMatches) -> Result<Option<Wanted>, String> {
     let word = |name| m.get_one::<String>(name);
     let mut trial = Trial {
         plugins: plugins.iter().all(|p| p != "all").then_some(plugins),
+        dump_mime: m.get_flag("dump-mime"),
         dump_stream: m.get_flag("dump-stream"),
         skip_deny: m.get_flag("skip-deny"),
         relaying: m.get_flag("set-relay"),

@@ -16,6 +16,7 @@ use haraka_shared::connection::{Connection, HelloVerb, Local};
 use haraka_shared::header::{Header, HeaderLimits};
 use haraka_shared::hook::{Call, Code, Path, Verdict};
 use haraka_shared::message_stream::ReadOptions;
+use haraka_shared::mime::{MimeError, MimeLimits, MimeTree, PartKind};
 use haraka_shared::stuffing::Stuffer;
 use haraka_shared::transaction::Transaction;
 
@@ -39,6 +40,8 @@ pub struct Trial {
     pub to: Vec<String>,
     /// The message, with any line ends.
     pub message: Vec<u8>,
+    /// Write the type of each part of the message, and its text.
+    pub dump_mime: bool,
     /// Write the message as plugins left it.
     pub dump_stream: bool,
     /// Go on after a denial.
@@ -56,6 +59,7 @@ impl Default for Trial {
             from: "test@example.com".to_owned(),
             to: vec!["test@example.com".to_owned()],
             message: Vec::new(),
+            dump_mime: false,
             dump_stream: false,
             skip_deny: false,
             relaying: false,
@@ -132,6 +136,14 @@ enum Stop {
     Denied,
     /// Nobody takes what it says.
     Output(std::io::Error),
+    /// The message has more parts than allowed.
+    Mime(MimeError),
+}
+
+impl From<MimeError> for Stop {
+    fn from(error: MimeError) -> Stop {
+        Stop::Mime(error)
+    }
 }
 
 impl From<std::io::Error> for Stop {
@@ -155,6 +167,10 @@ impl Course<'_> {
             // Denied or not, the session comes to its end.
             Ok(()) | Err(Stop::Denied) => {}
             Err(Stop::Output(e)) => return Err(e),
+            Err(Stop::Mime(e)) => {
+                self.denied = true;
+                writeln!(self.out, "message not taken apart: {e}")?;
+            }
         }
         self.ask(Call::Quit(())).await?;
         if self.conn.transaction().is_some() {
@@ -197,7 +213,13 @@ impl Course<'_> {
         }
         self.decide(Call::Data(())).await?;
         fill(&txn, &self.trial.message);
+        let services = self.worker.services();
+        let limits = self.worker.settings().mime;
+        txn.prepare_body(&*services, limits).await?;
         self.decide(Call::DataPost(())).await?;
+        if self.trial.dump_mime {
+            parts(&txn.parse_mime(&*services, limits).await?, limits, self.out)?;
+        }
         if self.trial.dump_stream {
             writeln!(self.out, "STREAM:")?;
             dump(&txn, self.out)?;
@@ -252,6 +274,22 @@ fn fill(txn: &Transaction, message: &[u8]) {
     *txn.header.borrow_mut() = header;
     *txn.body.borrow_mut() = body.finish();
     txn.data_bytes.set(stored.len() as u64);
+}
+
+/// Writes what the message consists of, each part before those in it.
+fn parts(tree: &MimeTree, limits: MimeLimits, out: &mut dyn Write) -> std::io::Result<()> {
+    for (index, part) in tree.parts().iter().enumerate() {
+        writeln!(out, "Found MIME part {}", part.content_type())?;
+        match part.kind() {
+            PartKind::Text => {
+                let text = tree.text(index, limits.max_buffered)?;
+                writeln!(out, "{}", text.text.trim_end_matches('\n'))?;
+            }
+            PartKind::Attachment => writeln!(out, "(attachment {:?})", part.filename())?,
+            PartKind::Multipart => {}
+        }
+    }
+    Ok(())
 }
 
 /// Writes the message as it is in the transaction now, without dot-stuffing.
@@ -332,6 +370,30 @@ mod tests {
             ..Trial::default()
         });
         assert_eq!(said, "STREAM:\nSubject: a\r\n\r\n.dot\r\n..\r\nend\r\n");
+    }
+
+    // covers CLI-13
+    #[test]
+    fn each_part_is_shown_with_its_type_and_decoded_text() {
+        let install = Install::new("mime");
+        let message = "Content-Type: multipart/mixed; boundary=b\n\n\
+            --b\nContent-Type: text/plain; charset=iso-8859-1\n\
+            Content-Transfer-Encoding: quoted-printable\n\ncaf=E9\n\
+            --b\nContent-Type: image/png\n\
+            Content-Disposition: attachment; filename=x.png\n\nxx\n--b--\n";
+        let (passed, said) = install.runs(&Trial {
+            plugins: names(&[]),
+            message: message.into(),
+            dump_mime: true,
+            ..Trial::default()
+        });
+        assert!(passed);
+        assert_eq!(
+            said,
+            "Found MIME part multipart/mixed; boundary=b\n\
+             Found MIME part text/plain; charset=iso-8859-1\ncafé\n\
+             Found MIME part image/png\n(attachment \"x.png\")\n"
+        );
     }
 
     // covers CLI-12, CLI-13, HOK-19
