@@ -77,7 +77,7 @@ fn too_many_parts_are_refused_and_the_client_is_sent_away() {
     }
 }
 
-// covers TXN-15, TXN-16
+// covers TXN-10, TXN-11, TXN-15, TXN-16
 #[test]
 fn banner_and_filters_are_in_what_is_queued() {
     for disk in DISKS {
