@@ -32,8 +32,9 @@ bench: release
 # Coverage-guided runs need cargo-fuzz; `make test` replays the corpus without it.
 FUZZ_SECONDS ?= 60
 fuzz:
-	cd tests/fuzz && for target in $$(cargo fuzz list); do \
-	  RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	for target in $$(cargo fuzz list --fuzz-dir tests/fuzz); do \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
 # Rewrites what is generated from declarations: docs/config.md, docs/hooks.md,
