@@ -109,6 +109,8 @@ pub struct ConnectionState {
     pub capabilities: RefCell<Vec<String>>,
     /// The TLS session, once begun.
     pub tls: RefCell<Option<Rc<Tls>>>,
+    /// What the Received field says of a login; also makes its protocol ESMTPA (AUT-05, RFC 3848).
+    pub authheader: RefCell<Option<Box<str>>>,
     /// What plugins ask of the session; see [`Connection::say`].
     pub asks: Asks,
     /// What plugins leave for each other.
@@ -148,6 +150,7 @@ impl Connection {
             last_reject: RefCell::new(None),
             capabilities: RefCell::default(),
             tls: RefCell::new(None),
+            authheader: RefCell::new(None),
             asks: Asks::default(),
             notes: Notes::default(),
             results: Results::default(),

@@ -186,10 +186,10 @@ impl Session {
 
     /// Commands, one at a time and in order.
     async fn serve(&mut self) {
-        let longest = self.longest_line();
         let command_time = self.config.connection.command_time;
         let mut line = Vec::new();
         loop {
+            let longest = self.longest_line();
             if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
                 return Box::pin(self.lost(lost)).await;
             }
@@ -204,6 +204,9 @@ impl Session {
             if !self.settle(outcome).await {
                 return;
             }
+            if line.capacity() > KEPT_LINE {
+                line = Vec::new();
+            }
             if self.too_many_errors() {
                 return self.say(&Reply::new(421, "Too many errors"));
             }
@@ -215,17 +218,29 @@ impl Session {
         let line = config.max_line_length;
         let more = if config.dsn { DSN_LENGTH } else { 0 };
         Longest {
-            line,
+            line: if self.challenged {
+                line.max(AUTH_LENGTH)
+            } else {
+                line
+            },
             envelope: line + more,
+            auth: line.max(AUTH_LENGTH),
         }
     }
 
     async fn command(&mut self, line: &[u8]) -> Outcome {
-        self.log_command(line);
+        let challenged = std::mem::take(&mut self.challenged);
+        self.log_command(line, challenged);
         let verb = self.conn.hello.borrow().as_ref().map(|(verb, _)| *verb);
         let Some(line) = command::decode(line, verb) else {
             return Outcome::Say(command::EIGHT_BIT);
         };
+        if challenged && !command::is_quit(&line) {
+            // Whatever it looks like: base64 of a name can be a verb (RFC 4954 §4).
+            self.about = Subject::Session;
+            let (verb, rest) = command::response(&line);
+            return commands::unrecognized(self, verb, rest).await;
+        }
         if line.is_empty() && proxy::is_rest_of_signature(self.wire.buffered()) {
             return commands::proxy_not_allowed(self);
         }
@@ -238,8 +253,7 @@ impl Session {
     }
 
     /// Each command line; the secrets of AUTH stay out (LOG-16).
-    fn log_command(&mut self, line: &[u8]) {
-        let secret = std::mem::take(&mut self.challenged);
+    fn log_command(&self, line: &[u8], secret: bool) {
         if !haraka_shared::log::enabled(Level::Protocol) {
             return;
         }
@@ -568,6 +582,12 @@ enum Next {
 
 /// Octets that the parameters of RFC 3461 add to RCPT at most (§5.1).
 const DSN_LENGTH: usize = 500;
+
+/// Octets of the command AUTH and of a response in its exchange at most, with CRLF (RFC 4954 §4).
+const AUTH_LENGTH: usize = 12_288 + 2;
+
+/// Octets of a command line whose memory is kept for the next one.
+const KEPT_LINE: usize = 1024;
 
 struct StartDenial {
     hard: &'static str,

@@ -42,12 +42,16 @@ pub(crate) struct Longest {
     pub(crate) line: usize,
     /// MAIL and RCPT, which extensions make longer (RFC 3461 §5.1).
     pub(crate) envelope: usize,
+    /// The command AUTH (RFC 4954 §4).
+    pub(crate) auth: usize,
 }
 
 impl Longest {
     fn of(self, input: &[u8]) -> usize {
         if command::is_envelope(input) {
             self.envelope
+        } else if command::is_auth(input) {
+            self.auth
         } else {
             self.line
         }

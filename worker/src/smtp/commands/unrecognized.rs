@@ -10,7 +10,7 @@ use crate::smtp::session::{Outcome, Session};
 
 const TEXT: &str = "Unrecognized command";
 
-pub(super) async fn unrecognized(s: &mut Session, verb: &str, rest: &str) -> Outcome {
+pub(crate) async fn unrecognized(s: &mut Session, verb: &str, rest: &str) -> Outcome {
     let verdict = s
         .hook(Call::UnrecognizedCommand(UnknownCommand { verb, rest }))
         .await;

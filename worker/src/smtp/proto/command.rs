@@ -115,6 +115,30 @@ pub fn is_envelope(input: &[u8]) -> bool {
     })
 }
 
+/// Whether the input begins with AUTH.
+#[must_use]
+pub fn is_auth(input: &[u8]) -> bool {
+    input
+        .get(..5)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "))
+}
+
+/// Whether a client that was asked for a response rather leaves. Only in the forms that no base64 of
+/// readable text has.
+#[must_use]
+pub fn is_quit(line: &str) -> bool {
+    matches!(line, "QUIT" | "quit")
+}
+
+/// A line that answers a challenge, split at the first blank as a command of plugins is.
+#[must_use]
+pub fn response(line: &str) -> (&str, &str) {
+    match line.split_once(' ') {
+        Some((verb, rest)) => (verb, rest.trim_matches(' ')),
+        None => (line, ""),
+    }
+}
+
 /// Whether the line is one that octets follow.
 #[must_use]
 pub fn is_bdat(line: &[u8]) -> bool {
@@ -355,6 +379,19 @@ mod tests {
             decode(b"VRFY u", Some(HelloVerb::Helo)).as_deref(),
             Some("VRFY u")
         );
+    }
+
+    // covers PB-05
+    #[test]
+    fn lines_of_an_auth_exchange_are_told_from_commands() {
+        assert!(is_auth(b"AUTH PLAIN x") && is_auth(b"auth "));
+        assert!(!is_auth(b"AUTH") && !is_auth(b"AUTHX y"));
+        assert!(is_quit("QUIT") && is_quit("quit"));
+        // base64 of "AB-"
+        assert!(!is_quit("QUIt"));
+        assert_eq!(response("AUTH  LOGIN x "), ("AUTH", "LOGIN x"));
+        assert_eq!(response("RCpT"), ("RCpT", ""));
+        assert_eq!(response(""), ("", ""));
     }
 
     // covers CON-46
