@@ -9,7 +9,6 @@ use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::Digest;
-use md5::Md5;
 use sha_crypt::ShaCrypt;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
@@ -258,28 +257,90 @@ impl fmt::Debug for PasswordHash {
 mod tests {
     use super::*;
 
-    /// Made of `secret` by other programs (libxcrypt, OpenSSL, slappasswd's formula).
-    const HASHES: [&str; 13] = [
-        "$1$xZd4EEls$dWvf6IwhY9iSlTMyHD1Nu/",
+    /// Made of `secret` by libxcrypt and Dovecot, as cheaply as they do it.
+    const HASHES: [&str; 15] = [
+        "$1$saltsalt$9xy1btjgzLYfb7hivXtC//",
+        "$5$rounds=1000$salt$CCvcOM6b7TEJDPb37Aec/9UpOg4QhPNAxPpL9ZzjTB7",
         "$5$2QK0kPMnlD7.aQ/s$LDcEdu8rp3GW7Qg/gzOy8fRW6LOPgzx/8SaOMp/l2D9",
-        "$6$wLY4oQa2HQoxkn07$WPRzj3or.34rjFyB8dXU4CEJ4kcEqABtLX3BwrpoZ14f4lNS3uC4bxueuOgZwTQxrV5o6JgAhr0jeXZVTBLSw/",
         "$6$rounds=1000$abc$MqEcPZUYRGGcOeq7PhMpfjfu/F0HrVEI0OlZBijWvO8mSG77iNUDP5MqFceKpJTBc8iITVtNyLiNTRNCxv6oh0",
-        "{CRYPT}$2b$04$TlKvLfx4LLnpvlyN7D/Bf.rJX8rhkLqIR0DLj2fjmV.gF4HyH/6D.",
-        "$y$j9T$abcdefgh$IUWJt2doU4Kf6E/JP1UkAT3S5O3Q7SSA8SJirXIlEu9",
+        "$2b$04$TlKvLfx4LLnpvlyN7D/Bf.KsPbq1SeZvKauUStaUE7o2XHoZYvcNS",
+        "$2y$04$TlKvLfx4LLnpvlyN7D/Bf.KsPbq1SeZvKauUStaUE7o2XHoZYvcNS",
+        "{BLF-CRYPT}$2a$04$TlKvLfx4LLnpvlyN7D/Bf.KsPbq1SeZvKauUStaUE7o2XHoZYvcNS",
+        "$y$j75$abcdefgh$uMUXG79B2cFpoAYyDccUnsaH/aGTyBYMlnQidzyag01",
+        "{ARGON2I}$argon2i$v=19$m=32768,t=4,p=1$LyGCBG1NZIoLOp8LOiiXMw$Aa7RqPcN71cdN4kwWfbFqWQiSIi1s/76QsndGkEMpNc",
         "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
-        "",
-        "",
-        "",
-        "",
-        "",
-        "",
+        "{SSHA}f3+OO8qwUe34j2x/y/PdnCwc9hJI2Ob8",
+        "{SHA256}K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=",
+        "{SSHA256}PGqQA9JutQHw+pOPac5Q/Nr2mnVmV4AIAqtmiOn91ZdLAMsx",
+        "{SHA512}vSsar3708Jvp9Szi2NWZZ02Bqp1qRCFpbcTZPdBhnWgs5WtNZKnvCXdhztmeD2cmW192CF5bDufKRpayrW/isg==",
+        "{SSHA512}xnH6+LMYmh9L5eXv+rJ8MG2xeJ2XN5yBDrcW3TSyHWcmADH83/5ML5vhhe5pMMgj8+sl3DLCUBvCKKFc3ZGXAT+pmm8=",
     ];
+
+    fn hash(text: &str) -> PasswordHash {
+        match Stored::parse(text) {
+            Ok(Stored::Hashed(hash)) => hash,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    // covers PB-04
     #[test]
-    fn placeholder() {
-        for h in HASHES {
-            if let Ok(Stored::Hashed(hash)) = Stored::parse(h) {
-                eprintln!("{h} {}", hash.verify(&Secret::from("secret")));
-            }
+    fn hashes_of_other_programs_are_verified() {
+        for text in HASHES {
+            let hash = hash(text);
+            assert!(hash.verify(&Secret::from("secret")), "{text}");
+            assert!(!hash.verify(&Secret::from("Secret")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_new_hash_is_argon2id_with_a_salt_of_its_own() {
+        let password = Secret::from("secret");
+        let hash = PasswordHash::of(&password).unwrap();
+        assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert!(hash.verify(&password) && !hash.verify(&Secret::from("x")));
+        assert_ne!(hash.expose(), PasswordHash::of(&password).unwrap().expose());
+        assert!(!format!("{hash:?}").contains(hash.expose()));
+    }
+
+    #[test]
+    fn what_is_no_hash_is_the_password() {
+        for (text, password) in [
+            ("secret", "secret"),
+            ("$ecret$", "$ecret$"),
+            ("$", "$"),
+            ("$$x", "$$x"),
+            ("{secret}", "{secret}"),
+            ("{PLAIN}$6$x", "$6$x"),
+            ("{CLEARTEXT}{SHA}x", "{SHA}x"),
+        ] {
+            let Ok(Stored::Clear(secret)) = Stored::parse(text) else {
+                panic!("{text} is not taken for a password");
+            };
+            assert!(secret.matches(&Secret::from(password)), "{text}");
+        }
+    }
+
+    #[test]
+    fn hashes_of_unknown_kinds_and_damaged_ones_are_no_passwords() {
+        use HashError::{Damaged, UnknownKind};
+        for (text, error) in [
+            ("$3$$8846f7eaee8fb117ad06bdd830b7586c", UnknownKind),
+            (
+                "$2x$04$TlKvLfx4LLnpvlyN7D/Bf.KsPbq1SeZvKauUStaUE7o2XHoZYvcNS",
+                UnknownKind,
+            ),
+            ("{SCRAM-SHA-256}x", UnknownKind),
+            ("{CRYPT}ab01FAX.bQRSU", UnknownKind),
+            ("$6$salt$short", Damaged),
+            ("$1$salt", Damaged),
+            ("$2b$04$short", Damaged),
+            ("$y$j75$abcdefgh$short", Damaged),
+            ("$argon2id$v=19$m=1$x", Damaged),
+            ("{SSHA}f3+OO8qw", Damaged),
+            ("{SSHA}!", Damaged),
+        ] {
+            assert_eq!(Stored::parse(text).unwrap_err(), error, "{text}");
         }
     }
 }
