@@ -42,7 +42,7 @@ fn greeted(plugin: &Plugin, ip: &str) -> Connection {
 /// Sends a line that no built-in command handles; the replies, then the verdict if it says more.
 fn line(plugin: &Plugin, connection: &Connection, line: &str) -> Vec<String> {
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
-    let command = UnknownCommand { verb, rest };
+    let command = UnknownCommand::new(verb, rest);
     let verdict = plugin.ask(connection, Call::UnrecognizedCommand(command));
     let mut said: Vec<String> = std::iter::from_fn(|| connection.asks.take())
         .map(text_of)
@@ -318,10 +318,7 @@ fn unknown_users_cost_a_hash_as_known_ones_do() {
         *site.services.busy.borrow_mut() = Some(Vec::new());
         let response = encoded(&format!("\0{user}\0p"));
         let rest = format!("PLAIN {response}");
-        let command = UnknownCommand {
-            verb: "AUTH",
-            rest: &rest,
-        };
+        let command = UnknownCommand::new("AUTH", &rest);
         plugin.ask_and_give_up(&c, Call::UnrecognizedCommand(command));
         let work = site.services.busy.take().unwrap();
         assert_eq!(work.len(), 1, "{user}");

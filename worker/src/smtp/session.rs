@@ -238,8 +238,7 @@ impl Session {
         if challenged && !command::is_quit(&line) {
             // Whatever it looks like: base64 of a name can be a verb (RFC 4954 §4).
             self.about = Subject::Session;
-            let (verb, rest) = command::response(&line);
-            return commands::unrecognized(self, verb, rest).await;
+            return commands::unrecognized(self, command::response(&line)).await;
         }
         if line.is_empty() && proxy::is_rest_of_signature(self.wire.buffered()) {
             return commands::proxy_not_allowed(self);

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use haraka_shared::connection::HelloVerb;
+use haraka_shared::hook::UnknownCommand;
 use haraka_shared::reply::Reply;
 use thiserror::Error;
 
@@ -132,10 +133,15 @@ pub fn is_quit(line: &str) -> bool {
 
 /// A line that answers a challenge, split at the first blank as a command of plugins is.
 #[must_use]
-pub fn response(line: &str) -> (&str, &str) {
-    match line.split_once(' ') {
+pub fn response(line: &str) -> UnknownCommand<'_> {
+    let (verb, rest) = match line.split_once(' ') {
         Some((verb, rest)) => (verb, rest.trim_matches(' ')),
         None => (line, ""),
+    };
+    UnknownCommand {
+        verb,
+        rest,
+        secret: true,
     }
 }
 
@@ -389,9 +395,15 @@ mod tests {
         assert!(is_quit("QUIT") && is_quit("quit"));
         // base64 of "AB-"
         assert!(!is_quit("QUIt"));
-        assert_eq!(response("AUTH  LOGIN x "), ("AUTH", "LOGIN x"));
-        assert_eq!(response("RCpT"), ("RCpT", ""));
-        assert_eq!(response(""), ("", ""));
+        for (line, expected) in [
+            ("AUTH  LOGIN x ", ("AUTH", "LOGIN x")),
+            ("RCpT", ("RCpT", "")),
+            ("", ("", "")),
+        ] {
+            let found = response(line);
+            assert_eq!((found.verb, found.rest), expected);
+            assert!(found.secret);
+        }
     }
 
     // covers CON-46
