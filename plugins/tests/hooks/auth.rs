@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use haraka_plugins::auth::backend::{Answer, Backend, Rules};
+use haraka_plugins::auth::base::AuthPlugin;
+use haraka_plugins::auth::secret::Secret;
 use haraka_shared::asks::Ask;
 use haraka_shared::connection::Connection;
 use haraka_shared::hook::{Call, Code, UnknownCommand, Verdict};
+use haraka_shared::plugin::{HookCx, PluginEnv, PluginError};
 use haraka_shared::tls::Tls;
 use serde_json::{Value, json};
 
@@ -114,7 +118,7 @@ fn what_was_not_offered_is_no_command() {
     assert_eq!(line(&plugin, &moved, "AUTH LOGIN"), ["CONT"]);
 }
 
-// covers AUT-05
+// covers AUT-05, PI1-01
 #[test]
 fn success_lets_relay_and_tells_the_other_plugins() {
     let site = all_methods("u@here.test=p w\n");
@@ -219,7 +223,7 @@ fn cram_md5_challenges_never_come_twice_and_only_their_own_answer_counts() {
     assert_eq!(c.notes.text("auth_passwd").unwrap().len(), 32);
 }
 
-// covers AUT-06, PB-04
+// covers AUT-06, PA-30, PB-04
 #[test]
 fn failures_wait_longer_each_time_and_then_close() {
     let site = all_methods("u=p\n");
@@ -473,4 +477,51 @@ fn passwords_of_other_types_are_text() {
         assert_eq!(log_in(&plugin, &c, user, password), [WELCOME], "{user}");
         assert_eq!(c.notes.get("auth_passwd"), Some(Value::from(password)));
     }
+}
+
+/// A back end that asks somebody else, who answers in words of their own.
+struct Oracle;
+
+impl Backend for Oracle {
+    const NAME: &'static str = "auth/oracle";
+
+    fn new(_env: &PluginEnv<'_>) -> Result<Self, PluginError> {
+        Ok(Oracle)
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            blankout_password: true,
+            ..Rules::default()
+        }
+    }
+
+    async fn check_plain(&self, _cx: &HookCx, user: &str, _password: &Secret) -> Answer {
+        match user {
+            "right" => Answer::accepted().saying("2.7.0 Be welcome"),
+            "wrong" => Answer::refused().with_code(530).saying("5.7.0 Go away"),
+            _ => Answer::unavailable(),
+        }
+    }
+}
+
+// covers AUT-01, AUT-10
+#[test]
+fn a_back_end_answers_in_its_own_words_and_trouble_is_no_failure() {
+    let site = Site::new(&[]);
+    let plugin = site.load_own::<AuthPlugin<Oracle>>();
+    let c = client(PRIVATE);
+    plugin.ask(&c, Call::Capabilities(()));
+    assert!(c.capabilities.borrow().is_empty(), "not in the clear");
+    *c.tls.borrow_mut() = Some(Tls::default().into());
+    plugin.ask(&c, Call::Capabilities(()));
+    assert_eq!(c.capabilities.borrow().as_slice(), ["AUTH PLAIN LOGIN"]);
+    for _ in 0..4 {
+        let trouble = ["454 4.7.0 Temporary authentication failure"];
+        assert_eq!(log_in(&plugin, &c, "nobody knows", "x"), trouble);
+    }
+    assert!(!c.notes.truthy("auth_fails") && site.services.slept.borrow().is_empty());
+    assert_eq!(log_in(&plugin, &c, "wrong", "x"), ["530 5.7.0 Go away"]);
+    assert_eq!(log_in(&plugin, &c, "right", "x"), ["235 2.7.0 Be welcome"]);
+    assert!(c.relaying() && !c.notes.truthy("auth_passwd"));
 }

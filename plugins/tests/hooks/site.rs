@@ -132,6 +132,15 @@ impl Site {
         }
     }
 
+    /// A plugin that is not in the table of names.
+    pub fn load_own<P: haraka_shared::plugin::Plugin>(&self) -> Plugin {
+        let env = PluginEnv::new(&self.services.config, &self.dir, &self.watch);
+        Plugin {
+            registration: haraka_shared::plugin::register::<P>(&env).unwrap(),
+            services: Rc::clone(&self.services),
+        }
+    }
+
     pub fn try_load(&self, plugin: &str) -> Result<Registration, String> {
         let env = PluginEnv::new(&self.services.config, &self.dir, &self.watch);
         haraka_plugins::load(plugin, &env)

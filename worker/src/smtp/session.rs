@@ -189,7 +189,7 @@ impl Session {
         let command_time = self.config.connection.command_time;
         let mut line = Vec::new();
         loop {
-            let longest = self.longest_line();
+            let longest = Longest::by(&self.config.connection, self.challenged);
             if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
                 return Box::pin(self.lost(lost)).await;
             }
@@ -210,21 +210,6 @@ impl Session {
             if self.too_many_errors() {
                 return self.say(&Reply::new(421, "Too many errors"));
             }
-        }
-    }
-
-    fn longest_line(&self) -> Longest {
-        let config = &self.config.connection;
-        let line = config.max_line_length;
-        let more = if config.dsn { DSN_LENGTH } else { 0 };
-        Longest {
-            line: if self.challenged {
-                line.max(AUTH_LENGTH)
-            } else {
-                line
-            },
-            envelope: line + more,
-            auth: line.max(AUTH_LENGTH),
         }
     }
 
@@ -578,12 +563,6 @@ enum Next {
     Ask(Ask),
     Verdict(Verdict),
 }
-
-/// Octets that the parameters of RFC 3461 add to RCPT at most (§5.1).
-const DSN_LENGTH: usize = 500;
-
-/// Octets of the command AUTH and of a response in its exchange at most, with CRLF (RFC 4954 §4).
-const AUTH_LENGTH: usize = 12_288 + 2;
 
 /// Octets of a command line whose memory is kept for the next one.
 const KEPT_LINE: usize = 1024;
