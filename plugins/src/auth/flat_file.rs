@@ -1,6 +1,10 @@
 //! auth/flat_file: users and passwords in `config/auth_flat_file.ini` (PI1-02, PB-04).
 
 use std::collections::HashMap;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use haraka_shared::config::kinds::Count;
 use haraka_shared::config::{At, ConfigDir, Held, Ini, Live, Warning};
@@ -13,7 +17,7 @@ use super::backend::{Answer, Backend, Rules};
 use super::mechanism::Mechanism;
 use super::password_hash::{PasswordHash, Stored};
 use super::secret::Secret;
-use super::turns::Turns;
+use super::turns::{Turn, Turns};
 
 /// The file of settings and users.
 pub const FILE: &str = "auth_flat_file.ini";
@@ -22,6 +26,9 @@ pub const USERS: &str = "users";
 
 /// Hashes that a worker computes at the same time; the pool has four threads.
 const AT_ONCE: usize = 2;
+/// How long a login waits for its turn. Longer, and the hook would run out of time, which is no
+/// temporary failure for the client.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// See `docs/plugins/auth/flat_file.md`.
 pub struct FlatFile {
@@ -81,7 +88,14 @@ impl Backend for FlatFile {
         let Some(hash) = hash.cloned() else {
             return Answer::accept_if(clear.is_some_and(|c| c.matches(password)));
         };
-        let turn = self.turns.take().await;
+        let Some(turn) = self.turn(cx).await else {
+            log_plugin!(
+                Level::Error,
+                cx,
+                "too many passwords to compare at the same time"
+            );
+            return Answer::unavailable();
+        };
         let given = password.clone();
         let right = cx.blocking(move || hash.verify(&given)).await;
         drop(turn);
@@ -97,6 +111,22 @@ impl Backend for FlatFile {
             (Some(_), Some(clear)) => Answer::accept_if(clear.matches(password)),
             (Some(right), None) => Answer::accept_if(right && known),
         }
+    }
+}
+
+impl FlatFile {
+    /// A turn, unless it takes too long.
+    async fn turn(&self, cx: &HookCx) -> Option<Turn<'_>> {
+        let mut turn = pin!(self.turns.take());
+        let mut patience = None;
+        poll_fn(|task| match turn.as_mut().poll(task) {
+            Poll::Ready(turn) => Poll::Ready(Some(turn)),
+            Poll::Pending => {
+                let end = patience.get_or_insert_with(|| cx.services.sleep(PATIENCE));
+                end.as_mut().poll(task).map(|()| None)
+            }
+        })
+        .await
     }
 }
 

@@ -479,6 +479,29 @@ fn passwords_of_other_types_are_text() {
     }
 }
 
+// covers PB-04
+#[test]
+fn guessers_wait_for_each_other_and_never_take_the_whole_pool() {
+    let site = all_methods(&format!("u={HASH}\n"));
+    let plugin = site.load(NAME);
+    *site.services.busy.borrow_mut() = Some(Vec::new());
+    let rest = format!("PLAIN {}", encoded("\0u\0secret"));
+    let log_in = || Call::UnrecognizedCommand(UnknownCommand::new("AUTH", &rest));
+    let [one, two, three] = [(); 3].map(|()| greeted(&plugin, PRIVATE));
+    plugin.while_asking(&one, log_in(), || {
+        plugin.while_asking(&two, log_in(), || {
+            // The patience of the third is over at once here.
+            let said = line(&plugin, &three, &format!("AUTH {rest}"));
+            assert_eq!(said, ["454 4.7.0 Temporary authentication failure"]);
+            assert_eq!(site.services.slept.borrow().len(), 1);
+        });
+    });
+    let begun = site.services.busy.take().unwrap();
+    assert_eq!(begun.len(), 2, "the third does not reach the pool");
+    let said = line(&plugin, &three, &format!("AUTH {rest}"));
+    assert_eq!(said, [WELCOME], "the turns are free again");
+}
+
 /// A back end that asks somebody else, who answers in words of their own.
 struct Oracle;
 

@@ -187,6 +187,22 @@ impl Plugin {
         assert!(poll_once(future).is_pending());
     }
 
+    /// Begins a call, does something else, and drops the call.
+    pub fn while_asking<T>(
+        &self,
+        connection: &Connection,
+        call: Call<'_>,
+        then: impl FnOnce() -> T,
+    ) -> T {
+        let cx = self.cx(Some(connection), None);
+        let mut future = self.registration.handler.call(call, &cx);
+        let first = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(first.is_pending());
+        then()
+    }
+
     pub fn mail(&self, connection: &Connection) -> Verdict {
         let transaction = connection.transaction().unwrap();
         self.ask(connection, Call::Mail(&transaction.mail_from))
