@@ -260,7 +260,6 @@ async fn attempt(
         sender: &item.todo.mail_from,
         recipients: &recipients,
         requests: asked.as_ref().map(Asked::requests),
-        eight_bit: false,
         all_or_none: false,
         at_stake: Some(at_stake),
     };
