@@ -13,9 +13,12 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use crate::asks::{Ask, Asks};
 use crate::net;
 use crate::notes::Notes;
+use crate::reply::Reply;
 use crate::results::Results;
+use crate::tls::Tls;
 use crate::transaction::{Tally, Transaction};
 
 /// HELO or EHLO.
@@ -104,6 +107,10 @@ pub struct ConnectionState {
     pub last_reject: RefCell<Option<Box<str>>>,
     /// Lines of the EHLO reply while the capabilities hook runs.
     pub capabilities: RefCell<Vec<String>>,
+    /// The TLS session, once begun.
+    pub tls: RefCell<Option<Rc<Tls>>>,
+    /// What plugins ask of the session; see [`Connection::say`].
+    pub asks: Asks,
     /// What plugins leave for each other.
     pub notes: Notes,
     /// What plugins found.
@@ -140,6 +147,8 @@ impl Connection {
             total_bytes: Cell::new(0),
             last_reject: RefCell::new(None),
             capabilities: RefCell::default(),
+            tls: RefCell::new(None),
+            asks: Asks::default(),
             notes: Notes::default(),
             results: Results::default(),
             transaction: RefCell::new(None),
@@ -156,6 +165,7 @@ impl Connection {
         };
         let connection = Connection::new(here.ip, here.port, here, Instant::now());
         connection.set_transaction(Some(transaction.clone()));
+        connection.asks.end();
         connection
     }
 
@@ -209,6 +219,13 @@ impl Connection {
             Some(t) => t.relaying.set(Some(relaying)),
             None => self.may_relay.set(relaying),
         }
+    }
+
+    /// Sends a reply from within a hook. A plugin that does so for a command of its own answers OK,
+    /// so that nothing else is said about it.
+    pub fn say(&self, reply: Reply) {
+        // Where there is no client there is nobody to answer.
+        self.asks.leave(Ask::Say(reply));
     }
 
     /// Counts a protocol error.

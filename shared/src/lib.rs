@@ -3,6 +3,7 @@
 //! Nothing here knows a socket, an event loop or a script engine. Read `docs/architecture.md` first.
 
 pub mod address;
+pub mod asks;
 pub mod body;
 pub mod config;
 pub mod connection;
@@ -26,4 +27,5 @@ pub mod route;
 pub mod services;
 pub mod spool;
 pub mod stuffing;
+pub mod tls;
 pub mod transaction;

@@ -18,10 +18,12 @@ mod net;
 mod offload;
 mod reactor;
 mod socket;
+mod stream;
 pub mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timer;
+mod tls;
 mod watched;
 
 pub use buffer::Buffer;
@@ -29,10 +31,12 @@ pub use clock::{now, precise_now};
 pub use executor::{Task, TaskError, spawn, yield_now};
 pub use guard::{Guarded, Panicked, catch};
 pub use listener::{TcpListener, UnixListener};
-pub use net::{Stream, TcpStream, UnixStream};
+pub use net::{TcpStream, UnixStream};
 pub use offload::{OffloadError, offload};
 pub use socket::Socket;
+pub use stream::Stream;
 pub use timer::{Deadline, Elapsed, Timeout, sleep, sleep_until, timeout, timeout_at};
+pub use tls::HandshakeError;
 pub use watched::Watched;
 
 use std::future::Future;

@@ -1,14 +1,12 @@
-//! TCP and Unix streams: making them, and the one type that stands for both.
+//! TCP and Unix streams: making them.
 //!
-//! Reading and writing live in `socket.rs`, accepting in `listener.rs`. Names are never resolved
-//! here: callers bring addresses.
+//! Reading and writing live in `socket.rs`, accepting in `listener.rs`, the one type that stands for
+//! both in `stream.rs`. Names are never resolved here: callers bring addresses.
 
-use std::future::poll_fn;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -106,147 +104,6 @@ impl UnixStream {
     /// Closes one or both directions.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.io.shutdown(how)
-    }
-}
-
-/// A stream of either kind. The methods are those of [`Socket`].
-#[derive(Debug)]
-pub enum Stream {
-    /// Over TCP.
-    Tcp(TcpStream),
-    /// Over a Unix socket.
-    Unix(UnixStream),
-}
-
-impl From<TcpStream> for Stream {
-    fn from(stream: TcpStream) -> Stream {
-        Stream::Tcp(stream)
-    }
-}
-
-impl From<UnixStream> for Stream {
-    fn from(stream: UnixStream) -> Stream {
-        Stream::Unix(stream)
-    }
-}
-
-macro_rules! either {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match $self {
-            Stream::Tcp($stream) => $call,
-            Stream::Unix($stream) => $call,
-        }
-    };
-}
-
-impl Stream {
-    /// See [`Socket::poll_readable`].
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, s => s.poll_readable(cx))
-    }
-
-    /// See [`Socket::poll_read`].
-    pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        either!(self, s => s.poll_read(cx, buf))
-    }
-
-    /// See [`Socket::poll_write`].
-    pub fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self, s => s.poll_write(cx, buf))
-    }
-
-    /// See [`Socket::poll_write_vectored`].
-    pub fn poll_write_vectored(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        either!(self, s => s.poll_write_vectored(cx, bufs))
-    }
-
-    /// See [`Socket::try_read`].
-    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        either!(self, s => s.try_read(buf))
-    }
-
-    /// See [`Socket::try_write`].
-    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        either!(self, s => s.try_write(buf))
-    }
-
-    /// See [`Socket::try_write_vectored`].
-    pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, s => s.try_write_vectored(bufs))
-    }
-
-    /// See [`Socket::readable`].
-    pub async fn readable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_readable(cx)).await
-    }
-
-    /// See [`Socket::writable`].
-    pub async fn writable(&self) -> io::Result<()> {
-        either!(self, s => s.writable().await)
-    }
-
-    /// See [`Socket::peer_closed`].
-    pub async fn peer_closed(&self) -> io::Result<()> {
-        either!(self, s => s.peer_closed().await)
-    }
-
-    /// See [`Socket::is_peer_closed`].
-    pub fn is_peer_closed(&self) -> bool {
-        either!(self, s => s.is_peer_closed())
-    }
-
-    /// See [`Socket::read`].
-    pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_read(cx, buf)).await
-    }
-
-    /// See [`Socket::write_all`].
-    pub async fn write_all(&self, buf: &[u8]) -> io::Result<()> {
-        either!(self, s => s.write_all(buf).await)
-    }
-
-    /// See [`Socket::write_vectored_all`].
-    pub async fn write_vectored_all(&self, bufs: &mut [IoSlice<'_>]) -> io::Result<()> {
-        either!(self, s => s.write_vectored_all(bufs).await)
-    }
-
-    /// Closes one or both directions.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        either!(self, s => s.shutdown(how))
-    }
-
-    /// The peer's address; `None` on a Unix socket.
-    pub fn peer_addr(&self) -> io::Result<Option<SocketAddr>> {
-        match self {
-            Stream::Tcp(s) => s.peer_addr().map(Some),
-            Stream::Unix(_) => Ok(None),
-        }
-    }
-
-    /// Our own address; `None` on a Unix socket.
-    pub fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
-        match self {
-            Stream::Tcp(s) => s.local_addr().map(Some),
-            Stream::Unix(_) => Ok(None),
-        }
-    }
-
-    /// See [`TcpStream::set_nodelay`]; nothing to do on a Unix socket.
-    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        match self {
-            Stream::Tcp(s) => s.set_nodelay(nodelay),
-            Stream::Unix(_) => Ok(()),
-        }
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        either!(self, s => s.as_fd())
     }
 }
 

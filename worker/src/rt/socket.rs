@@ -53,7 +53,12 @@ impl<S: AsRawFd> Socket<S> {
 
     /// Waits until a write may be tried.
     pub async fn writable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_ready(Direction::Write, cx)).await
+        poll_fn(|cx| self.poll_writable(cx)).await
+    }
+
+    /// The poll behind [`writable`](Socket::writable).
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_ready(Direction::Write, cx)
     }
 
     /// Waits until the peer will send no more, without reading what it sent before. It may still
@@ -212,7 +217,7 @@ impl<S: AsRawFd> Drop for Socket<S> {
     }
 }
 
-fn nonzero(written: usize) -> io::Result<usize> {
+pub(super) fn nonzero(written: usize) -> io::Result<usize> {
     if written == 0 {
         return Err(ErrorKind::WriteZero.into());
     }

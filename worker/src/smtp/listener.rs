@@ -29,7 +29,7 @@ pub(crate) async fn serve_tcp(worker: Rc<Worker>, listener: TcpListener) {
                 } else {
                     bound
                 };
-                admit(&worker, Stream::Tcp(stream), peer, local);
+                admit(&worker, Stream::from(stream), peer, local);
             }
             Err(e) => lost_client(&e),
         }
@@ -41,7 +41,7 @@ pub(crate) async fn serve_unix(worker: Rc<Worker>, listener: UnixListener) {
     let here = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     loop {
         match listener.accept().await {
-            Ok(stream) => admit(&worker, Stream::Unix(stream), here, here),
+            Ok(stream) => admit(&worker, Stream::from(stream), here, here),
             Err(e) => lost_client(&e),
         }
     }

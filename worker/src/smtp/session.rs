@@ -4,8 +4,10 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
+use haraka_shared::asks::Ask;
 use haraka_shared::config::Config;
 use haraka_shared::connection::Connection;
 use haraka_shared::hook::{Call, Code, HookName, Message, Verdict};
@@ -425,6 +427,7 @@ impl Session {
         }
         self.reset_transaction().await;
         self.hook(Call::Disconnect(())).await;
+        self.conn.asks.end();
         self.log_disconnect();
         self.wire.close().await;
     }
@@ -490,36 +493,57 @@ impl Session {
         self.wire.busy(false);
     }
 
-    /// Asks the plugins.
-    pub(crate) async fn hook(&self, call: Call<'_>) -> Verdict {
-        log_conn!(
-            Level::Debug,
-            self.conn,
-            [],
-            "running {} hooks",
-            call.hook().name()
-        );
-        if !self.worker.hooks.wants(call.hook()) {
+    /// Asks the plugins, and grants what they ask meanwhile.
+    pub(crate) async fn hook(&mut self, call: Call<'_>) -> Verdict {
+        let hook = call.hook();
+        log_conn!(Level::Debug, self.conn, [], "running {} hooks", hook.name());
+        if !self.worker.hooks.wants(hook) {
             return Verdict::CONT;
         }
+        let (worker, conn) = (Rc::clone(&self.worker), self.conn.clone());
+        let services = worker.services();
         let subject = hooks::Subject {
-            connection: Some(&self.conn),
+            connection: Some(&conn),
             delivery: None,
-            services: &self.worker.services(),
+            services: &services,
         };
-        let mut asked = std::pin::pin!(self.worker.hooks.run(call, &subject));
+        let mut asked = std::pin::pin!(worker.hooks.run(call, &subject));
         let mut waited = false;
-        std::future::poll_fn(|cx| {
-            let answer = asked.as_mut().poll(cx);
-            // A plugin that pauses to see whether the client waits for its turn asks for the flag
-            // while its hook is still running (CON-47).
-            waited |= answer.is_pending();
-            if waited && self.out_of_turn(call.hook()) && self.wire.spoke(cx) {
-                self.conn.early_talker.set(true);
+        loop {
+            let next = std::future::poll_fn(|cx| {
+                let answer = asked.as_mut().poll(cx);
+                // A plugin that pauses to see whether the client waits for its turn asks for the
+                // flag while its hook is still running (CON-47).
+                waited |= answer.is_pending();
+                if waited && self.out_of_turn(hook) && self.wire.spoke(cx) {
+                    self.conn.early_talker.set(true);
+                }
+                match answer {
+                    Poll::Ready(verdict) => Poll::Ready(Next::Verdict(verdict)),
+                    Poll::Pending => conn.asks.poll_take(cx).map(Next::Ask),
+                }
+            });
+            match next.await {
+                Next::Ask(ask) => Box::pin(self.grant(ask)).await,
+                Next::Verdict(verdict) => {
+                    while let Some(ask) = conn.asks.take() {
+                        Box::pin(self.grant(ask)).await;
+                    }
+                    return verdict;
+                }
             }
-            answer
-        })
-        .await
+        }
+    }
+
+    async fn grant(&mut self, ask: Ask) {
+        match ask {
+            Ask::Say(reply) => {
+                self.say(&reply);
+                if self.wire.flush().await.is_err() {
+                    self.conn.remote.borrow_mut().closed = true;
+                }
+            }
+        }
     }
 
     /// Whether a client that speaks during this hook is an early talker.
@@ -534,6 +558,12 @@ impl Session {
     pub(crate) fn data_time(&self) -> Option<Duration> {
         self.config.connection.data_time
     }
+}
+
+/// What comes next while plugins are asked.
+enum Next {
+    Ask(Ask),
+    Verdict(Verdict),
 }
 
 /// Octets that the parameters of RFC 3461 add to RCPT at most (§5.1).

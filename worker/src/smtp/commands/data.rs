@@ -59,7 +59,7 @@ pub(super) fn ready(s: &Session) -> Result<Transaction, Reply> {
 }
 
 /// What the plugins say to a message that is about to come.
-pub(super) async fn asked(s: &Session) -> Option<Denied> {
+pub(super) async fn asked(s: &mut Session) -> Option<Denied> {
     let verdict = s.hook(Call::Data(())).await;
     let refused = "Message denied";
     Denied::from(&verdict, (554, refused), (451, refused))

@@ -60,7 +60,7 @@ pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
 
 /// A plugin vouched for the recipient; another may still object (HOK-13). What the first said is
 /// the reply if the second says nothing.
-async fn rcpt_ok(s: &Session, txn: &Transaction, to: &Address, vouched: Message) -> Outcome {
+async fn rcpt_ok(s: &mut Session, txn: &Transaction, to: &Address, vouched: Message) -> Outcome {
     let mut verdict = s.hook(Call::RcptOk(to)).await;
     if verdict.message.text().is_none() {
         verdict.message = vouched;

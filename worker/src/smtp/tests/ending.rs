@@ -163,7 +163,7 @@ fn idle_session_is_small() {
         let conn = connection("192.0.2.1", 25);
         let (_ours, theirs) = UnixStream::pair().unwrap();
         let ticket = rig.worker.sessions.admit(conn.remote_ip()).unwrap();
-        let wire = Wire::new(Stream::Unix(theirs), Duration::from_secs(300), None, ticket);
+        let wire = Wire::new(Stream::from(theirs), Duration::from_secs(300), None, ticket);
         let wire_size = size_of_val(&wire);
         let future = converse(std::rc::Rc::clone(&rig.worker), conn, wire);
         let (session, state) = (size_of_val(&future), size_of::<ConnectionState>());

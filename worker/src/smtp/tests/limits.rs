@@ -157,7 +157,7 @@ fn clients_over_the_limits_are_told_so_and_closed() {
                 let (ours, theirs) = UnixStream::pair().unwrap();
                 admit(
                     &rig.worker,
-                    Stream::Unix(theirs),
+                    Stream::from(theirs),
                     outside(last),
                     outside(200),
                 );

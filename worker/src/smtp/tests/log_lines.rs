@@ -129,7 +129,7 @@ fn client_that_says_nothing_has_its_two_lines() {
         let local = "198.51.100.1:25".parse().unwrap();
         admit(
             &rig.worker,
-            Stream::Unix(theirs),
+            Stream::from(theirs),
             "[::ffff:192.0.2.1]:4321".parse().unwrap(),
             local,
         );

@@ -139,7 +139,7 @@ impl Rig {
             config.smtp.inactivity_timeout,
             config.connection.session_time,
         );
-        let wire = Wire::new(Stream::Unix(theirs), idle, session, ticket);
+        let wire = Wire::new(Stream::from(theirs), idle, session, ticket);
         let task = rt::spawn(converse(Rc::clone(&self.worker), conn.clone(), wire));
         Client {
             stream,
