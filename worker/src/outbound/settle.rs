@@ -309,7 +309,7 @@ async fn asked_for(
     let Some(delivery) = facts.delivery else {
         return Some(delay);
     };
-    if !facts.worker.hooks.wants(HookName::Deferred) {
+    if !facts.worker.minds(HookName::Deferred) {
         return Some(delay);
     }
     let deferral = Deferral {
@@ -380,7 +380,7 @@ async fn return_to_sender(
         failed.len()
     );
     if let Some(delivery) = facts.delivery
-        && worker.hooks.wants(HookName::Bounce)
+        && worker.minds(HookName::Bounce)
     {
         let bounced = Bounced {
             error: why.clone(),
@@ -414,7 +414,7 @@ async fn tell_delivered(
     response: &str,
     recipients: &[Recipient],
 ) {
-    if !worker.hooks.wants(HookName::DeliveredOk) {
+    if !worker.minds(HookName::DeliveredOk) {
         return;
     }
     let delivered = Delivered {
