@@ -61,6 +61,9 @@ use haraka_shared::spool::{
 use self::batch::Batches;
 use self::item::Loaded;
 use self::mail::Mail;
+#[cfg(test)]
+pub(crate) use self::wire_form::WireForm;
+
 use self::schedule::{Job, Portion, Schedule, Stats};
 use crate::rt;
 use crate::rt::sync::{Event, Notify};

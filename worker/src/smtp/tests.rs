@@ -15,5 +15,6 @@ mod pipelining;
 mod proxied;
 mod replies;
 mod rig;
+mod smuggling;
 mod start;
 mod verdicts;

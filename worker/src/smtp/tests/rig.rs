@@ -238,6 +238,13 @@ impl Client {
             .replace("\r\n", "\n")
     }
 
+    /// All until the server closes, as it came; the session is over then.
+    pub(super) async fn rest_raw(&mut self) -> Vec<u8> {
+        while self.more().await > 0 {}
+        self.over().await;
+        std::mem::take(&mut self.read)
+    }
+
     /// Sends a line, which must end the session; gives all that comes until it is closed.
     pub(super) async fn last(&mut self, line: &str) -> String {
         self.send(&format!("{line}\r\n")).await;
