@@ -298,6 +298,21 @@ mod tests {
         jobs.map(|job| job.name.next_attempt).collect()
     }
 
+    // covers KEY-43
+    #[test]
+    fn no_more_items_are_active_than_allowed_and_one_that_ends_makes_room() {
+        let mut schedule = Schedule::new(3, 100);
+        for n in 0..5 {
+            schedule.due_now(Job::named(name(n, 100 + n)));
+        }
+        assert_eq!(started(&mut schedule, 0), [100, 101, 102]);
+        assert!(!schedule.has_room());
+        schedule.ended();
+        assert_eq!(started(&mut schedule, 0), [103]);
+        let stats = schedule.stats();
+        assert_eq!((stats.in_progress, stats.pending), (3, 1));
+    }
+
     // covers OUT-15
     #[test]
     fn flush_between_an_attempt_and_its_deferral_makes_the_item_due() {

@@ -11,6 +11,7 @@ mod lines;
 mod log_hook;
 mod log_lines;
 mod message;
+mod outbound_hooks;
 mod pipelining;
 mod proxied;
 mod replies;
