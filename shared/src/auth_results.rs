@@ -89,7 +89,7 @@ mod tests {
         Transaction::new("U.1".to_owned(), sender)
     }
 
-    // covers TXN-07, CON-04
+    // covers TXN-07
     #[test]
     fn findings_of_the_connection_come_before_those_of_the_message_and_outlive_it() {
         let c = connection();

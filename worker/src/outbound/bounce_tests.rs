@@ -225,7 +225,7 @@ fn reports_that_senders_ask_for() {
     check("full.eml", &full);
 }
 
-// covers PB-01, BNC-10
+// covers PB-01
 #[test]
 fn nothing_bare_leaves_whatever_queue_files_templates_and_hosts_hold() {
     let hostile = "a\rb\nc\r\nd\r\r\ne\n\rf";
