@@ -28,18 +28,9 @@ fn stored_message_with_bare_line_ends_arrives_whole_and_stuffed() {
         S: 250 done
         C: QUIT
         S: 221 bye"]);
-    run(async {
-        let (from, to) = (address("<>"), addresses(&["<x@y.z>"]));
-        let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-            .await
-            .unwrap();
-        let message = Outgoing::stored(Body::from_file(file.into(), 4, len));
-        let attempt = Box::pin(client.send(&envelope(&from, &to), &message))
-            .await
-            .unwrap();
-        assert_eq!(shown(&attempt), ["+250 done"]);
-        client.quit().await;
-    });
+    let message = Outgoing::stored(Body::from_file(file.into(), 4, len));
+    let attempt = run(sent(&sink, "<>", &message));
+    assert_eq!(shown(&attempt), ["+250 done"]);
     sink.done();
 }
 
@@ -57,21 +48,12 @@ fn truncated_file_is_never_finished_with_a_dot() {
         C: DATA
         S: 354 go
         D: A: ü\r\n(closed)"]);
-    run(async {
-        let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-        let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-            .await
-            .unwrap();
-        let message = Outgoing::received(Vec::new(), Body::from_file(file.into(), 0, 100));
-        let attempt = Box::pin(client.send(&envelope(&from, &to), &message))
-            .await
-            .unwrap();
-        assert!(
-            matches!(&attempt.results[0], RcptResult::Deferred(c) if c.status.to_string() == "4.3.0")
-        );
-        assert!(!attempt.in_doubt);
-        client.quit().await;
-    });
+    let message = Outgoing::received(Vec::new(), Body::from_file(file.into(), 0, 100));
+    let attempt = run(sent(&sink, "<a@b.c>", &message));
+    assert!(
+        matches!(&attempt.results[0], RcptResult::Deferred(c) if c.status.to_string() == "4.3.0")
+    );
+    assert!(!attempt.in_doubt);
     sink.done();
 }
 
@@ -99,17 +81,8 @@ fn large_bodies_of_either_kind_arrive_whole() {
             Outgoing::received(Vec::new(), content),
         ] {
             let sink = Sink::start(&[&script]);
-            run(async {
-                let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-                let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-                    .await
-                    .unwrap();
-                let attempt = Box::pin(client.send(&envelope(&from, &to), &message))
-                    .await
-                    .unwrap();
-                assert_eq!(shown(&attempt), ["+250 done"]);
-                client.quit().await;
-            });
+            let attempt = run(sent(&sink, "<a@b.c>", &message));
+            assert_eq!(shown(&attempt), ["+250 done"]);
             sink.done();
         }
     }
@@ -143,7 +116,7 @@ fn eight_bit_messages_are_declared_where_that_is_offered() {
             "S: 220 mx\nC: EHLO me.example.org\nS: 250-mx|250 {offer}\nC: MAIL FROM:<a@b.c>{declared}\n\
              S: 250 ok\nC: RCPT TO:<x@y.z>\nS: 550 5.1.1 no\nC: QUIT\nS: 221 bye",
         )]);
-        let attempt = run(sent(&sink, &message));
+        let attempt = run(sent(&sink, "<a@b.c>", &message));
         assert_eq!(shown(&attempt), ["-550 5.1.1 no"], "{offer}{declared}");
         sink.done();
     }
@@ -155,16 +128,16 @@ fn file_that_cannot_be_read_to_its_end_is_not_offered() {
     file.write_all(b"A: b\r\n").unwrap();
     let sink = Sink::start(&["S: 220 mx\nC: EHLO me.example.org\nS: 250 mx\nC: QUIT\nS: 221 bye"]);
     let message = Outgoing::received(Vec::new(), Body::from_file(file.into(), 0, 100));
-    let attempt = run(sent(&sink, &message));
+    let attempt = run(sent(&sink, "<a@b.c>", &message));
     assert!(
         matches!(&attempt.results[0], RcptResult::Deferred(c) if c.status.to_string() == "4.3.0")
     );
     sink.done();
 }
 
-/// One conversation about this message from `<a@b.c>` to `<x@y.z>`.
-async fn sent(sink: &Sink, message: &Outgoing) -> Attempt {
-    let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
+/// One conversation about this message to `<x@y.z>`.
+async fn sent(sink: &Sink, from: &str, message: &Outgoing) -> Attempt {
+    let (from, to) = (address(from), addresses(&["<x@y.z>"]));
     let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
         .await
         .unwrap();
