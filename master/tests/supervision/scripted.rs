@@ -20,6 +20,7 @@ use haraka_worker::{Checked, Inspection, WorkerSetup};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 pub const SCRIPTED: WorkerSide = WorkerSide {
+    equip: |_| {},
     run,
     check: |config, _| match config.plugins.iter().any(|p| p == "bad_plugin") {
         true => Err("plugin bad_plugin: not found".to_owned()),
