@@ -151,3 +151,7 @@ fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDe
     let parsed = parse(certificate).map_err(bad)?;
     Ok(parsed.public_key().raw.to_vec().into())
 }
+
+#[cfg(test)]
+#[path = "client_auth_tests.rs"]
+mod tests;

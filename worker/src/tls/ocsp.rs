@@ -77,3 +77,30 @@ fn content(input: &[u8], tag: Tag) -> Result<&[u8], OcspError> {
         false => Err(OcspError::Form),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Good until the year 2109.
+    const RESPONSE: &[u8] = include_bytes!("../../tests/data/response.ocsp");
+
+    #[test]
+    fn response_is_good_until_its_next_update() {
+        // covers TLS-09
+        let until = check(RESPONSE, 1_800_000_000).unwrap().unwrap();
+        assert!(until > 4_000_000_000, "{until}");
+        assert_eq!(check(RESPONSE, until + 1), Err(OcspError::Old));
+    }
+
+    #[test]
+    fn errors_of_the_authority_and_other_files_are_refused() {
+        // tryLater (3), RFC 6960 section 4.2.1.
+        let later = [0x30, 3, 0x0a, 1, 3];
+        assert_eq!(check(&later, 0), Err(OcspError::Refused));
+        assert_eq!(check(b"-----BEGIN", 0), Err(OcspError::Form));
+        for cut in 0..RESPONSE.len() {
+            assert_eq!(check(&RESPONSE[..cut], 0), Err(OcspError::Form), "{cut}");
+        }
+    }
+}
