@@ -10,7 +10,9 @@ use rustls::crypto::{
     WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
     verify_tls13_signature_with_raw_key,
 };
-use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime,
+};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use webpki::RawPublicKeyEntity;
@@ -121,12 +123,12 @@ impl ClientCertificates {
         let entity = RawPublicKeyEntity::try_from(&key).map_err(|_| bad())?;
         let mapping = self.algorithms.mapping.iter();
         let named = mapping.filter(|(scheme, _)| *scheme == signed.scheme);
-        let mut algorithms = named.flat_map(|(_, algorithms)| *algorithms);
-        let proven = |algorithm: &&dyn rustls::pki_types::SignatureVerificationAlgorithm| {
-            let verified = entity.verify_signature(*algorithm, message, signed.signature());
+        let mut algorithms = named.flat_map(|(_, algorithms)| algorithms.iter().copied());
+        let proven = |algorithm: &dyn SignatureVerificationAlgorithm| {
+            let verified = entity.verify_signature(algorithm, message, signed.signature());
             verified.is_ok()
         };
-        match algorithms.any(|algorithm| proven(algorithm)) {
+        match algorithms.any(proven) {
             true => Ok(HandshakeSignatureValid::assertion()),
             false => Err(bad()),
         }

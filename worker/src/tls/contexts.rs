@@ -16,7 +16,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use super::client_auth::ClientCertificates;
 use super::names::Names;
 use super::remark::Remark;
-use super::store::{DIRECTORY, Reading, response_files, unix_now};
+use super::store::{DIRECTORY, Reading, response_files};
 use super::suites;
 use super::tickets::{Keyring, Ticketer};
 use super::trust::Trust;
@@ -75,11 +75,7 @@ impl Contexts {
         let Source { dir, ini, .. } = source;
         let inbound = ini.inbound();
         let mut sources = Sources::new(dir, ini, &inbound);
-        let mut reading = Reading {
-            dir,
-            now: unix_now(),
-            remarks,
-        };
+        let mut reading = Reading::new(dir, earlier.is_some(), remarks);
         let names = certificates(source, &inbound, earlier, &mut reading);
         let provider = suites::provider(inbound.ciphers.as_deref(), &inbound.curves);
         let trust = Arc::new(trust(&inbound, &provider, &mut reading));
@@ -203,16 +199,38 @@ fn certificates(
         let text = format!("found {found} TLS certs in config/tls");
         reading.remarks.push(Remark::info(text));
     }
-    let earlier = earlier.map(|earlier| &earlier.names);
-    for file in earlier.map_or_else(Vec::new, |e| names.keep_lost(e, &source.dir)) {
-        let text = format!("{file}: the earlier certificate stays");
-        reading.remarks.push(Remark::error(text));
+    if let Some(earlier) = earlier {
+        keep_lost(&mut names, earlier, inbound, reading);
     }
     if !names.has_default() && (source.wanted || !names.is_empty()) {
         let text = "no usable default certificate (key and cert of tls.ini): TLS is not offered";
         reading.remarks.push(Remark::error(text));
     }
     names
+}
+
+/// What was there before and cannot be read now.
+fn keep_lost(names: &mut Names, earlier: &Contexts, inbound: &Inbound, reading: &mut Reading<'_>) {
+    let unreadable = std::mem::take(&mut reading.unreadable);
+    let default_is = inbound.key.iter().any(|file| unreadable.contains(file));
+    for file in names.keep_lost(&earlier.names, reading.dir) {
+        let explained = default_is && inbound.cert.contains(&file);
+        if !explained && !unreadable.contains(&file) {
+            let text = format!("{file}: the earlier certificate stays");
+            reading.remarks.push(Remark::error(text));
+        }
+    }
+    // One line for all: workers read as root only when they start.
+    if let Some(first) = unreadable.first() {
+        let others = match unreadable.len() {
+            1 => String::new(),
+            n => format!(" and {} others", n - 1),
+        };
+        reading.remarks.push(Remark::warn(format!(
+            "{first}{others}: may not be read while the server runs, what was read at the start \
+             stays; haraka --graceful reads it again"
+        )));
+    }
 }
 
 fn trust(inbound: &Inbound, provider: &Arc<CryptoProvider>, reading: &mut Reading<'_>) -> Trust {

@@ -36,6 +36,8 @@ pub(super) struct Facts {
     pub(super) names: Vec<String>,
     /// Seconds since 1970 until which it holds.
     pub(super) not_after: i64,
+    /// It is an authority's, and no server's.
+    pub(super) is_authority: bool,
     /// The key that it is about.
     public_key: Vec<u8>,
 }
@@ -61,6 +63,7 @@ impl Facts {
         Ok(Facts {
             names,
             not_after: parsed.validity().not_after.timestamp(),
+            is_authority: parsed.is_ca(),
             public_key: parsed.public_key().subject_public_key.data.to_vec(),
         })
     }

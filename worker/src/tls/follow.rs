@@ -108,7 +108,7 @@ async fn follow(worker: Rc<Worker>, speaks: bool) {
         let _ = rt::timeout(DAILY, bell.notified()).await;
         let mut told = Vec::new();
         loop {
-            reload(&worker, speaks, &mut told).await;
+            Box::pin(reload(&worker, speaks, &mut told)).await;
             let contexts = worker.tls.contexts();
             if observed == contexts.sources() {
                 break;

@@ -25,12 +25,18 @@ pub struct Names {
 struct Choice(Vec<Credential>);
 
 impl Choice {
-    /// Takes a certificate, unless there is one of its kind.
+    /// Takes a certificate, unless there is one of its kind. The same one with more of its chain goes
+    /// before one with less.
     fn add(&mut self, credential: &Credential) {
         let rank = credential.rank();
-        if self.0.iter().all(|held| held.rank() != rank) {
+        let held = self.0.iter_mut().find(|held| held.rank() == rank);
+        let Some(held) = held else {
             let at = self.0.partition_point(|held| held.rank() < rank);
-            self.0.insert(at, credential.clone());
+            return self.0.insert(at, credential.clone());
+        };
+        let (old, new) = (&held.certified.cert, &credential.certified.cert);
+        if old.first() == new.first() && old.len() < new.len() {
+            *held = credential.clone();
         }
     }
 

@@ -3,10 +3,11 @@
 //!
 //! Whatever is wrong with one is told, and the others count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::io::ErrorKind;
 use std::path::Path;
 
-use haraka_shared::config::ConfigDir;
+use haraka_shared::config::{ConfigDir, ConfigError};
 use rustls::pki_types::CertificateDer;
 
 use super::credential::{Credential, Facts, Signing};
@@ -27,6 +28,10 @@ pub(super) struct Reading<'a> {
     /// Seconds since 1970.
     pub(super) now: i64,
     pub(super) remarks: &'a mut Vec<Remark>,
+    /// Files that were read before and that the process may not read any more.
+    pub(super) unreadable: BTreeSet<String>,
+    /// Files were read before, perhaps by root.
+    pub(super) again: bool,
 }
 
 /// Reads key and certificate files that belong together in any order, such as those of `key` and
@@ -38,11 +43,7 @@ pub fn from_files(
     passphrase: Option<&str>,
     remarks: &mut Vec<Remark>,
 ) -> Vec<Credential> {
-    let mut reading = Reading {
-        dir,
-        now: unix_now(),
-        remarks,
-    };
+    let mut reading = Reading::new(dir, false, remarks);
     reading.named(keys, certificates, passphrase, false)
 }
 
@@ -51,7 +52,32 @@ pub(super) fn unix_now() -> i64 {
     i64::try_from(haraka_shared::date::epoch_ms() / 1000).unwrap_or(i64::MAX)
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    pub(super) fn new(
+        dir: &'a ConfigDir,
+        again: bool,
+        remarks: &'a mut Vec<Remark>,
+    ) -> Reading<'a> {
+        Reading {
+            dir,
+            now: unix_now(),
+            remarks,
+            unreadable: BTreeSet::new(),
+            again,
+        }
+    }
+
+    /// Notes a file that only others may read now; whether it is one.
+    fn is_out_of_reach(&mut self, file: &str, e: &ConfigError) -> bool {
+        let denied = matches!(
+            e, ConfigError::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied
+        );
+        if denied && self.again {
+            self.unreadable.insert(file.to_owned());
+        }
+        denied && self.again
+    }
+
     /// The certificates of some files with the keys of others.
     pub(super) fn named(
         &mut self,
@@ -116,6 +142,8 @@ impl Reading<'_> {
                 self.remarks.push(Remark::error(text));
                 return None;
             }
+            Err(e) if self.is_out_of_reach(file, &e) => return None,
+            Err(ConfigError::Read { source, .. }) => source.to_string(),
             Err(e) => e.to_string(),
         };
         let text = format!("tls {what} {shown} could not be loaded: {why}");
@@ -193,56 +221,30 @@ impl Reading<'_> {
         ocsp: impl Fn(&str) -> bool,
     ) -> usize {
         let files = self.files(passphrase);
-        let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (at, file) in files.iter().enumerate() {
-            if file.facts.is_none() {
-                by_name.entry(&file.stem).or_default().push(at);
-            }
-        }
-        let mut used = vec![false; files.len()];
+        let keys = LoneKeys::of(&files);
+        let mut used: BTreeSet<&str> = BTreeSet::new();
         let mut count = 0;
-        for (at, file) in files.iter().enumerate() {
+        for file in &files {
             let Some(facts) = &file.facts else { continue };
-            let elsewhere = facts.names.iter().filter_map(|name| by_name.get(&**name));
-            let candidates: Vec<usize> = std::iter::once(at)
-                .chain(elsewhere.flatten().copied())
-                .collect();
-            let held = |i: &&usize| files.get(**i).is_some_and(|f| !f.keys.is_empty());
-            let owner = candidates.iter().find(|i| {
-                let keys = files.get(**i).map(|f| &f.keys);
-                keys.is_some_and(|keys| keys.iter().any(|key| key.belongs_to(facts)))
-            });
-            let Some(owner) = owner else {
-                let first = facts.names.first().map_or("", |name| name);
-                let text = match candidates.iter().find(held) {
-                    Some(other) => format!(
-                        "CN '{first}' loading got: the key in {} is not that of {}",
-                        files.get(*other).map_or("", |f| &f.file),
-                        file.file
-                    ),
-                    None => format!("{}: no key for its certificate '{first}'", file.file),
-                };
-                self.remarks.push(Remark::error(text));
+            let candidates = keys.candidates(file, facts);
+            let owns = |other: &&&Filed| other.keys.iter().any(|key| key.belongs_to(facts));
+            let Some(owner) = candidates.iter().find(owns) else {
+                self.remarks.extend(without_key(file, facts, &candidates));
                 continue;
             };
-            if let Some(used) = used.get_mut(*owner) {
-                *used = true;
-            }
+            used.insert(&owner.file);
             let staple = facts.names.iter().any(|name| ocsp(name));
             let staple = staple.then(|| self.response(&file.file)).flatten();
-            let keys = files.get(*owner).map(|f| &*f.keys).unwrap_or_default();
-            let Ok(credential) = Credential::join(&file.file, file.chain.clone(), keys, staple)
-            else {
-                continue;
-            };
+            let joined = Credential::join(&file.file, file.chain.clone(), &owner.keys, staple);
+            let Ok(credential) = joined else { continue };
             self.look_at_age(&credential);
             for name in &facts.names {
                 names.add(&starred(name), &credential);
             }
             count += 1;
         }
-        for (file, used) in files.iter().zip(used) {
-            if !used && file.facts.is_none() {
+        for file in files.iter().filter(|file| file.facts.is_none()) {
+            if !used.contains(&*file.file) {
                 let text = format!("{}: no certificate for its key", file.file);
                 self.remarks.push(Remark::warn(text));
             }
@@ -276,6 +278,7 @@ impl Reading<'_> {
                 },
                 // It went away since the directory was read.
                 Ok(None) => {}
+                Err(e) if self.is_out_of_reach(name, &e) => {}
                 Err(e) => self.remarks.push(Remark::error(e.to_string())),
             }
         }
@@ -313,6 +316,57 @@ struct Filed {
     keys: Vec<Signing>,
     chain: Vec<CertificateDer<'static>>,
     facts: Option<Facts>,
+}
+
+impl Filed {
+    fn directory(&self) -> Option<&Path> {
+        Path::new(&self.file).parent()
+    }
+}
+
+/// Files that have keys and no certificate.
+#[derive(Default)]
+struct LoneKeys<'a> {
+    by_name: HashMap<&'a str, Vec<&'a Filed>>,
+    by_directory: HashMap<&'a Path, Vec<&'a Filed>>,
+}
+
+impl<'a> LoneKeys<'a> {
+    fn of(files: &'a [Filed]) -> LoneKeys<'a> {
+        let mut keys = LoneKeys::default();
+        for file in files.iter().filter(|file| file.facts.is_none()) {
+            keys.by_name.entry(&file.stem).or_default().push(file);
+            if let Some(directory) = file.directory() {
+                keys.by_directory.entry(directory).or_default().push(file);
+            }
+        }
+        keys
+    }
+
+    /// The files that a certificate's key may be in: its own, those named after it, and, as programs
+    /// that renew certificates lay them out, those beside it.
+    fn candidates(&self, file: &'a Filed, facts: &Facts) -> Vec<&'a Filed> {
+        let own = (!file.keys.is_empty()).then_some(file);
+        let named = facts.names.iter();
+        let named = named.filter_map(|name| self.by_name.get(&*starred(name)));
+        let beside = file.directory().and_then(|d| self.by_directory.get(d));
+        let others = named.flatten().chain(beside.into_iter().flatten());
+        own.into_iter().chain(others.copied()).collect()
+    }
+}
+
+/// What to say of a certificate without its key. Those of authorities have none.
+fn without_key(file: &Filed, facts: &Facts, candidates: &[&Filed]) -> Option<Remark> {
+    let name = facts.names.first().map_or("", |name| name);
+    let meant = |other: &&&Filed| other.file == file.file || facts.names.contains(&other.stem);
+    if let Some(other) = candidates.iter().find(meant) {
+        return Some(Remark::error(format!(
+            "CN '{name}' loading got: the key in {} is not that of {}",
+            other.file, file.file
+        )));
+    }
+    let text = || format!("{}: no key for its certificate '{name}'", file.file);
+    (!facts.is_authority).then(|| Remark::warn(text()))
 }
 
 /// Where a certificate's response may be.

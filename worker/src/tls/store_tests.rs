@@ -65,6 +65,22 @@ fn whole_chain_of_a_bundle_is_sent() {
     assert_eq!(shaken.unwrap().chain, [made.der, ours.der]);
 }
 
+#[test]
+fn directory_as_programs_for_renewal_lay_it_out_is_understood() {
+    // covers TLS-17
+    let site = Site::with_default("default");
+    let ours = Authority::new("Our CA");
+    let made = ours.issue(named("n.example.com", &[]));
+    site.write("tls/n/cert.pem", &made.cert);
+    site.write("tls/n/chain.pem", &ours.pem);
+    site.write("tls/n/fullchain.pem", made.cert.clone() + &ours.pem);
+    site.write("tls/n/privkey.pem", &made.key);
+    let (contexts, told) = site.load(None);
+    assert_eq!(told, Vec::<String>::new());
+    let shaken = Client::new().shake(contexts.server(25).unwrap(), "n.example.com");
+    assert_eq!(shaken.unwrap().chain, [made.der, ours.der]);
+}
+
 // covers TLS-17
 #[test]
 fn old_certificates_are_told_and_used() {
@@ -88,7 +104,7 @@ fn what_does_not_belong_together_is_told_and_the_rest_counts() {
     let made = |name| self_signed(&named(name, &[]));
     site.write("tls/lonely.key", made("x").key);
     site.write("tls/keyless.pem", made("keyless.example.com").cert);
-    site.write("tls/wrong.pem", made("wrong.example.com").cert);
+    site.write("tls/other/wrong.pem", made("wrong.example.com").cert);
     site.write("tls/wrong.example.com.key", made("y").key);
     site.write(
         "tls/broken.pem",
@@ -105,7 +121,7 @@ fn what_does_not_belong_together_is_told_and_the_rest_counts() {
         told,
         [
             "CN 'wrong.example.com' loading got: the key in tls/wrong.example.com.key is not that \
-             of tls/wrong.pem",
+             of tls/other/wrong.pem",
             "tls/keyless.pem: no key for its certificate 'keyless.example.com'",
             "tls/lonely.key: no certificate for its key",
             "tls/wrong.example.com.key: no certificate for its key",
