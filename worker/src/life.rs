@@ -54,10 +54,9 @@ pub fn equip(setup: &mut WorkerSetup) {
         // The worker will say so.
         return;
     };
-    let mut remarks = Vec::new();
-    setup.tls = Prepared::load(&dir, &setup.config, &mut remarks);
+    setup.tls = Prepared::load(&dir, &setup.config);
     if setup.slot == 0 {
-        remarks.iter().for_each(Remark::log);
+        setup.tls.remarks().iter().for_each(Remark::log);
     }
 }
 
@@ -414,12 +413,10 @@ pub struct Inspection {
 pub fn inspect(dir: &ConfigDir) -> Inspection {
     let mut found = inspect_plugins(dir);
     if let (Some(config), _) = Config::inspect(dir) {
-        let mut remarks = Vec::new();
-        drop(Prepared::load(dir, &config, &mut remarks));
-        for remark in remarks {
+        for remark in Prepared::load(dir, &config).remarks() {
             match remark.level {
-                level if level <= Level::Error => found.errors.push(remark.text),
-                Level::Warn => found.warnings.push(remark.text),
+                level if level <= Level::Error => found.errors.push(remark.text.clone()),
+                Level::Warn => found.warnings.push(remark.text.clone()),
                 _ => {}
             }
         }
