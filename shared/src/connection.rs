@@ -14,6 +14,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use crate::asks::{Ask, Asks};
+use crate::live::Companion;
 use crate::net;
 use crate::notes::Notes;
 use crate::reply::Reply;
@@ -115,6 +116,8 @@ pub struct ConnectionState {
     pub notes: Notes,
     /// What plugins found.
     pub results: Results,
+    /// What a script engine keeps for the connection; see [`Connection::part`].
+    pub companion: RefCell<Option<Box<dyn Companion>>>,
     transaction: RefCell<Option<Transaction>>,
 }
 
@@ -151,6 +154,7 @@ impl Connection {
             asks: Asks::default(),
             notes: Notes::default(),
             results: Results::default(),
+            companion: RefCell::new(None),
             transaction: RefCell::new(None),
         }));
         connection.set_remote_ip(ip);
@@ -200,7 +204,16 @@ impl Connection {
 
     /// Opens or closes a transaction.
     pub fn set_transaction(&self, transaction: Option<Transaction>) {
-        *self.transaction.borrow_mut() = transaction;
+        let before = std::mem::replace(&mut *self.transaction.borrow_mut(), transaction);
+        if let (Some(over), Some(companion)) = (before, &*self.companion.borrow()) {
+            companion.transaction_over(&over.uuid);
+        }
+    }
+
+    /// The connection ended: nothing is asked any more, and scripts that do not hold it forget it.
+    pub fn part(&self) {
+        self.asks.end();
+        drop(self.companion.take());
     }
 
     /// Whether the client may send anywhere: in this transaction if that was set during it, else on

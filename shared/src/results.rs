@@ -3,20 +3,68 @@
 //! Keyed by plugin name; the lists pass, fail, msg, err and skip grow, other keys are replaced.
 
 use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
+
+use crate::live::LiveTree;
 
 /// The keys whose values are appended to a list.
 pub const LISTS: [&str; 5] = ["pass", "fail", "msg", "err", "skip"];
 
 /// The results of one connection or transaction. Empty results own no memory.
-#[derive(Debug, Default)]
-pub struct Results(RefCell<Option<Box<Map<String, Value>>>>);
+#[derive(Default)]
+pub struct Results {
+    own: RefCell<Option<Box<Map<String, Value>>>>,
+    /// A script has taken them over; `own` is empty.
+    live: RefCell<Option<Rc<dyn LiveTree>>>,
+}
+
+impl fmt::Debug for Results {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.live() {
+            Some(_) => f.write_str("in a script"),
+            None => self.own.fmt(f),
+        }
+    }
+}
 
 impl Results {
+    /// A script takes the results over: gives what they hold, and goes through `live` from now on.
+    pub fn hand_over(&self, live: Rc<dyn LiveTree>) -> Value {
+        let own = self.own.take();
+        *self.live.borrow_mut() = Some(live);
+        Value::Object(own.map(|map| *map).unwrap_or_default())
+    }
+
+    /// Whether a script has taken them over.
+    pub fn is_live(&self) -> bool {
+        self.live.borrow().is_some()
+    }
+
+    /// They come back from the script as they are now.
+    pub fn take_back(&self) {
+        let Some(live) = self.live() else { return };
+        let map = live.all();
+        self.live.take();
+        *self.own.borrow_mut() = Some(Box::new(map));
+    }
+
+    /// Not borrowed any more, since the script may come back here.
+    fn live(&self) -> Option<Rc<dyn LiveTree>> {
+        self.live.borrow().clone()
+    }
+
     /// Adds to the results of `plugin` (RES-02): list keys append, all others replace.
     pub fn add(&self, plugin: &str, key: &str, value: impl Into<Value>) {
-        let mut all = self.0.borrow_mut();
+        if let Some(live) = self.live() {
+            return match LISTS.contains(&key) {
+                true => live.append(&[plugin, key], value.into()),
+                false => live.write(&[plugin, key], value.into()),
+            };
+        }
+        let mut all = self.own.borrow_mut();
         let own = own(all.get_or_insert_default(), plugin);
         if LISTS.contains(&key) {
             append(own, key, value.into());
@@ -27,13 +75,19 @@ impl Results {
 
     /// Appends to the list under `key`, making it (RES-03).
     pub fn push(&self, plugin: &str, key: &str, value: impl Into<Value>) {
-        let mut all = self.0.borrow_mut();
+        if let Some(live) = self.live() {
+            return live.append(&[plugin, key], value.into());
+        }
+        let mut all = self.own.borrow_mut();
         append(own(all.get_or_insert_default(), plugin), key, value.into());
     }
 
     /// All that `plugin` left (RES-04).
     pub fn get(&self, plugin: &str) -> Option<Value> {
-        self.0.borrow().as_ref()?.get(plugin).cloned()
+        if let Some(live) = self.live() {
+            return live.read(&[plugin]);
+        }
+        self.own.borrow().as_ref()?.get(plugin).cloned()
     }
 
     /// Whether `plugin` has this text in this list (RES-04).

@@ -427,7 +427,7 @@ impl Session {
         }
         self.reset_transaction().await;
         self.hook(Call::Disconnect(())).await;
-        self.conn.asks.end();
+        self.conn.part();
         self.log_disconnect();
         self.wire.close().await;
     }
