@@ -187,6 +187,10 @@ impl Engine {
                     self.limits.turn
                 }
             );
+            self.host.stopped();
+        }
+        if idle {
+            self.host.idle();
         }
         self.host.rejections.report(&self.host);
         if !idle {

@@ -69,3 +69,7 @@ for (const name of ['address', 'host', 'user']) {
         enumerable: false,
     })
 }
+
+// Header fields end in a line break, which V8 passes over in a date.
+const parseDate = Date.parse
+Date.parse = (text) => parseDate(String(text).trim())

@@ -65,6 +65,8 @@ pub(super) struct Host {
     services: OnceCell<Weak<dyn Services>>,
     numbers: Cell<u32>,
     answers: RefCell<HashMap<u32, Waiting>>,
+    /// Hook calls made since the engine was last idle.
+    recent: RefCell<Vec<u32>>,
     /// Timers and other work under way, so that they can be called off.
     pub(super) tasks: RefCell<HashMap<u32, rt::Task<()>>>,
     /// Who follows which configuration files.
@@ -89,6 +91,7 @@ impl Host {
             services: OnceCell::new(),
             numbers: Cell::default(),
             answers: RefCell::default(),
+            recent: RefCell::default(),
             tasks: RefCell::default(),
             watched: RefCell::default(),
             ended: RefCell::default(),
@@ -132,7 +135,21 @@ impl Host {
         let call = self.number();
         let mut answers = self.answers.borrow_mut();
         answers.insert(call, Waiting::default());
+        self.recent.borrow_mut().push(call);
         call
+    }
+
+    /// A script was stopped in its jobs, which tells nobody: whoever was called since the engine was
+    /// idle and has not answered gets a soft denial. Others have their time limit.
+    pub(super) fn stopped(&self) {
+        for call in self.recent.take() {
+            self.answer(call, Verdict::deny_soft("plugin stopped"));
+        }
+    }
+
+    /// Nothing is left to run.
+    pub(super) fn idle(&self) {
+        self.recent.borrow_mut().clear();
     }
 
     /// A plugin answered; false if nobody waits any more.

@@ -1,7 +1,7 @@
 // Files. The calls with `Sync` are meant for the time when plugins are loaded.
 
-const path = require('path')
 const { Buffer } = require('buffer')
+const { Readable, Writable } = require('stream')
 const { fs } = natives
 
 const constants = {
@@ -184,39 +184,49 @@ exports.watch = (file) => {
     throw Object.assign(new Error(`fs.watch is not available: ${file}`), { code: 'ERR_FEATURE_UNAVAILABLE_ON_PLATFORM' })
 }
 
-exports.createReadStream = (file, options) => {
-    const { Readable } = require('stream')
-    const stream = new Readable({ encoding: encodingOf(options) })
-    promises.readFile(file).then(
-        (found) => {
-            stream.push(found)
-            stream.push(null)
-        },
-        (err) => stream.destroy(err),
-    )
-    return stream
+class ReadStream extends Readable {
+    constructor(file, options) {
+        super({ encoding: encodingOf(options) })
+        this.path = named(file)
+        promises.readFile(file).then(
+            (found) => {
+                this.emit('open', -1)
+                this.push(found)
+                this.push(null)
+            },
+            (err) => this.destroy(err),
+        )
+    }
 }
 
-exports.createWriteStream = (file, options) => {
-    const { Writable } = require('stream')
-    let begun = options?.flags?.startsWith('a') ?? false
-    const write = (chunk) => {
-        const call = begun ? promises.appendFile : promises.writeFile
-        begun = true
-        return call(file, chunk, options)
+class WriteStream extends Writable {
+    constructor(file, options) {
+        super({})
+        this.path = named(file)
+        this.options = options
+        this.begun = options?.flags?.startsWith('a') ?? false
     }
-    const stream = new Writable({
-        write(chunk, _encoding, done) {
-            write(chunk).then(() => done(), done)
-        },
-        final(done) {
-            if (begun) return done()
-            return write(Buffer.alloc(0)).then(() => done(), done)
-        },
-    })
-    stream.path = path.resolve(named(file))
-    return stream
+
+    put(chunk) {
+        const call = this.begun ? promises.appendFile : promises.writeFile
+        this.begun = true
+        return call(this.path, chunk, this.options)
+    }
+
+    _write(chunk, _encoding, done) {
+        this.put(chunk).then(() => done(), done)
+    }
+
+    _final(done) {
+        if (this.begun) done()
+        else this.put(Buffer.alloc(0)).then(() => done(), done)
+    }
 }
+
+exports.ReadStream = ReadStream
+exports.WriteStream = WriteStream
+exports.createReadStream = (file, options) => new ReadStream(file, options)
+exports.createWriteStream = (file, options) => new WriteStream(file, options)
 
 exports.constants = constants
 exports.promises = promises
