@@ -265,6 +265,7 @@ fn runaway_scripts_are_stopped_and_the_worker_goes_on() {
         ("loop", 450),
         ("later", 450),
         ("chain", 450),
+        ("regexp", 450),
         ("bomb", 250),
         ("text", 250),
         ("deep", 250),

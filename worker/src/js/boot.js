@@ -49,5 +49,6 @@
         run: hooks.run,
         forget: hooks.forget,
         live: live.ask,
+        owners: live.owners,
     }
 })
