@@ -12,7 +12,7 @@ use super::convert::Json;
 use super::engine::{Engine, ScriptError};
 use super::handle::Handle;
 use super::live::Kept;
-use super::ops::{params, path, shown};
+use super::ops::{params, path, shown, with};
 use crate::rt;
 
 /// One plugin in the engine.
@@ -175,11 +175,7 @@ fn arguments(call: Call<'_>) -> Value {
             let rcpts: Vec<Value> = b
                 .recipients
                 .iter()
-                .map(|(address, reply)| {
-                    let mut parts = shown(address);
-                    parts["reason"] = reply.clone().into();
-                    parts
-                })
+                .map(|(address, reply)| with(shown(address), "reason", reply.clone().into()))
                 .collect();
             let mx =
                 b.mx.as_ref()

@@ -198,12 +198,10 @@ impl Host {
         let task = rt::spawn(async move {
             let outcome = work.await;
             if let Some(engine) = engine.upgrade() {
-                engine
-                    .host
-                    .tasks
-                    .borrow_mut()
-                    .remove(&number)
-                    .map(rt::Task::detach);
+                let own = engine.host.tasks.borrow_mut().remove(&number);
+                if let Some(own) = own {
+                    own.detach();
+                }
                 engine.settle(number, outcome);
             }
         });

@@ -37,18 +37,22 @@ pub(super) fn install<'js>(
 
 /// The parts of an address as scripts see them.
 pub(in crate::js) fn shown(address: &Address) -> Value {
-    let mut parts = json!({
+    let given = |part: &str| (!address.is_null()).then(|| part.to_owned());
+    json!({
         "original": address.original(),
-        "user": Value::Null,
-        "host": Value::Null,
+        "user": given(address.user()),
+        "host": given(address.host()),
         "original_host": address.original_host(),
         "is_utf8": address.is_utf8(),
-    });
-    if !address.is_null() {
-        parts["user"] = address.user().into();
-        parts["host"] = address.host().into();
+    })
+}
+
+/// An object with one more key.
+pub(in crate::js) fn with(mut object: Value, key: &str, value: Value) -> Value {
+    if let Some(map) = object.as_object_mut() {
+        map.insert(key.to_owned(), value);
     }
-    parts
+    object
 }
 
 /// An address that a script has made or changed: its text if that still says the same, else its parts.

@@ -75,5 +75,5 @@ macro_rules! op {
 }
 use op;
 
-pub(super) use address::shown;
+pub(super) use address::{shown, with};
 pub(super) use transaction::{params, path};

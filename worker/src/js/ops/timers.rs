@@ -23,7 +23,8 @@ pub(super) fn install<'js>(
     ));
     let h = Rc::clone(host);
     op!(ctx, field, "stop", move |number: u32| {
-        h.tasks.borrow_mut().remove(&number);
+        let stopped = h.tasks.borrow_mut().remove(&number);
+        drop(stopped);
     });
     Ok(())
 }
@@ -55,7 +56,9 @@ fn start(host: &Rc<Host>, ms: f64, repeat: bool) -> u32 {
             if !repeat {
                 // This very task: letting it run on frees the entry alone.
                 let own = engine.host.tasks.borrow_mut().remove(&number);
-                own.map(rt::Task::detach);
+                if let Some(own) = own {
+                    own.detach();
+                }
             }
             engine.tell("timer", |_, bridge| {
                 let fire: Function<'_> = bridge.get("fire")?;

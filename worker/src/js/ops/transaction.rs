@@ -7,7 +7,7 @@ use haraka_shared::transaction::Transaction;
 use rquickjs::{Ctx, Object};
 use serde_json::{Map, Value, json};
 
-use super::address::{shown, told};
+use super::address::{shown, told, with};
 use super::op;
 use crate::js::convert::Json;
 use crate::js::handle::Handle;
@@ -48,9 +48,7 @@ pub(super) fn install<'js>(
 
 /// An address with its parameters.
 pub(in crate::js) fn path(path: &Path) -> Value {
-    let mut address = shown(&path.address);
-    address["params"] = params(&path.params);
-    address
+    with(shown(&path.address), "params", params(&path.params))
 }
 
 /// ESMTP parameters; one without a value is `true`, as in Haraka.
