@@ -146,7 +146,41 @@ fn native_plugins_see_what_scripts_leave_in_notes() {
     client.cmd("RCPT TO:<c@here.test>").expect(550);
 }
 
-// covers PLG-03, PLG-05 … PLG-08, PLG-12, CFS-06
+// covers RES-01, RES-02, RES-03, RES-04, PA-10
+#[test]
+fn results_are_counted_listed_found_and_summed_up() {
+    let server = server_with(
+        r#"
+        exports.hook_data = function (next, connection) {
+            const { results } = connection.transaction
+            results.add(this, { pass: 'one', fail: ['two', 'three'], err: new Error('odd'), score: 1, hidden: { a: 1 } })
+            results.incr(this, { score: 2.5, fresh: '4' })
+            results.push(this, { seen: 'x' })
+            results.push({ name: 'mine' }, { seen: ['y'] })
+            const got = results.get('mine')
+            this.loginfo(JSON.stringify([got.score, got.fresh, got.seen, got.err, results.has(this, 'fail', /^thr/),
+                results.has('mine', 'pass', 'two'), results.has('mine', 'score', 3.5), results.get('none') === undefined,
+                Object.keys(results.get_all()).includes('mine')]))
+            this.loginfo(results.collate(this))
+            next()
+        }"#,
+    );
+    let mut client = greeted(&server);
+    client
+        .send_mail("a@b.test", &["c@here.test"], MESSAGE)
+        .expect(250);
+    server.wait_for_log(
+        r#"[3.5,4,["x","y"],["odd"],true,false,true,true,true]"#,
+        DEADLINE,
+    );
+    server.wait_for_log(
+        "score: 3.5, fresh: 4, seen: x,y, pass:one, fail:two, three, err:odd",
+        DEADLINE,
+    );
+    server.wait_for_log("[ERROR] [", DEADLINE);
+}
+
+// covers PLG-03, PLG-05, PLG-06, PLG-07, PLG-08, PLG-12, CFS-06
 #[test]
 fn packages_modules_core_modules_and_parents_are_found() {
     let package = r#"{"name":"haraka-plugin-pack","main":"lib/main.js"}"#;

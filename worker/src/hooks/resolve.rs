@@ -65,6 +65,16 @@ pub(super) fn load(
         }
     };
     if let Some(own) = first_there(own_places(name, env.install_dir)) {
+        if haraka_plugins::names().contains(&name) {
+            let path = own.display();
+            log_at!(
+                Level::Notice,
+                &"-",
+                "plugins",
+                [],
+                "{name}: {path} runs, not the native plugin"
+            );
+        }
         return script(own);
     }
     let package = first_there(package_places(name, env.install_dir));
