@@ -16,6 +16,7 @@ use super::burst::Burst;
 use super::convert::{describe, describe_value};
 use super::host::Host;
 use super::limits::Limits;
+use super::watchdog::Watchdog;
 use super::{modules, ops, sources};
 use crate::rt;
 
@@ -44,6 +45,7 @@ pub(crate) struct Engine {
     runtime: Runtime,
     limits: Limits,
     burst: Rc<Burst>,
+    watchdog: Watchdog,
     pub(super) host: Rc<Host>,
     loading: Cell<bool>,
     /// Some task will go on with the jobs that are left.
@@ -71,6 +73,7 @@ impl Engine {
             runtime,
             limits,
             burst,
+            watchdog: Watchdog::start(limits.hang, hung),
             host: Rc::new(host.of(Weak::clone(this), limits)),
             loading: Cell::new(true),
             continued: Cell::default(),
@@ -129,6 +132,7 @@ impl Engine {
             return Err(ScriptError::Engine("not started".to_owned()));
         };
         self.burst.enter();
+        self.watchdog.enter();
         let result = self.guarded(|ctx| call(ctx, &bridge.restore(ctx)?));
         self.leave(what);
         result
@@ -173,6 +177,7 @@ impl Engine {
                 }
             }
         }
+        self.watchdog.leave();
         let idle = !self.runtime.is_job_pending();
         if self.burst.leave(idle, self.loading.get()) {
             log_at!(
@@ -210,6 +215,7 @@ impl Engine {
             if let Some(engine) = engine.upgrade() {
                 engine.continued.set(false);
                 engine.burst.enter();
+                engine.watchdog.enter();
                 engine.leave("promise jobs");
             }
         })
@@ -238,6 +244,12 @@ impl Engine {
     pub(super) fn memory_used(&self) -> i64 {
         self.runtime.memory_usage().malloc_size
     }
+}
+
+/// Nothing that the worker holds can be trusted to end any more.
+fn hung() {
+    log::error!("a script does not come back and cannot be stopped: the worker ends");
+    std::process::abort();
 }
 
 impl Drop for Engine {

@@ -17,6 +17,8 @@ pub struct Limits {
     pub load: Duration,
     /// Further processor time for what is left after a script was stopped.
     pub rest: Duration,
+    /// Time after which a script that cannot be stopped costs its worker; see `watchdog`.
+    pub hang: Duration,
     /// Promise jobs that run before the worker does something else; a chain without end then goes on
     /// in later turns, until its processor time is used up.
     pub jobs: u32,
@@ -32,6 +34,7 @@ impl Default for Limits {
             turn: Duration::from_secs(2),
             load: Duration::from_secs(30),
             rest: Duration::from_millis(100),
+            hang: Duration::from_secs(60),
             jobs: 5_000,
             file: 64 << 20,
         }

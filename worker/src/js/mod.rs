@@ -22,6 +22,7 @@ mod resolve;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 pub use engine::ScriptError;
 pub(crate) use plugin::Scripts;
