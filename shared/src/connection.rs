@@ -117,7 +117,7 @@ pub struct ConnectionState {
     /// What plugins found.
     pub results: Results,
     /// What a script engine keeps for the connection; see [`Connection::part`].
-    pub companion: RefCell<Option<Box<dyn Companion>>>,
+    pub companion: RefCell<Option<Box<Rc<dyn Companion>>>>,
     transaction: RefCell<Option<Transaction>>,
 }
 

@@ -4,43 +4,15 @@
 //! Names such as `__proto__` are refused, as script plugins see the same tree.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use crate::live::LiveTree;
+use crate::live::{LiveTree, Tree};
 
 /// A tree of notes. Empty notes own no memory.
 #[derive(Debug, Default)]
-pub struct Notes(RefCell<Held>);
-
-#[derive(Default)]
-enum Held {
-    #[default]
-    Nothing,
-    Own(Box<Map<String, Value>>),
-    Live(Rc<dyn LiveTree>),
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Held::Nothing => f.write_str("{}"),
-            Held::Own(map) => map.fmt(f),
-            Held::Live(_) => f.write_str("in a script"),
-        }
-    }
-}
-
-impl Held {
-    fn own(&self) -> Option<&Map<String, Value>> {
-        match self {
-            Held::Own(map) => Some(map),
-            _ => None,
-        }
-    }
-}
+pub struct Notes(RefCell<Tree>);
 
 const UNSAFE: [&str; 3] = ["__proto__", "constructor", "prototype"];
 
@@ -48,7 +20,7 @@ impl Notes {
     /// Notes from a queue file; anything but an object gives none.
     pub fn from_json(value: Value) -> Notes {
         match value {
-            Value::Object(map) => Notes(RefCell::new(Held::Own(Box::new(map)))),
+            Value::Object(map) => Notes(RefCell::new(Tree::of(map))),
             _ => Notes::default(),
         }
     }
@@ -56,29 +28,25 @@ impl Notes {
     /// A script takes the notes over: gives what they hold, and goes through `live` from now on.
     pub fn hand_over(&self, live: Rc<dyn LiveTree>) -> Value {
         let plain = self.to_json();
-        *self.0.borrow_mut() = Held::Live(live);
+        self.0.borrow_mut().hand_over(live);
         plain
     }
 
     /// Whether a script has taken them over.
     pub fn is_live(&self) -> bool {
-        matches!(&*self.0.borrow(), Held::Live(_))
+        self.live().is_some()
     }
 
     /// They come back from the script as they are now.
     pub fn take_back(&self) {
         if let Some(live) = self.live() {
             let map = live.all();
-            *self.0.borrow_mut() = Held::Own(Box::new(map));
+            *self.0.borrow_mut() = Tree::of(map);
         }
     }
 
-    /// Not borrowed any more, since the script may come back here.
     fn live(&self) -> Option<Rc<dyn LiveTree>> {
-        match &*self.0.borrow() {
-            Held::Live(live) => Some(Rc::clone(live)),
-            _ => None,
-        }
+        self.0.borrow().live()
     }
 
     /// The value under `a.b.c`.
@@ -124,11 +92,7 @@ impl Notes {
             return live.write(&path.split('.').collect::<Vec<_>>(), value.into());
         }
         let mut tree = self.0.borrow_mut();
-        if !matches!(*tree, Held::Own(_)) {
-            *tree = Held::Own(Box::default());
-        }
-        let Held::Own(map) = &mut *tree else { return };
-        let mut at: &mut Map<String, Value> = map;
+        let mut at: &mut Map<String, Value> = tree.own_mut();
         let Some((parents, last)) = path.rsplit_once('.') else {
             at.insert(path.to_owned(), value.into());
             return;

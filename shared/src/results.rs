@@ -3,57 +3,42 @@
 //! Keyed by plugin name; the lists pass, fail, msg, err and skip grow, other keys are replaced.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use crate::live::LiveTree;
+use crate::live::{LiveTree, Tree};
 
 /// The keys whose values are appended to a list.
 pub const LISTS: [&str; 5] = ["pass", "fail", "msg", "err", "skip"];
 
 /// The results of one connection or transaction. Empty results own no memory.
-#[derive(Default)]
-pub struct Results {
-    own: RefCell<Option<Box<Map<String, Value>>>>,
-    /// A script has taken them over; `own` is empty.
-    live: RefCell<Option<Rc<dyn LiveTree>>>,
-}
-
-impl fmt::Debug for Results {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.live() {
-            Some(_) => f.write_str("in a script"),
-            None => self.own.fmt(f),
-        }
-    }
-}
+#[derive(Debug, Default)]
+pub struct Results(RefCell<Tree>);
 
 impl Results {
     /// A script takes the results over: gives what they hold, and goes through `live` from now on.
     pub fn hand_over(&self, live: Rc<dyn LiveTree>) -> Value {
-        let own = self.own.take();
-        *self.live.borrow_mut() = Some(live);
-        Value::Object(own.map(|map| *map).unwrap_or_default())
+        let mut tree = self.0.borrow_mut();
+        let own = tree.own().cloned().unwrap_or_default();
+        tree.hand_over(live);
+        Value::Object(own)
     }
 
     /// Whether a script has taken them over.
     pub fn is_live(&self) -> bool {
-        self.live.borrow().is_some()
+        self.live().is_some()
     }
 
     /// They come back from the script as they are now.
     pub fn take_back(&self) {
         let Some(live) = self.live() else { return };
         let map = live.all();
-        self.live.take();
-        *self.own.borrow_mut() = Some(Box::new(map));
+        *self.0.borrow_mut() = Tree::of(map);
     }
 
-    /// Not borrowed any more, since the script may come back here.
     fn live(&self) -> Option<Rc<dyn LiveTree>> {
-        self.live.borrow().clone()
+        self.0.borrow().live()
     }
 
     /// Adds to the results of `plugin` (RES-02): list keys append, all others replace.
@@ -64,8 +49,8 @@ impl Results {
                 false => live.write(&[plugin, key], value.into()),
             };
         }
-        let mut all = self.own.borrow_mut();
-        let own = own(all.get_or_insert_default(), plugin);
+        let mut all = self.0.borrow_mut();
+        let own = own(all.own_mut(), plugin);
         if LISTS.contains(&key) {
             append(own, key, value.into());
         } else {
@@ -78,8 +63,8 @@ impl Results {
         if let Some(live) = self.live() {
             return live.append(&[plugin, key], value.into());
         }
-        let mut all = self.own.borrow_mut();
-        append(own(all.get_or_insert_default(), plugin), key, value.into());
+        let mut all = self.0.borrow_mut();
+        append(own(all.own_mut(), plugin), key, value.into());
     }
 
     /// All that `plugin` left (RES-04).
@@ -87,7 +72,7 @@ impl Results {
         if let Some(live) = self.live() {
             return live.read(&[plugin]);
         }
-        self.own.borrow().as_ref()?.get(plugin).cloned()
+        self.0.borrow().own()?.get(plugin).cloned()
     }
 
     /// Whether `plugin` has this text in this list (RES-04).

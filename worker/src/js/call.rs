@@ -139,10 +139,10 @@ fn number_of(engine: &Rc<Engine>, connection: &Connection) -> (u32, bool) {
         return (number, false);
     }
     let number = engine.host.number();
-    *connection.companion.borrow_mut() = Some(Box::new(Kept {
+    *connection.companion.borrow_mut() = Some(Box::new(Rc::new(Kept {
         host: Rc::downgrade(&engine.host),
         number,
-    }));
+    })));
     (number, true)
 }
 

@@ -63,7 +63,8 @@ class Plugin {
 }
 
 // Where a plugin that another inherits from is: the install directory before what comes with Haraka.
-function find(name) {
+function find(listed) {
+    const name = listed.replace(/^haraka-plugin-/, '')
     const dir = natives.process.installDir()
     const { fs } = natives
     const there = (file) => {
