@@ -362,6 +362,44 @@ fn run_order_shows_methods_of_scripts() {
     assert!(first < second && text.contains("-100"), "{text}");
 }
 
+// covers CON-01: what a plugin sets on the objects stays for the connection and goes with it
+#[test]
+fn objects_are_the_same_in_every_hook_of_a_connection_and_new_in_the_next() {
+    let server = server_with(
+        r#"
+        const seen = new Set()
+        exports.hook_connect = (next, connection) => { connection.mine = 1; next() }
+        exports.hook_mail = function (next, connection) {
+            connection.transaction.own = (connection.transaction.own ?? 0) + connection.mine
+            seen.add(new WeakRef(connection))
+            next()
+        }
+        exports.hook_rcpt_ok = function (next, connection, rcpt) {
+            this.loginfo(`own ${connection.transaction.own} ${rcpt === connection.transaction.rcpt_to[0]} ${connection.hook}`)
+            next()
+        }
+        exports.hook_noop = function (next) {
+            this.loginfo(`alive ${[...seen].filter((ref) => ref.deref()).length}`)
+            next()
+        }"#,
+    );
+    for _ in 0..3 {
+        let mut client = greeted(&server);
+        for _ in 0..2 {
+            client
+                .send_mail("a@b.test", &["c@here.test"], MESSAGE)
+                .expect(250);
+        }
+        client.quit();
+    }
+    assert!(!server.log_text().contains("own 2"));
+    server.wait_for_log("own 1 true rcpt_ok", DEADLINE);
+    harness::wait_for("ended connections to be freed", || {
+        greeted(&server).cmd("NOOP").expect(250);
+        server.log_text().contains("alive 0")
+    });
+}
+
 // covers PLG-09, PLG-15, HOK-01, HOK-02
 #[test]
 fn init_hooks_run_and_plugins_hear_of_the_end() {

@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn bites_whoever_stays_inside_and_nobody_else() {
         let (tell, told) = mpsc::channel();
-        let dog = Watchdog::start(Duration::from_millis(40), move || drop(tell.send(())));
+        let dog = Watchdog::start(Duration::from_millis(40), move || tell.send(()).unwrap());
         for _ in 0..8 {
             dog.enter();
             dog.leave();

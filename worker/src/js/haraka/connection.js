@@ -44,6 +44,8 @@ class Connection {
         this.#handle = handle
         for (const part of Object.keys(GROUPS)) this[part] = group(handle, part)
         Object.defineProperty(this, 'number', { value: number })
+        // Those whose objects were made here and go with this one at the latest.
+        Object.defineProperty(this, 'transactions', { value: new Set() })
         this.hook = null
         this.encoding = 'utf8'
         this.last_response = null
@@ -73,7 +75,10 @@ class Connection {
         const handle = connection.transaction(this.#handle)
         if (!handle) return null
         const uuid = natives.transaction.get(handle, 'uuid')
-        return live.owners.get(uuid) ?? new Transaction(handle, this)
+        const known = live.owners.get(uuid)
+        if (known) return known
+        this.transactions.add(uuid)
+        return new Transaction(handle, this)
     }
 
     // A list while the hook `capabilities` runs; it goes back with the answer.

@@ -104,15 +104,13 @@ function described(err) {
     return err instanceof Error ? `${err.name}: ${err.message}\n${err.stack ?? ''}`.trimEnd() : String(err)
 }
 
+// A connection ended, or one of its transactions alone.
 exports.forget = (connection, transaction) => {
-    if (transaction !== undefined && transaction !== null) {
-        live.owners.delete(transaction)
-        return
-    }
     const gone = live.owners.get(connection)
-    if (!gone) return
-    live.owners.delete(connection)
-    for (const [key, owner] of live.owners) {
-        if (typeof key === 'string' && key.startsWith(gone.uuid)) live.owners.delete(key)
+    const over = transaction ? [transaction] : [...(gone?.transactions ?? [])]
+    for (const uuid of over) {
+        live.owners.delete(uuid)
+        gone?.transactions.delete(uuid)
     }
+    if (!transaction) live.owners.delete(connection)
 }
