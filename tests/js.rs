@@ -162,6 +162,8 @@ fn results_are_counted_listed_found_and_summed_up() {
                 results.has('mine', 'pass', 'two'), results.has('mine', 'score', 3.5), results.get('none') === undefined,
                 Object.keys(results.get_all()).includes('mine')]))
             this.loginfo(results.collate(this))
+            const helo = connection.results.get('helo')
+            this.loginfo(`core ${helo.host} ${helo.pass.length} ${Object.keys(connection.results.get_all())}`)
             next()
         }"#,
     );
@@ -178,6 +180,7 @@ fn results_are_counted_listed_found_and_summed_up() {
         DEADLINE,
     );
     server.wait_for_log("[ERROR] [", DEADLINE);
+    server.wait_for_log("core client.test 0 local,remote,helo", DEADLINE);
 }
 
 // covers PLG-03, PLG-05, PLG-06, PLG-07, PLG-08, PLG-12, CFS-06

@@ -108,6 +108,28 @@ impl Notes {
         at.insert(last.to_owned(), value.into());
     }
 
+    /// Appends to the list under this name, making it, unless it has `most` entries already. What is
+    /// no list is replaced by one.
+    pub fn append(&self, name: &str, value: impl Into<Value>, most: usize) {
+        if UNSAFE.contains(&name) {
+            return;
+        }
+        if let Some(live) = self.live() {
+            let full = matches!(live.read(&[name]), Some(Value::Array(list)) if list.len() >= most);
+            if !full {
+                live.append(&[name], value.into());
+            }
+            return;
+        }
+        let mut tree = self.0.borrow_mut();
+        let entry = tree.own_mut().entry(name);
+        match entry.or_insert(Value::Null) {
+            Value::Array(list) if list.len() >= most => {}
+            Value::Array(list) => list.push(value.into()),
+            other => *other = Value::Array(vec![value.into()]),
+        }
+    }
+
     /// Whether the list under this name holds this text, without copying it.
     pub fn lists(&self, name: &str, text: &str) -> bool {
         let holds = |list: &Value| matches!(list, Value::Array(a) if a.iter().any(|v| v.as_str() == Some(text)));

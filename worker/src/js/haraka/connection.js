@@ -68,7 +68,7 @@ class Connection {
     }
 
     get results() {
-        return this.#kept('results', () => live.results(this.#handle, this.number, this))
+        return this.#kept('results', () => live.results(this.#handle, this.number, this, (name) => connection.get(this.#handle, `${name} result`)))
     }
 
     get transaction() {

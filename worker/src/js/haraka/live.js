@@ -13,8 +13,8 @@ exports.owners = owners
 
 exports.notes = (handle, owner) => new Notes(natives.live.handOver(handle, owner, 'notes'))
 
-exports.results = (handle, owner, conn) => {
-    const results = new ResultStore(conn)
+exports.results = (handle, owner, conn, core) => {
+    const results = new ResultStore(conn, core)
     Object.assign(results.store, natives.live.handOver(handle, owner, 'results'))
     return results
 }

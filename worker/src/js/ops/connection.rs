@@ -69,6 +69,10 @@ fn tally(t: &Tally) -> Value {
 
 fn get(host: &Host, conn: &Connection, name: &str) -> Value {
     match name {
+        "local result" | "remote result" | "helo result" | "reset result" | "disconnect result" => {
+            let of = name.split(' ').next().unwrap_or_default();
+            conn.core_result(of).map_or(Value::Null, Value::Object)
+        }
         "uuid" => format!("{:X}", conn.uuid.hyphenated()).into(),
         "remote" => {
             let r = conn.remote.borrow();
