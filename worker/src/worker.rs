@@ -78,7 +78,7 @@ impl Worker {
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
         let outbound = Outbound::new(&config, parts.slot, parts.incarnation, parts.flight)?;
-        Ok(Rc::new_cyclic(|this| Worker {
+        let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
             resolver,
             hooks: parts.hooks,
@@ -92,7 +92,10 @@ impl Worker {
             master: parts.master,
             config: RefCell::new(Rc::new(config)),
             this: this.clone(),
-        }))
+        });
+        let services: Weak<dyn Services> = Rc::downgrade(&(Rc::clone(&worker) as Rc<dyn Services>));
+        worker.hooks.serve(services);
+        Ok(worker)
     }
 
     /// The settings of now. They stay as they are for as long as they are held; a session holds
