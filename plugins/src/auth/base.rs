@@ -271,7 +271,7 @@ impl<B: Backend> AuthPlugin<B> {
         );
         let value = authentication_result_value(user);
         let finding = format!("auth=fail ({}) smtp.auth={value}", claim.method());
-        add_auth_result(connection, finding);
+        connection.add_auth_result(&finding);
         cx.services.sleep(delay).await;
         connection.say(reply);
         let most = self.backend.rules().max_failures;
@@ -300,11 +300,6 @@ impl<B: Backend> AuthPlugin<B> {
 
 /// The note that lists what was offered.
 const ALLOWED: &str = "allowed_auth_methods";
-
-/// The note of what goes into Authentication-Results.
-const FINDINGS: &str = "authentication_results";
-/// How many are kept where failures have no limit.
-const MOST_FINDINGS: usize = 100;
 
 /// Who somebody says they are.
 struct Claim {
@@ -343,19 +338,10 @@ fn accept(cx: &HookCx, connection: &Connection, claim: &Claim) {
         connection.results.add("auth", key, value);
     }
     *connection.authheader.borrow_mut() = Some("(authenticated bits=0)\n".into());
-    add_auth_result(connection, format!("auth=pass ({})", claim.method()));
+    connection.add_auth_result(&format!("auth=pass ({})", claim.method()));
     connection.notes.set("auth_user", &*claim.user);
     let (user, mechanism) = (&claim.user, claim.mechanism);
     log_plugin!(Level::Info, cx, "{user:?} logged in by {mechanism}");
-}
-
-/// For the Authentication-Results field of all messages of the connection.
-fn add_auth_result(connection: &Connection, finding: String) {
-    let mut findings = list(connection, FINDINGS);
-    if findings.len() < MOST_FINDINGS {
-        findings.push(finding.into());
-        connection.notes.set(FINDINGS, findings);
-    }
 }
 
 fn list(connection: &Connection, note: &str) -> Vec<Value> {
