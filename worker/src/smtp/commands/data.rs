@@ -217,7 +217,7 @@ pub(super) fn received(s: &Session, txn: &Transaction) -> Option<String> {
     // RFC 3848; where it stands is Haraka's choice.
     let login = s.conn.authheader.borrow();
     let (auth, login) = match login.as_deref().map(str::trim_ascii_end) {
-        Some(text) if !text.is_empty() => ("A", format!(" {text}")),
+        Some(text) if !text.is_empty() => ("A", format!(" {}", text.replace(char::is_control, ""))),
         _ => ("", String::new()),
     };
     let helo_info = s.conn.remote.borrow().info.clone();
