@@ -1,5 +1,25 @@
 //! What is known of a TLS session once its handshake is done (TLS-21).
 
+/// Why a client's session did not come under TLS.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsFailure {
+    /// There is no certificate to show; nothing was said to the client.
+    #[error("no certificate to show")]
+    NoCertificate,
+    /// The client took too long.
+    #[error("timed out")]
+    TimedOut,
+    /// The client closed, or the connection broke, before the handshake was done.
+    #[error("{0}")]
+    Gone(Box<str>),
+    /// One side did not accept the other's messages or certificate.
+    #[error("{0}")]
+    Refused(Box<str>),
+    /// There is no session that could begin it.
+    #[error("the session has ended")]
+    NoSession,
+}
+
 /// A session as plugins and log lines see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
