@@ -10,6 +10,7 @@ mod rcpt_to_in_host_list;
 mod relay;
 mod renamed;
 mod skeleton;
+mod tls;
 
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration, register};
 
@@ -21,6 +22,7 @@ pub use rcpt_to_in_host_list::InHostList;
 pub use relay::Relay;
 pub use renamed::renamed;
 pub use skeleton::Skeleton;
+pub use tls::Tls;
 
 macro_rules! plugins {
     ($($name:literal => $plugin:ty),* $(,)?) => {
@@ -45,6 +47,7 @@ plugins! {
     "rcpt_to.in_host_list" => InHostList,
     "relay" => Relay,
     "skeleton" => Skeleton,
+    "tls" => Tls,
 }
 
 /// The names that [`load`] knows, sorted.
@@ -69,6 +72,7 @@ mod tests {
             InHostList::NAME,
             Relay::NAME,
             Skeleton::NAME,
+            Tls::NAME,
         ];
         assert_eq!(names(), own);
     }

@@ -107,6 +107,8 @@ pub struct ConnectionState {
     pub last_reject: RefCell<Option<Box<str>>>,
     /// Lines of the EHLO reply while the capabilities hook runs.
     pub capabilities: RefCell<Vec<String>>,
+    /// STARTTLS was offered.
+    pub tls_advertised: Cell<bool>,
     /// The TLS session, once begun.
     pub tls: RefCell<Option<Rc<Tls>>>,
     /// What plugins ask of the session; see [`Connection::say`].
@@ -147,6 +149,7 @@ impl Connection {
             total_bytes: Cell::new(0),
             last_reject: RefCell::new(None),
             capabilities: RefCell::default(),
+            tls_advertised: Cell::new(false),
             tls: RefCell::new(None),
             asks: Asks::default(),
             notes: Notes::default(),

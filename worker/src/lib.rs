@@ -11,6 +11,7 @@ pub mod outbound;
 mod reload;
 pub mod rt;
 pub mod smtp;
+mod tls;
 pub mod trial;
 mod worker;
 

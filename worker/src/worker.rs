@@ -38,6 +38,8 @@ pub(crate) struct Worker {
     pub(crate) names: Names,
     pub(crate) outbound: Outbound,
     pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
+    /// What clients are shown, until the credentials of `tls.ini` are here.
+    pub(crate) tls: RefCell<Option<Arc<rustls::ServerConfig>>>,
     pub(crate) this: Weak<Worker>,
 }
 
@@ -85,6 +87,7 @@ impl Worker {
             watch: parts.watch,
             master: parts.master,
             config: RefCell::new(Rc::new(config)),
+            tls: RefCell::default(),
             this: this.clone(),
         }))
     }
@@ -93,6 +96,11 @@ impl Worker {
     /// those of its beginning.
     pub(crate) fn settings(&self) -> Rc<Config> {
         Rc::clone(&self.config.borrow())
+    }
+
+    /// What clients of this port are shown and asked for under TLS; `None` without a certificate.
+    pub(crate) fn tls_config(&self, _port: u16) -> Option<Arc<rustls::ServerConfig>> {
+        self.tls.borrow().clone()
     }
 
     /// The worker as plugins see it.
@@ -137,6 +145,10 @@ impl Services for Worker {
 
     fn dns(&self) -> &dyn Dns {
         &self.resolver
+    }
+
+    fn offers_tls(&self, port: u16) -> bool {
+        self.tls_config(port).is_some()
     }
 
     fn sleep(&self, time: Duration) -> LocalFuture<'static, ()> {

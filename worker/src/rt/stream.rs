@@ -80,7 +80,7 @@ impl Stream {
     /// # Errors
     /// The stream is of no more use after one; an alert has been sent where TLS wants that.
     pub async fn start_tls(&mut self, session: rustls::Connection) -> Result<(), HandshakeError> {
-        self.start_tls_from(&[], session).await
+        self.start_tls_from(Vec::new(), session).await
     }
 
     /// The same for a stream from which the first octets of TLS have been read already.
@@ -89,12 +89,13 @@ impl Stream {
     /// As those of [`start_tls`](Stream::start_tls).
     pub async fn start_tls_from(
         &mut self,
-        first: &[u8],
+        first: Vec<u8>,
         session: rustls::Connection,
     ) -> Result<(), HandshakeError> {
         let plain = &self.plain;
         let records = Box::new(Records::new(session));
-        records.take_in(first, plain)?;
+        records.take_in(&first, plain)?;
+        drop(first);
         loop {
             poll_fn(|cx| poll_flush(plain, &records, cx)).await?;
             if !records.is_handshaking() {

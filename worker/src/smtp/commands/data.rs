@@ -214,9 +214,15 @@ pub(super) fn received(s: &Session, txn: &Transaction) -> Option<String> {
         HelloVerb::Ehlo => "ESMTP",
         HelloVerb::Helo => "SMTP",
     };
+    // RFC 3848, RFC 8314 §4.3.
+    let tls = s.conn.tls.borrow();
+    let (secure, cipher) = match &*tls {
+        Some(tls) => ("S", format!("\r\n\ttls {}", tls.standard_cipher)),
+        None => ("", String::new()),
+    };
     let helo_info = s.conn.remote.borrow().info.clone();
     Some(format!(
-        "from {host} ({})\r\n\tby {} ({}) with {protocol} id {}\r\n\tenvelope-from {};\r\n\t{}",
+        "from {host} ({})\r\n\tby {} ({}) with {protocol}{secure} id {}\r\n\tenvelope-from {}{cipher};\r\n\t{}",
         s.conn.shown(helo_info.as_ref()),
         s.config.me,
         info(&s.config),

@@ -103,6 +103,7 @@ impl Rig {
             watch: Watch::new(),
             master,
             config: RefCell::new(Rc::new(config)),
+            tls: RefCell::default(),
             this: this.clone(),
         });
         let told = RefCell::new(told);
