@@ -16,4 +16,5 @@ mod proxied;
 mod replies;
 mod rig;
 mod start;
+mod tls;
 mod verdicts;

@@ -23,6 +23,7 @@ use crate::rt::{self, Stream, UnixStream};
 use crate::smtp::session::converse;
 use crate::smtp::sessions::{Sessions, Ticket};
 use crate::smtp::wire::Wire;
+use crate::tls::testing;
 use crate::worker::Worker;
 
 pub(super) const BYE: &str = "221 mx.example.org closing connection. Have a jolly good day.";
@@ -110,6 +111,16 @@ impl Rig {
         Rig { worker, told, dir }
     }
 
+    /// From now on there is a certificate.
+    pub(super) fn offer_tls(&self) {
+        *self.worker.tls.borrow_mut() = Some(testing::ends().0);
+    }
+
+    /// From now on there is none.
+    pub(super) fn withdraw_tls(&self) {
+        *self.worker.tls.borrow_mut() = None;
+    }
+
     /// What the master was told since the last look.
     pub(super) fn orders(&self) -> Vec<ToMaster> {
         let mut told = self.told.borrow_mut();
@@ -133,7 +144,7 @@ impl Rig {
         self.converse(connection("192.0.2.1", 25), ticket)
     }
 
-    fn converse(&self, conn: Connection, ticket: Ticket) -> Client {
+    pub(super) fn converse(&self, conn: Connection, ticket: Ticket) -> Client {
         let (stream, theirs) = UnixStream::pair().unwrap();
         let config = self.worker.settings();
         let (idle, session) = (
@@ -143,7 +154,7 @@ impl Rig {
         let wire = Wire::new(Stream::from(theirs), idle, session, ticket);
         let task = rt::spawn(converse(Rc::clone(&self.worker), conn.clone(), wire));
         Client {
-            stream,
+            stream: stream.into(),
             conn,
             task: Some(task),
             read: Vec::new(),
@@ -177,7 +188,7 @@ pub(super) fn connection(ip: &str, local_port: u16) -> Connection {
 
 /// The client's end.
 pub(super) struct Client {
-    pub(super) stream: UnixStream,
+    pub(super) stream: Stream,
     /// As the server sees it.
     pub(super) conn: Connection,
     task: Option<rt::Task<()>>,
@@ -243,6 +254,17 @@ impl Client {
     pub(super) async fn last(&mut self, line: &str) -> String {
         self.send(&format!("{line}\r\n")).await;
         self.rest().await
+    }
+
+    /// Says STARTTLS and shakes hands.
+    pub(super) async fn start_tls(&mut self) {
+        assert_eq!(self.say("STARTTLS").await, "220 Go ahead.");
+        self.shake_hands().await;
+    }
+
+    pub(super) async fn shake_hands(&mut self) {
+        let shaken = self.stream.start_tls(testing::client().into());
+        shaken.await.unwrap();
     }
 
     /// Waits for the end of the session.
