@@ -54,7 +54,11 @@ impl Hooks for Tls {
         let config = cx.services.config();
         let ip = connection.remote_ip();
         if connection.tls.borrow().is_some()
-            || config.tls.no_tls_hosts.iter().any(|range| range.contains(ip))
+            || config
+                .tls
+                .no_tls_hosts
+                .iter()
+                .any(|range| range.contains(ip))
             || config.tls.no_starttls_ports.contains(&port)
         {
             return Verdict::CONT;

@@ -91,14 +91,20 @@ impl<T> Future for Awaiting<T> {
     }
 }
 
-/// Those that are not granted yet, oldest first.
+/// Those that are not granted yet, oldest first. Few sessions ever have one: what holds them is made
+/// with the first, as an idle session must stay small.
 #[derive(Debug, Default)]
 pub struct Asks {
-    waiting: RefCell<VecDeque<Ask>>,
-    /// The session, while it waits for its plugins.
-    session: RefCell<Option<Waker>>,
+    held: RefCell<Option<Box<Held>>>,
     /// Nobody grants anything any more.
     over: Cell<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    waiting: VecDeque<Ask>,
+    /// The session, while it waits for its plugins.
+    session: Option<Waker>,
 }
 
 impl Asks {
@@ -107,8 +113,10 @@ impl Asks {
         if self.over.get() {
             return false;
         }
-        self.waiting.borrow_mut().push_back(ask);
-        if let Some(session) = self.session.borrow_mut().take() {
+        let mut held = self.held.borrow_mut();
+        let held = held.get_or_insert_default();
+        held.waiting.push_back(ask);
+        if let Some(session) = held.session.take() {
             session.wake();
         }
         true
@@ -116,7 +124,7 @@ impl Asks {
 
     /// The oldest one.
     pub fn take(&self) -> Option<Ask> {
-        self.waiting.borrow_mut().pop_front()
+        self.held.borrow_mut().as_mut()?.waiting.pop_front()
     }
 
     /// Waits for one.
@@ -124,16 +132,22 @@ impl Asks {
         match self.take() {
             Some(ask) => Poll::Ready(ask),
             None => {
-                *self.session.borrow_mut() = Some(cx.waker().clone());
+                let mut held = self.held.borrow_mut();
+                held.get_or_insert_default().session = Some(cx.waker().clone());
                 Poll::Pending
             }
         }
     }
 
+    /// The hook that was asked is over.
+    pub fn rest(&self) {
+        *self.held.borrow_mut() = None;
+    }
+
     /// The session ends, or there never was one.
     pub fn end(&self) {
         self.over.set(true);
-        self.waiting.borrow_mut().clear();
+        self.rest();
     }
 }
 

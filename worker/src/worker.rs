@@ -9,8 +9,9 @@ use std::time::Duration;
 use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::delivery::Delivery;
 use haraka_shared::flight::FlightPage;
-use haraka_shared::hook::{Call, Verdict};
+use haraka_shared::hook::{Call, HookName, Verdict};
 use haraka_shared::ipc::ToMaster;
+use haraka_shared::log::{self, Level};
 use haraka_shared::plugin::LocalFuture;
 use haraka_shared::route::Route;
 use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services};
@@ -21,6 +22,7 @@ use crate::hooks::{Registry, Subject};
 use crate::outbound::{Outbound, OutboundError};
 use crate::rt;
 use crate::smtp::sessions::Sessions;
+use crate::tls::{Prepared, Tls};
 
 /// The worker.
 pub(crate) struct Worker {
@@ -37,9 +39,9 @@ pub(crate) struct Worker {
     pub(crate) resolver: Resolver,
     pub(crate) names: Names,
     pub(crate) outbound: Outbound,
+    /// Certificates and keys; see `tls/`.
+    pub(crate) tls: Tls,
     pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
-    /// What clients are shown, until the credentials of `tls.ini` are here.
-    pub(crate) tls: RefCell<Option<Arc<rustls::ServerConfig>>>,
     pub(crate) this: Weak<Worker>,
 }
 
@@ -61,6 +63,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) slot: u32,
     pub(crate) incarnation: &'a str,
     pub(crate) flight: Arc<FlightPage>,
+    pub(crate) tls: Prepared,
     pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
 }
 
@@ -75,32 +78,30 @@ impl Worker {
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
         let outbound = Outbound::new(&config, parts.slot, parts.incarnation, parts.flight)?;
-        Ok(Rc::new_cyclic(|this| Worker {
+        let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
             resolver,
             hooks: parts.hooks,
             sessions,
             outbound,
+            tls: Tls::new(parts.tls),
             dir: parts.dir,
             install_dir: parts.install_dir,
             host_name,
             watch: parts.watch,
             master: parts.master,
             config: RefCell::new(Rc::new(config)),
-            tls: RefCell::default(),
             this: this.clone(),
-        }))
+        });
+        let services: Weak<dyn Services> = Rc::downgrade(&(Rc::clone(&worker) as Rc<dyn Services>));
+        worker.hooks.serve(services);
+        Ok(worker)
     }
 
     /// The settings of now. They stay as they are for as long as they are held; a session holds
     /// those of its beginning.
     pub(crate) fn settings(&self) -> Rc<Config> {
         Rc::clone(&self.config.borrow())
-    }
-
-    /// What clients of this port are shown and asked for under TLS; `None` without a certificate.
-    pub(crate) fn tls_config(&self, _port: u16) -> Option<Arc<rustls::ServerConfig>> {
-        self.tls.borrow().clone()
     }
 
     /// The worker as plugins see it.
@@ -120,7 +121,15 @@ impl Worker {
             delivery: Some(delivery),
             services: &services,
         };
+        let hook = call.hook().name();
+        subject.log(Level::Debug, &[], format_args!("running {hook} hooks"));
         self.hooks.run(call, &subject).await
+    }
+
+    /// Whether an outbound hook is gone through: a plugin waits for it, or the log tells of it
+    /// (HOK-38).
+    pub(crate) fn minds(&self, hook: HookName) -> bool {
+        self.hooks.wants(hook) || log::enabled(Level::Debug)
     }
 
     /// Queues a frame for the master.
@@ -148,7 +157,7 @@ impl Services for Worker {
     }
 
     fn offers_tls(&self, port: u16) -> bool {
-        self.tls_config(port).is_some()
+        self.tls.contexts().server(port).is_some()
     }
 
     fn sleep(&self, time: Duration) -> LocalFuture<'static, ()> {

@@ -17,7 +17,7 @@ use haraka_shared::tls::{Tls, TlsFailure};
 use super::session::Session;
 use super::wire::Lost;
 use crate::rt::HandshakeError;
-use crate::tls::summary;
+use crate::tls::{describe, summary};
 
 impl Session {
     /// STARTTLS, as a plugin asks for it (RFC 3207 §4).
@@ -30,7 +30,7 @@ impl Session {
         if self.conn.tls.borrow().is_some() || self.wire.is_broken() {
             return answer.give(Err(TlsFailure::NoSession));
         }
-        let Some(config) = self.worker.tls_config(self.port) else {
+        let Some(config) = self.worker.tls.contexts().server(self.port) else {
             return answer.give(Err(TlsFailure::NoCertificate));
         };
         self.say(&go_ahead);
@@ -59,7 +59,7 @@ impl Session {
         if !self.on_tls_port() {
             return true;
         }
-        let Some(config) = self.worker.tls_config(self.port) else {
+        let Some(config) = self.worker.tls.contexts().server(self.port) else {
             log_conn!(
                 Level::Error,
                 self.conn,
@@ -91,7 +91,7 @@ impl Session {
         };
         let done = Box::pin(self.wire.start_tls(session.into(), within)).await;
         let failure = match done {
-            Ok(Ok(())) => match self.wire.with_tls(|session| summary(session)) {
+            Ok(Ok(())) => match self.wire.with_tls(|session| self.described(session)) {
                 Some(tls) => return Ok(Rc::new(tls)),
                 None => TlsFailure::NoSession,
             },
@@ -109,6 +109,19 @@ impl Session {
             }
         };
         Err(self.insecure(failure))
+    }
+
+    /// The session with what the client's certificate says, and what is to be thought of it.
+    fn described(&self, session: &rustls::Connection) -> Tls {
+        let mut tls = summary(session);
+        if let Some(chain @ [first, ..]) = session.peer_certificates() {
+            tls.peer = Some(describe(first));
+            match self.worker.tls.contexts().verify_peer(chain) {
+                Ok(()) => tls.verified = true,
+                Err(why) => tls.verify_error = Some(why.into()),
+            }
+        }
+        tls
     }
 
     /// One line for each handshake that failed.

@@ -435,9 +435,14 @@ impl Session {
         }
         self.reset_transaction().await;
         self.hook(Call::Disconnect(())).await;
-        self.conn.asks.end();
+        self.conn.ended.set(self.lasted());
+        self.conn.part();
         self.log_disconnect();
         self.wire.close().await;
+    }
+
+    fn lasted(&self) -> Duration {
+        rt::precise_now() - self.conn.started
     }
 
     fn log_disconnect(&self) {
@@ -475,10 +480,7 @@ impl Session {
                 ("msgs", (&msgs).into()),
                 ("bytes", conn.total_bytes.get().into()),
                 ("lr", lr.as_deref().unwrap_or_default().into()),
-                (
-                    "time",
-                    (rt::precise_now() - conn.started).as_secs_f64().into()
-                ),
+                ("time", self.lasted().as_secs_f64().into()),
             ],
             "disconnect"
         );
@@ -487,6 +489,7 @@ impl Session {
     /// Ends the transaction, if there is one (HOK-20).
     pub(crate) async fn reset_transaction(&mut self) {
         self.chunks = None;
+        self.conn.reset.set(self.lasted());
         if self.conn.transaction().is_none() {
             return;
         }
@@ -537,6 +540,7 @@ impl Session {
                     while let Some(ask) = conn.asks.take() {
                         Box::pin(self.grant(ask)).await;
                     }
+                    conn.asks.rest();
                     return verdict;
                 }
             }

@@ -11,7 +11,7 @@ use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, St
 
 use super::{run, std_listener};
 use crate::rt::{HandshakeError, Stream, TcpStream, spawn};
-use crate::tls::testing;
+use crate::tls::ends;
 
 type Peer = StreamOwned<ClientConnection, StdStream>;
 
@@ -30,8 +30,8 @@ async fn secured<T: Send + 'static>(
     peer: impl FnOnce(Peer) -> T + Send + 'static,
 ) -> (Stream, JoinHandle<T>) {
     let (mut stream, peer) =
-        connected(move |socket| peer(StreamOwned::new(testing::client(), socket)));
-    stream.start_tls(testing::server()).await.unwrap();
+        connected(move |socket| peer(StreamOwned::new(ends::client(), socket)));
+    stream.start_tls(ends::server()).await.unwrap();
     (stream, peer)
 }
 
@@ -105,13 +105,13 @@ fn more_than_any_buffer_holds_arrives_whole_in_both_directions() {
 fn peer_that_closes_in_the_middle_of_the_handshake_is_an_error() {
     run(async {
         let (mut stream, peer) = connected(|mut socket| {
-            let mut client = testing::client();
+            let mut client = ends::client();
             let mut hello = Vec::new();
             client.write_tls(&mut hello).unwrap();
             socket.write_all(&hello[..hello.len() / 2]).unwrap();
         });
         peer.join().unwrap();
-        let error = stream.start_tls(testing::server()).await.unwrap_err();
+        let error = stream.start_tls(ends::server()).await.unwrap_err();
         assert!(matches!(error, HandshakeError::Closed), "{error}");
     });
 }
@@ -125,7 +125,7 @@ fn garbage_in_place_of_a_handshake_is_an_error_and_is_answered_with_an_alert() {
             socket.read_to_end(&mut answer).unwrap();
             answer
         });
-        let error = stream.start_tls(testing::server()).await.unwrap_err();
+        let error = stream.start_tls(ends::server()).await.unwrap_err();
         assert!(matches!(error, HandshakeError::Tls(_)), "{error}");
         drop(stream);
         // RFC 8446 §6: content type 21, level fatal.
@@ -141,12 +141,12 @@ fn alert_of_a_peer_that_does_not_trust_us_is_the_reason_of_the_error() {
             let config = ClientConfig::builder()
                 .with_root_certificates(RootCertStore::empty())
                 .with_no_client_auth();
-            let name = ServerName::try_from(testing::NAME).unwrap();
+            let name = ServerName::try_from(ends::NAME).unwrap();
             let client = ClientConnection::new(config.into(), name).unwrap();
             let mut peer = StreamOwned::new(client, socket);
             peer.write_all(b"x").unwrap_err();
         });
-        let error = stream.start_tls(testing::server()).await.unwrap_err();
+        let error = stream.start_tls(ends::server()).await.unwrap_err();
         peer.join().unwrap();
         let HandshakeError::Tls(rustls::Error::AlertReceived(alert)) = error else {
             panic!("{error}");
@@ -237,7 +237,7 @@ fn decrypted_octets_that_were_not_read_yet_make_the_stream_readable() {
 fn octets_of_the_handshake_that_were_read_before_count() {
     run(async {
         let (mut stream, peer) = connected(|socket| {
-            let mut peer = StreamOwned::new(testing::client(), socket);
+            let mut peer = StreamOwned::new(ends::client(), socket);
             peer.write_all(b"EHLO client\r\n").unwrap();
             let mut end = Vec::new();
             peer.read_to_end(&mut end).unwrap();
@@ -246,10 +246,7 @@ fn octets_of_the_handshake_that_were_read_before_count() {
         let mut first = vec![0; 60];
         let got = stream.read(&mut first).await.unwrap();
         first.truncate(got);
-        stream
-            .start_tls_from(first, testing::server())
-            .await
-            .unwrap();
+        stream.start_tls_from(first, ends::server()).await.unwrap();
         let mut buf = [0; 100];
         let got = stream.read(&mut buf).await.unwrap();
         assert_eq!(&buf[..got], b"EHLO client\r\n");
