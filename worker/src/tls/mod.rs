@@ -21,6 +21,7 @@ mod ocsp;
 mod peer;
 mod pem;
 mod remark;
+mod session;
 mod store;
 mod suites;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub(crate) use follow::{Tls, start};
 pub use names::Names;
 pub use peer::describe;
 pub use remark::Remark;
+pub(crate) use session::summary;
 pub use store::from_files;
 pub use suites::{provider, versions};
 pub use tickets::{Keyring, new_key};
