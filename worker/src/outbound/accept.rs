@@ -108,6 +108,9 @@ impl Outbound {
             requests: asked.as_ref().map(Asked::requests),
             eight_bit: false,
             all_or_none: true,
+            domain: "",
+            force_tls: false,
+            must_log_in: true,
             at_stake: None,
         };
         let Stored { header, body } = message(&txn.header.borrow(), txn.body.borrow().clone());

@@ -151,6 +151,9 @@ pub(crate) fn envelope<'a>(sender: &'a Address, recipients: &'a [Address]) -> En
         eight_bit: false,
         requests: None,
         all_or_none: false,
+        domain: "y.z",
+        force_tls: false,
+        must_log_in: false,
         at_stake: None,
     }
 }
