@@ -9,6 +9,7 @@ use super::attempt::{Attempt, Lost, RcptResult, Stage, Unusable};
 use super::client::Client;
 use super::message::{Envelope, Outgoing};
 use super::testing::*;
+use super::wish::Approach;
 
 /// `+` delivered, `~` deferred, `-` failed, each with its text.
 fn shown(attempt: &Attempt) -> Vec<String> {
@@ -25,7 +26,13 @@ fn shown(attempt: &Attempt) -> Vec<String> {
 
 async fn offer(sink: &Sink, lmtp: bool, to: &[&str], text: &str) -> Result<Attempt, Unusable> {
     let (from, to) = (address("<a@b.c>"), addresses(to));
-    let mut client = Client::connect(&sink.target(lmtp), &settings(), "TEST".into()).await?;
+    let mut client = Client::connect(
+        &sink.target(lmtp),
+        &Approach::CLEAR,
+        &settings(),
+        "TEST".into(),
+    )
+    .await?;
     let attempt = Box::pin(client.send(&envelope(&from, &to), &message(text))).await;
     client.quit().await;
     attempt
@@ -145,9 +152,14 @@ fn requests_for_reports_go_to_a_host_that_offers_dsn_only() {
         };
         run(async {
             let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>", "<w@y.z>"]));
-            let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-                .await
-                .unwrap();
+            let mut client = Client::connect(
+                &sink.target(false),
+                &Approach::CLEAR,
+                &settings(),
+                "T".into(),
+            )
+            .await
+            .unwrap();
             let envelope = Envelope {
                 requests: Some(Requests {
                     message: &message_request,
@@ -482,9 +494,14 @@ fn connection_carries_the_next_message_with_rset_only_after_an_unfinished_one() 
         S: 221 bye"]);
     run(async {
         let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-        let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-            .await
-            .unwrap();
+        let mut client = Client::connect(
+            &sink.target(false),
+            &Approach::CLEAR,
+            &settings(),
+            "T".into(),
+        )
+        .await
+        .unwrap();
         for (text, expected) in [
             ("1\r\n", "+250 one"),
             ("2\r\n", "-550 no"),
@@ -580,9 +597,14 @@ fn stored_message_with_bare_line_ends_arrives_whole_and_stuffed() {
         S: 221 bye"]);
     run(async {
         let (from, to) = (address("<>"), addresses(&["<x@y.z>"]));
-        let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-            .await
-            .unwrap();
+        let mut client = Client::connect(
+            &sink.target(false),
+            &Approach::CLEAR,
+            &settings(),
+            "T".into(),
+        )
+        .await
+        .unwrap();
         let envelope = Envelope {
             eight_bit: true,
             ..envelope(&from, &to)
@@ -611,9 +633,14 @@ fn truncated_file_is_never_finished_with_a_dot() {
         D: A: b\r\n(closed)"]);
     run(async {
         let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-        let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-            .await
-            .unwrap();
+        let mut client = Client::connect(
+            &sink.target(false),
+            &Approach::CLEAR,
+            &settings(),
+            "T".into(),
+        )
+        .await
+        .unwrap();
         let message = Outgoing::received(Vec::new(), Body::from_file(file.into(), 0, 100));
         let attempt = Box::pin(client.send(&envelope(&from, &to), &message))
             .await
@@ -653,9 +680,14 @@ fn large_bodies_of_either_kind_arrive_whole() {
             let sink = Sink::start(&[&script]);
             run(async {
                 let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-                let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-                    .await
-                    .unwrap();
+                let mut client = Client::connect(
+                    &sink.target(false),
+                    &Approach::CLEAR,
+                    &settings(),
+                    "T".into(),
+                )
+                .await
+                .unwrap();
                 let attempt = Box::pin(client.send(&envelope(&from, &to), &message))
                     .await
                     .unwrap();
