@@ -317,6 +317,7 @@ fn silent_host_in_the_handshake_costs_no_more_than_its_time() {
         why.contains("TLS handshake failed: it took too long"),
         "{why}"
     );
+    sink.done();
 }
 
 // covers OUT-41
