@@ -54,10 +54,9 @@ pub fn equip(setup: &mut WorkerSetup) {
         // The worker will say so.
         return;
     };
-    let mut remarks = Vec::new();
-    setup.tls = Prepared::load(&dir, &setup.config, &mut remarks);
+    setup.tls = Prepared::load(&dir, &setup.config);
     if setup.slot == 0 {
-        remarks.iter().for_each(Remark::log);
+        setup.tls.remarks().iter().for_each(Remark::log);
     }
 }
 
@@ -173,9 +172,15 @@ async fn prepare(
     worker.outbound.start(&worker);
     tls::start(&worker, setup.slot == 0);
     follower.start(&worker, setup.slot == 0);
-    let verdict = ask_server(&worker, Call::InitChild(())).await;
+    init_child(&worker).await?;
+    Ok(worker)
+}
+
+/// Any answer but OK or CONT ends the worker before it serves (HOK-02).
+pub(crate) async fn init_child(worker: &Rc<Worker>) -> Result<(), WorkerError> {
+    let verdict = ask_server(worker, Call::InitChild(())).await;
     match verdict.code {
-        Code::Ok | Code::Cont => Ok(worker),
+        Code::Ok | Code::Cont => Ok(()),
         _ => Err(WorkerError::Init("init_child", said(&verdict))),
     }
 }
@@ -392,13 +397,30 @@ pub struct Checked {
     pub init_master: bool,
 }
 
-/// Whether all plugins can be loaded; for the master before it starts anything, so nothing stays.
+/// Whether the configuration lists a plugin that is written in JavaScript. Loads nothing.
+pub fn has_scripts(install_dir: &Path) -> bool {
+    ConfigDir::open(install_dir).is_ok_and(|dir| Registry::has_scripts(&dir))
+}
+
+/// Loads plugins, in an event loop where there are scripts: they start timers and read files.
+fn with_plugins<T>(dir: &ConfigDir, work: impl FnOnce() -> T) -> Result<T, WorkerError> {
+    if !Registry::has_scripts(dir) {
+        return Ok(work());
+    }
+    let runtime = Runtime::new().map_err(system("event loop"))?;
+    Ok(runtime.block_on(async { work() }))
+}
+
+/// Whether all plugins can be loaded; for the master before it starts anything, so nothing stays. With
+/// [`has_scripts`] it belongs into a process of its own.
 pub fn check(config: &Config, install_dir: &Path) -> Result<Checked, WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
-    let hooks = Registry::load(config, &dir, install_dir, &Watch::new())?;
-    Ok(Checked {
-        init_master: hooks.wants(HookName::InitMaster),
-    })
+    with_plugins(&dir, || {
+        let hooks = Registry::load(config, &dir, install_dir, &Watch::new())?;
+        Ok(Checked {
+            init_master: hooks.wants(HookName::InitMaster),
+        })
+    })?
 }
 
 /// What there is to say about the plugins of a configuration, a line each.
@@ -414,12 +436,10 @@ pub struct Inspection {
 pub fn inspect(dir: &ConfigDir) -> Inspection {
     let mut found = inspect_plugins(dir);
     if let (Some(config), _) = Config::inspect(dir) {
-        let mut remarks = Vec::new();
-        drop(Prepared::load(dir, &config, &mut remarks));
-        for remark in remarks {
+        for remark in Prepared::load(dir, &config).remarks() {
             match remark.level {
-                level if level <= Level::Error => found.errors.push(remark.text),
-                Level::Warn => found.warnings.push(remark.text),
+                level if level <= Level::Error => found.errors.push(remark.text.clone()),
+                Level::Warn => found.warnings.push(remark.text.clone()),
                 _ => {}
             }
         }
@@ -428,12 +448,16 @@ pub fn inspect(dir: &ConfigDir) -> Inspection {
 }
 
 fn inspect_plugins(dir: &ConfigDir) -> Inspection {
-    match Registry::inspect(dir, dir.install_dir(), &Watch::new()) {
-        Ok(loading) => Inspection {
+    let inspected = with_plugins(dir, || {
+        let loading = Registry::inspect(dir, dir.install_dir(), &Watch::new())?;
+        Ok(Inspection {
             errors: loading.errors.iter().map(ToString::to_string).collect(),
             warnings: loading.warnings.iter().map(ToString::to_string).collect(),
-        },
-        Err(e) => Inspection {
+        })
+    });
+    match inspected {
+        Ok(Ok(inspection)) => inspection,
+        Ok(Err(e)) | Err(e) => Inspection {
             errors: vec![e.to_string()],
             warnings: Vec::new(),
         },
@@ -443,5 +467,7 @@ fn inspect_plugins(dir: &ConfigDir) -> Inspection {
 /// The run order of all hooks (CLI-11).
 pub fn hook_order(config: &Config, install_dir: &Path) -> Result<String, WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
-    Ok(Registry::load(config, &dir, install_dir, &Watch::new())?.order())
+    with_plugins(&dir, || {
+        Ok(Registry::load(config, &dir, install_dir, &Watch::new())?.order())
+    })?
 }

@@ -230,7 +230,10 @@ pub fn ini(decl: &FileDecl) -> String {
             match (row.shipped, row.example) {
                 (None, example) if row.key == "*" => push(&mut out, format_args!(";{example}\n")),
                 (Some(value), _) => push(&mut out, format_args!("{key} = {value}\n")),
-                (None, "") => push(&mut out, format_args!(";{key} = {}\n", row.default)),
+                (None, "") => {
+                    let line = format!(";{key} = {}", row.default);
+                    push(&mut out, format_args!("{}\n", line.trim_end()));
+                }
                 (None, example) => push(&mut out, format_args!(";{key} = {example}\n")),
             }
         }

@@ -85,7 +85,7 @@ pub fn effective(dir: &ConfigDir, decl: &'static FileDecl) -> Result<Vec<Setting
                 text,
                 origin,
                 live: row.live,
-                secret: row.secret || is_secret(row.key),
+                secret: row.secret || (is_secret(row.key) && !row.kind.names_files()),
             })
         })
         .collect::<Result<Vec<_>, _>>()?;

@@ -169,6 +169,10 @@ pub trait Describe {
     fn may_be_list(&self) -> bool {
         self.is_list()
     }
+    /// Whether it names files, so that nothing of it is secret, whatever its key is called.
+    fn names_files(&self) -> bool {
+        false
+    }
     /// Whether an empty value is a value; else it counts as absent.
     fn takes_empty(&self) -> bool {
         false

@@ -1,3 +1,5 @@
+//! Tests of the settings of tls.ini.
+
 use super::*;
 use crate::config::testing::TestDir;
 

@@ -18,6 +18,9 @@ impl Describe for Files {
     fn may_be_list(&self) -> bool {
         true
     }
+    fn names_files(&self) -> bool {
+        true
+    }
 }
 
 impl Kind for Files {

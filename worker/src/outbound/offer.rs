@@ -204,7 +204,6 @@ impl Courier {
                 uuid: envelope.uuid.clone(),
                 sender: envelope.sender,
                 recipients,
-                eight_bit: envelope.eight_bit,
                 all_or_none: true,
                 domain: envelope.domain,
                 force_tls: envelope.force_tls,

@@ -1,3 +1,5 @@
+//! Tests of clients whose certificates WebPKI does not read.
+
 use super::super::testing::{Client, Made, Site};
 use haraka_shared::config::{Cipher, MinVersion};
 use rustls::pki_types::CertificateDer;

@@ -185,9 +185,9 @@ fn certificates(
     let ini = &source.ini;
     let passphrase = inbound.passphrase.as_deref();
     let missing = |files: &[String]| files.iter().all(|file| !source.dir.exists(file));
-    let default = match missing(&inbound.key) && missing(&inbound.cert) && !source.wanted {
-        // Nobody asked for it.
-        true => {
+    let asked = source.wanted || !missing(&inbound.key) || !missing(&inbound.cert);
+    let default = match asked {
+        false => {
             let text = format!(
                 "neither {} nor {}: TLS is not offered",
                 inbound.key.join(", "),
@@ -196,7 +196,7 @@ fn certificates(
             reading.remarks.push(Remark::info(text));
             Vec::new()
         }
-        false => reading.named(
+        true => reading.named(
             &inbound.key,
             &inbound.cert,
             passphrase,
@@ -221,7 +221,7 @@ fn certificates(
     if let Some(earlier) = earlier {
         keep_lost(&mut names, earlier, inbound, reading);
     }
-    if !names.has_default() && (source.wanted || !names.is_empty()) {
+    if !names.has_default() && (asked || !names.is_empty()) {
         let text = "no usable default certificate (key and cert of tls.ini): TLS is not offered";
         reading.remarks.push(Remark::error(text));
     }

@@ -1,3 +1,5 @@
+//! Tests of contexts, by handshakes in memory.
+
 use haraka_shared::config::{Cipher, MinVersion};
 use rustls::SignatureScheme;
 

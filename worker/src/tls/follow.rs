@@ -2,6 +2,8 @@
 //! names or of the directory makes them anew, on another thread. Sessions keep what they began with.
 
 use std::cell::RefCell;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use haraka_shared::config::{Config, ConfigDir, Observing, Problems, TlsIni};
 
 use super::contexts::{Contexts, Source};
 use super::remark::Remark;
+use super::store::unix_now;
 use super::tickets::Keyring;
 use crate::rt;
 use crate::rt::sync::Notify;
@@ -23,6 +26,8 @@ const DAILY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct Tls {
     contexts: RefCell<Arc<Contexts>>,
     tickets: Arc<Keyring>,
+    /// When the first reading began, in seconds since 1970, and what was said of it.
+    first: (i64, Vec<Remark>),
 }
 
 /// Contexts and the keys that they use, made before the worker gives up its rights: keys may be
@@ -31,12 +36,15 @@ pub(crate) struct Tls {
 pub struct Prepared {
     contexts: Contexts,
     tickets: Arc<Keyring>,
+    began: i64,
+    remarks: Vec<Remark>,
 }
 
 impl Prepared {
     /// Reads tls.ini and all that it names.
     #[must_use]
-    pub fn load(dir: &ConfigDir, config: &Config, remarks: &mut Vec<Remark>) -> Prepared {
+    pub fn load(dir: &ConfigDir, config: &Config) -> Prepared {
+        let (began, mut remarks) = (unix_now(), Vec::new());
         let tickets = Arc::<Keyring>::default();
         // The settings may be older than the files: the master read them when it started.
         let ini = TlsIni::load(dir, &mut Problems::default());
@@ -47,9 +55,17 @@ impl Prepared {
             tickets: Arc::clone(&tickets),
         };
         Prepared {
-            contexts: Contexts::load(&source, None, remarks),
+            contexts: Contexts::load(&source, None, &mut remarks),
             tickets,
+            began,
+            remarks,
         }
+    }
+
+    /// What there is to say about what was read.
+    #[must_use]
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
     }
 }
 
@@ -69,6 +85,7 @@ impl Tls {
         Tls {
             contexts: RefCell::new(Arc::new(prepared.contexts)),
             tickets: prepared.tickets,
+            first: (prepared.began, prepared.remarks),
         }
     }
 
@@ -77,7 +94,7 @@ impl Tls {
     pub(crate) fn of(contexts: Contexts) -> Tls {
         Tls::new(Prepared {
             contexts,
-            tickets: Arc::default(),
+            ..Prepared::default()
         })
     }
 
@@ -112,21 +129,37 @@ async fn follow(worker: Rc<Worker>, speaks: bool) {
     let observe_all = |files: &[String]| observe(&worker, files, &bell);
     let mut observed = worker.tls.contexts().sources().to_vec();
     let mut observing = observe_all(&observed);
+    let (began, mut told) = worker.tls.first.clone();
+    // What happened between the first reading and this nobody tells.
+    if changed_since(&worker.dir, &observed, began) {
+        bell.notify();
+    }
     loop {
         // On a day without changes too: the end of the wait is as good as a ring.
         let _ = rt::timeout(DAILY, bell.notified()).await;
-        let mut told = Vec::new();
         loop {
             Box::pin(reload(&worker, speaks, &mut told)).await;
             let contexts = worker.tls.contexts();
             if observed == contexts.sources() {
                 break;
             }
-            // What happened to new files between the reading and this nobody tells: once more.
+            // The same with files that are new: once more.
             observed = contexts.sources().to_vec();
             drop(std::mem::replace(&mut observing, observe_all(&observed)));
         }
+        told.clear();
     }
+}
+
+/// Whether anything may have happened to these files, or in their directories, since a second before
+/// this time, in seconds since 1970: clocks of file systems are coarse.
+fn changed_since(dir: &ConfigDir, files: &[String], time: i64) -> bool {
+    let recent = |path: &Path| std::fs::metadata(path).is_ok_and(|meta| meta.ctime() >= time - 1);
+    let paths = files.iter().filter_map(|file| dir.path(file).ok());
+    paths.into_iter().any(|path| {
+        let parent = path.parent();
+        recent(&path) || parent.is_some_and(recent)
+    })
 }
 
 fn observe(worker: &Worker, files: &[String], bell: &Rc<Notify>) -> Observing {

@@ -77,3 +77,44 @@ fn fingerprint(algorithm: &'static Algorithm, certificate: &CertificateDer<'_>) 
     }
     out.into_boxed_str()
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::pem::PemObject as _;
+
+    use super::*;
+    use crate::tls::testing::{Authority, named};
+
+    #[test]
+    fn certificate_is_described_with_names_times_and_fingerprints() {
+        // covers TLS-21
+        let ours = Authority::new("Our CA");
+        let mut params = named("client\u{7}\n.example.com", &["c.example.com", "192.0.2.1"]);
+        let organization = rcgen::DnType::OrganizationName;
+        params.distinguished_name.push(organization, "Example Inc.");
+        let shown = describe(&ours.issue(params).der);
+        assert_eq!(&*shown.subject, "client.example.com");
+        assert_eq!(&*shown.organization, "Example Inc.");
+        assert_eq!(&*shown.issuer, "Our CA");
+        let names: Vec<&str> = shown.names.iter().map(|n| &**n).collect();
+        assert_eq!(names, ["c.example.com", "192.0.2.1"]);
+        assert!(shown.not_before < shown.not_after);
+    }
+
+    #[test]
+    fn fingerprints_are_those_that_openssl_shows_also_of_rubbish() {
+        let pem = include_bytes!("../../tests/data/version_1.pem");
+        let shown = describe(&CertificateDer::from_pem_slice(pem).unwrap());
+        assert_eq!(&*shown.subject, "old appliance");
+        assert_eq!(
+            &*shown.fingerprint,
+            "93:C7:26:76:1E:C4:B6:9A:19:B4:20:32:36:64:93:52:92:F7:3D:61"
+        );
+        let sha256 = "48:1D:EA:41:90:AE:B3:4B:43:8B:34:A7:1F:E3:F3:E7\
+                      :CF:BC:A2:1A:55:DB:02:80:39:74:22:F1:9F:AF:9E:F8";
+        assert_eq!(&*shown.fingerprint256, sha256);
+        let rubbish = describe(&CertificateDer::from(Vec::new()));
+        assert!(rubbish.fingerprint.starts_with("DA:39:A3:EE"));
+        assert!(rubbish.subject.is_empty());
+    }
+}

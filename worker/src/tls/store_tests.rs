@@ -1,3 +1,5 @@
+//! Tests of the directory of certificates.
+
 use super::super::testing::{
     Authority, Client, RSA_KEY, Site, named, self_signed, self_signed_rsa, until,
 };

@@ -1,3 +1,5 @@
+//! Tests of verdicts; the codes were compared with those of Node 20.
+
 use std::time::Duration;
 
 use rcgen::{ExtendedKeyUsagePurpose, IsCa};
