@@ -26,6 +26,7 @@ mod message;
 mod offer;
 #[cfg(test)]
 mod offer_tests;
+pub mod policy;
 pub mod pool;
 mod remote;
 mod retry;

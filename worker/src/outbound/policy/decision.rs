@@ -1,0 +1,352 @@
+//! The one decision about a mail host: must it speak TLS, how is its certificate judged, and why.
+//!
+//! Pure. Who demands more wins; DANE that can be had outranks MTA-STS (RFC 8461 §2), and both outrank
+//! the wish for TLS where it happens to be offered. Must never demand less than one of the sources does.
+
+use std::fmt::{self, Write as _};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::dane::Dane;
+use super::report::{Failure, FailureType};
+use super::sts_text::{Mode, StsPolicy};
+use super::tlsa::DaneVerifier;
+use super::trust;
+use crate::dns::TlsaRecord;
+
+/// Who makes the demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// Nobody: TLS where it is offered.
+    None,
+    /// `force_tls_hosts` or the queue item (OUT-42, PB-09).
+    Forced,
+    /// MTA-STS in mode `testing`: it only wants to hear.
+    StsTesting,
+    /// MTA-STS in mode `enforce`.
+    StsEnforce,
+    /// TLSA records that promise TLS and cannot be checked.
+    DaneEncrypt,
+    /// TLSA records.
+    Dane,
+}
+
+impl Source {
+    /// The word in log lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::None => "none",
+            Source::Forced => "forced",
+            Source::StsTesting => "sts-testing",
+            Source::StsEnforce => "sts-enforce",
+            Source::DaneEncrypt => "dane-encrypt",
+            Source::Dane => "dane",
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a host may be used.
+#[derive(Clone, Debug)]
+pub enum Demand {
+    /// With TLS where it is offered, else without.
+    WhereOffered,
+    /// With TLS only, whatever its certificate.
+    Encrypted,
+    /// With TLS only, its certificate judged by the trusted authorities and its name.
+    Authorities,
+    /// With TLS only, its certificate judged by its TLSA records.
+    Records {
+        /// The judge.
+        verifier: Arc<DaneVerifier>,
+        /// The name for the handshake (RFC 7672 §8.1).
+        server_name: String,
+    },
+    /// Not at all.
+    Refused,
+}
+
+/// The decision about one host.
+#[derive(Clone, Debug)]
+pub struct HostPolicy {
+    /// Who decided.
+    pub source: Source,
+    /// What.
+    pub demand: Demand,
+    /// Why the host is refused; under [`Source::StsTesting`], why it would be.
+    pub failure: Option<Failure>,
+}
+
+impl HostPolicy {
+    /// TLS where it is offered.
+    pub const OPPORTUNISTIC: HostPolicy = HostPolicy {
+        source: Source::None,
+        demand: Demand::WhereOffered,
+        failure: None,
+    };
+
+    /// Whether mail may go in the clear if TLS does not come about.
+    pub fn allows_clear_text(&self) -> bool {
+        matches!(self.demand, Demand::WhereOffered)
+    }
+
+    /// The TLSA records that the host is known by, in their text form, for reports.
+    pub fn records(&self) -> Rc<[String]> {
+        match &self.demand {
+            Demand::Records { verifier, .. } => verifier.records().iter().map(text).collect(),
+            _ => Rc::default(),
+        }
+    }
+
+    fn demanding(source: Source, demand: Demand) -> HostPolicy {
+        HostPolicy {
+            source,
+            demand,
+            failure: None,
+        }
+    }
+
+    fn refusing(source: Source, kind: FailureType, why: String) -> HostPolicy {
+        HostPolicy {
+            source,
+            demand: Demand::Refused,
+            failure: Some(Failure::new(kind, why)),
+        }
+    }
+}
+
+/// RFC 6698 §2.2
+fn text(record: &TlsaRecord) -> String {
+    let mut text = format!("{} {} {} ", record.usage, record.selector, record.matching);
+    for octet in &record.data {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{octet:02x}");
+    }
+    text
+}
+
+/// What is known when the decision is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The destination.
+    pub domain: &'a str,
+    /// The host, by the name in the MX record.
+    pub host: &'a str,
+    /// TLS with a good certificate is required by the configuration or the queue item.
+    pub forced: bool,
+    /// What the TLSA records say.
+    pub dane: &'a Dane,
+    /// The destination's MTA-STS policy.
+    pub sts: Option<&'a StsPolicy>,
+}
+
+/// Decides about a host.
+pub fn decide(known: &Known<'_>) -> HostPolicy {
+    let own = match known.dane {
+        Dane::Failed(why) => {
+            let why = format!("no genuine DNS answer: {why}");
+            return HostPolicy::refusing(Source::Dane, FailureType::DnssecInvalid, why);
+        }
+        Dane::Records { records, base } => {
+            // RFC 7672 §3.2.2: whose certificate may be for the host, or for the destination.
+            let names = [base.as_str(), known.host, known.domain];
+            let verifier = DaneVerifier::new(records.clone(), names, trust::provider());
+            let demand = Demand::Records {
+                verifier: Arc::new(verifier),
+                server_name: base.clone(),
+            };
+            return HostPolicy::demanding(Source::Dane, demand);
+        }
+        Dane::Encrypt => HostPolicy::demanding(Source::DaneEncrypt, Demand::Encrypted),
+        Dane::Absent => HostPolicy::OPPORTUNISTIC,
+    };
+    let unlisted = |policy: &StsPolicy| {
+        (!policy.lists(known.host)).then(|| {
+            let why = format!(
+                "{} is not named in the MTA-STS policy of {}",
+                known.host, known.domain
+            );
+            Failure::new(FailureType::ValidationFailure, why)
+        })
+    };
+    match known.sts {
+        Some(policy) if policy.mode == Mode::Enforce => match unlisted(policy) {
+            Some(failure) => HostPolicy {
+                source: Source::StsEnforce,
+                demand: Demand::Refused,
+                failure: Some(failure),
+            },
+            None => HostPolicy::demanding(Source::StsEnforce, Demand::Authorities),
+        },
+        _ if known.forced => HostPolicy::demanding(Source::Forced, Demand::Authorities),
+        Some(policy) if policy.mode == Mode::Testing && own.source == Source::None => HostPolicy {
+            source: Source::StsTesting,
+            demand: Demand::WhereOffered,
+            failure: unlisted(policy),
+        },
+        _ => own,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbound::policy::tlsa::Associations;
+
+    fn sts(mode: &str) -> StsPolicy {
+        let text = format!("version: STSv1\nmode: {mode}\nmx: *.good.test\nmax_age: 1\n");
+        StsPolicy::parse(text.as_bytes()).unwrap()
+    }
+
+    fn records() -> Dane {
+        let record = TlsaRecord {
+            usage: 3,
+            selector: 1,
+            matching: 1,
+            data: [0; 32].into(),
+        };
+        Dane::Records {
+            records: Associations::usable([record]),
+            base: "mx.good.test".into(),
+        }
+    }
+
+    fn demand(policy: &HostPolicy) -> &'static str {
+        match policy.demand {
+            Demand::WhereOffered => "offered",
+            Demand::Encrypted => "encrypted",
+            Demand::Authorities => "authorities",
+            Demand::Records { .. } => "records",
+            Demand::Refused => "refused",
+        }
+    }
+
+    // covers PB-08, PB-09, OUT-42
+    #[test]
+    fn the_strictest_source_decides() {
+        let bogus = Dane::Failed("SERVFAIL".into());
+        for (dane, mode, forced, host, expected) in [
+            (&Dane::Absent, None, false, "mx", "none offered"),
+            (&Dane::Absent, None, true, "mx", "forced authorities"),
+            (&Dane::Absent, Some("none"), false, "mx", "none offered"),
+            (
+                &Dane::Absent,
+                Some("none"),
+                true,
+                "mx",
+                "forced authorities",
+            ),
+            (
+                &Dane::Absent,
+                Some("testing"),
+                false,
+                "mx.good.test",
+                "sts-testing offered",
+            ),
+            (
+                &Dane::Absent,
+                Some("testing"),
+                false,
+                "mx",
+                "sts-testing offered !",
+            ),
+            (
+                &Dane::Absent,
+                Some("testing"),
+                true,
+                "mx",
+                "forced authorities",
+            ),
+            (
+                &Dane::Absent,
+                Some("enforce"),
+                false,
+                "mx.good.test",
+                "sts-enforce authorities",
+            ),
+            (
+                &Dane::Absent,
+                Some("enforce"),
+                true,
+                "mx.good.test",
+                "sts-enforce authorities",
+            ),
+            (
+                &Dane::Absent,
+                Some("enforce"),
+                false,
+                "mx",
+                "sts-enforce refused !",
+            ),
+            (
+                &Dane::Absent,
+                Some("enforce"),
+                true,
+                "mx",
+                "sts-enforce refused !",
+            ),
+            (&records(), None, false, "mx", "dane records"),
+            (&records(), None, true, "mx", "dane records"),
+            (&records(), Some("enforce"), false, "mx", "dane records"),
+            (&Dane::Encrypt, None, false, "mx", "dane-encrypt encrypted"),
+            (&Dane::Encrypt, None, true, "mx", "forced authorities"),
+            (
+                &Dane::Encrypt,
+                Some("testing"),
+                false,
+                "mx",
+                "dane-encrypt encrypted",
+            ),
+            (
+                &Dane::Encrypt,
+                Some("enforce"),
+                false,
+                "mx.good.test",
+                "sts-enforce authorities",
+            ),
+            (&bogus, None, false, "mx", "dane refused !"),
+            (
+                &bogus,
+                Some("enforce"),
+                true,
+                "mx.good.test",
+                "dane refused !",
+            ),
+        ] {
+            let sts = mode.map(sts);
+            let known = Known {
+                domain: "good.test",
+                host,
+                forced,
+                dane,
+                sts: sts.as_ref(),
+            };
+            let policy = decide(&known);
+            let mark = if policy.failure.is_some() { " !" } else { "" };
+            let got = format!("{} {}{mark}", policy.source, demand(&policy));
+            assert_eq!(got, expected, "{known:?}");
+            let strict = !matches!(policy.source, Source::None | Source::StsTesting);
+            assert_eq!(policy.allows_clear_text(), !strict, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn refusal_says_who_refuses_whom() {
+        let known = Known {
+            domain: "example.com",
+            host: "mx.other.test",
+            forced: false,
+            dane: &Dane::Absent,
+            sts: Some(&sts("enforce")),
+        };
+        assert_eq!(
+            decide(&known).failure.unwrap().why,
+            "mx.other.test is not named in the MTA-STS policy of example.com"
+        );
+    }
+}

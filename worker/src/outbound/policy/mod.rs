@@ -1,0 +1,215 @@
+//! What a destination demands of TLS, and whether a host meets it: MTA-STS (RFC 8461), DANE (RFC
+//! 7672), and the results that TLS reports will tell (RFC 8460).
+//!
+//! Texts and decisions are pure (`sts_text`, `http_response`, `tlsa`, `decision`, `report`); `sts` and
+//! `dane` ask the network; `sts_store` and `counters` write files. Deliveries come here with a domain,
+//! then with each of its hosts, and go by what [`HostPolicy`] says. Must never be asked about hosts
+//! that a plugin or the configuration chose: those are the operator's own word.
+
+pub mod counters;
+pub mod dane;
+pub mod decision;
+pub mod http_response;
+mod https;
+pub mod report;
+pub mod sts;
+pub mod sts_store;
+pub mod sts_text;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod tlsa;
+pub mod trust;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use haraka_shared::config::{Config, DaneUse};
+use haraka_shared::log::Level;
+use haraka_shared::log_server;
+use haraka_shared::services::Dns;
+use rustls::RootCertStore;
+
+use self::counters::{Counters, Session};
+use self::dane::{Dane, Exchanges};
+pub use self::decision::{Demand, HostPolicy, Known, Source, decide};
+pub use self::report::{Failure, FailureType};
+use self::sts::{Found, Sts};
+use self::sts_store::Store;
+use self::trust::{Trust, TrustError};
+use crate::dns::{ValidatedDns, Validating};
+
+/// The policies of all destinations, as one worker knows them.
+pub struct Policies {
+    sts: Sts,
+    sts_on: Cell<bool>,
+    validated: Rc<dyn ValidatedDns>,
+    dane_on: Cell<bool>,
+    trust: RefCell<Rc<Trust>>,
+    counters: Counters,
+}
+
+/// What is known of a destination before its hosts are looked at.
+#[derive(Clone, Debug)]
+pub struct DomainPolicy {
+    /// The destination, in lower case and ASCII.
+    pub domain: Rc<str>,
+    sts: Found,
+    /// None where DANE is off.
+    exchanges: Option<Exchanges>,
+}
+
+impl Policies {
+    /// Goes by these settings; `dns` answers what needs no proof.
+    pub fn new(config: &Config, dns: Rc<dyn Dns>) -> Policies {
+        let validated = Validating::new(&config.dns);
+        let dane_on = dane_on(config, &validated);
+        let trust = Rc::new(Trust::new(config.outbound.mta_sts_ca.clone()));
+        let dir = config.tls_dir();
+        let store = Store::at(dir.join("mta-sts"));
+        let on = config.outbound.tls_rpt;
+        Policies {
+            sts: Sts::new(Rc::clone(&dns), store, Rc::clone(&trust), HTTPS),
+            sts_on: Cell::new(config.outbound.mta_sts),
+            validated: Rc::new(validated),
+            dane_on: Cell::new(dane_on),
+            trust: RefCell::new(trust),
+            counters: Counters::new(dns, dir.join("tls-rpt"), on),
+        }
+    }
+
+    /// Goes by these settings from now on.
+    pub fn configure(&self, config: &Config) {
+        self.sts_on.set(config.outbound.mta_sts);
+        self.counters.switch(config.outbound.tls_rpt);
+        let on = dane_on(config, &Validating::new(&config.dns));
+        if on != self.dane_on.replace(on) {
+            let state = if on { "on" } else { "off" };
+            log_server!(Level::Notice, "DANE is {state}");
+        }
+        let file = config.outbound.mta_sts_ca.as_deref();
+        if file != self.trust.borrow().file() {
+            let trust = Rc::new(Trust::new(config.outbound.mta_sts_ca.clone()));
+            self.sts.trust(Rc::clone(&trust));
+            self.trust.replace(trust);
+        }
+    }
+
+    /// What is known of a destination, its name in lower case and ASCII. Takes as long as the DNS may
+    /// take, and a minute more when its MTA-STS policy has to be fetched.
+    pub async fn of_domain(&self, domain: &str) -> DomainPolicy {
+        let domain: Rc<str> = domain.into();
+        let sts = match self.sts_on.get() {
+            true => Box::pin(self.sts.policy_of(&domain)).await,
+            false => Found::Nothing,
+        };
+        let exchanges = match self.dane_on.get() {
+            true => Some(Exchanges::of(&*self.validated, &domain).await),
+            false => None,
+        };
+        if let Found::Failed(failure) = &sts {
+            self.counters.note(Session {
+                domain: domain.clone(),
+                policy_type: "sts",
+                policy: Rc::default(),
+                host: None,
+                ip: None,
+                failure: Some(failure.clone()),
+            });
+        }
+        DomainPolicy {
+            domain,
+            sts,
+            exchanges,
+        }
+    }
+
+    /// The decision about one of the destination's hosts, by its name in the MX record. `forced`: the
+    /// configuration or the queue item wants TLS with a good certificate.
+    pub async fn of_host(
+        &self,
+        destination: &DomainPolicy,
+        host: &str,
+        forced: bool,
+    ) -> HostPolicy {
+        let domain = &*destination.domain;
+        let dane = match &destination.exchanges {
+            None => Dane::Absent,
+            Some(found) => dane::of_host(&*self.validated, domain, found, host, SMTP).await,
+        };
+        decide(&Known {
+            domain,
+            host,
+            forced,
+            dane: &dane,
+            sts: match &destination.sts {
+                Found::Policy(kept) => Some(&kept.policy),
+                Found::Nothing | Found::Failed(_) => None,
+            },
+        })
+    }
+
+    /// Those who vouch for hosts under [`Demand::Authorities`].
+    ///
+    /// # Errors
+    /// [`TrustError`]: no such host can be used now.
+    pub async fn authorities(&self) -> Result<Arc<RootCertStore>, TrustError> {
+        let trust = Rc::clone(&self.trust.borrow());
+        trust.roots().await
+    }
+
+    /// Notes what came of a connection under a policy, for TLS reports.
+    pub fn note(
+        &self,
+        destination: &DomainPolicy,
+        policy: &HostPolicy,
+        host: &str,
+        ip: &str,
+        failure: Option<&Failure>,
+    ) {
+        if !self.counters.is_on() {
+            return;
+        }
+        let (policy_type, text): (_, Rc<[String]>) = match (policy.source, &destination.sts) {
+            (Source::Dane, _) => ("tlsa", policy.records()),
+            (Source::DaneEncrypt, _) => ("tlsa", Rc::default()),
+            (Source::StsEnforce | Source::StsTesting, Found::Policy(kept)) => {
+                let text = kept.policy.to_string();
+                (
+                    "sts",
+                    text.lines().take(MOST_LINES).map(str::to_owned).collect(),
+                )
+            }
+            _ => ("no-policy-found", Rc::default()),
+        };
+        self.counters.note(Session {
+            domain: destination.domain.clone(),
+            policy_type,
+            policy: text,
+            host: Some(host.to_ascii_lowercase().into()),
+            ip: failure.is_some().then(|| ip.to_owned()),
+            failure: failure.cloned(),
+        });
+    }
+
+    /// Writes down what is to be told in TLS reports, before the worker ends.
+    pub async fn write_counters(&self) {
+        self.counters.write().await;
+    }
+}
+
+/// DANE leans on the resolver's word, which is worth something only if it comes untouched.
+fn dane_on(config: &Config, resolver: &Validating) -> bool {
+    match config.outbound.dane {
+        DaneUse::On => true,
+        DaneUse::Off => false,
+        DaneUse::Auto => resolver.is_local(),
+    }
+}
+
+const HTTPS: u16 = 443;
+const SMTP: u16 = 25;
+/// Lines of a policy in a report.
+const MOST_LINES: usize = 100;

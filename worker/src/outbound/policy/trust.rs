@@ -1,0 +1,128 @@
+//! The authorities that vouch for web servers and mail hosts, and client configurations with them.
+//!
+//! Read once, off the event loop, when something has to be verified for the first time. Must never be
+//! empty silently: without authorities every verification fails, and the reason has to be readable.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::rt;
+
+/// Why there are no authorities.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// The configured file.
+    #[error("{path}: {cause}")]
+    File {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The system's.
+    #[error("this system has no certificates of authorities{0}")]
+    System(String),
+    /// They could not be read off the event loop.
+    #[error("authorities could not be read: {0}")]
+    NotRead(String),
+}
+
+/// Authorities from a file, or the system's.
+pub struct Trust {
+    file: Option<PathBuf>,
+    web: RefCell<Option<Arc<ClientConfig>>>,
+    roots: RefCell<Option<Arc<RootCertStore>>>,
+}
+
+impl Trust {
+    /// Those of this PEM file; without one, those of the system.
+    pub fn new(file: Option<PathBuf>) -> Trust {
+        Trust {
+            file,
+            web: RefCell::default(),
+            roots: RefCell::default(),
+        }
+    }
+
+    /// The file that they come from, if it is not the system that says.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The authorities. A failure is not remembered: what is missing may come.
+    ///
+    /// # Errors
+    /// [`TrustError`]
+    pub async fn roots(&self) -> Result<Arc<RootCertStore>, TrustError> {
+        if let Some(roots) = &*self.roots.borrow() {
+            return Ok(Arc::clone(roots));
+        }
+        let file = self.file.clone();
+        let read = rt::offload(move || match file {
+            Some(path) => from_file(&path),
+            None => from_system(),
+        })
+        .await;
+        let roots = Arc::new(read.map_err(|e| TrustError::NotRead(e.to_string()))??);
+        *self.roots.borrow_mut() = Some(Arc::clone(&roots));
+        Ok(roots)
+    }
+
+    /// A configuration for HTTPS.
+    ///
+    /// # Errors
+    /// [`TrustError`]
+    pub(super) async fn web(&self) -> Result<Arc<ClientConfig>, TrustError> {
+        if let Some(config) = &*self.web.borrow() {
+            return Ok(Arc::clone(config));
+        }
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| TrustError::NotRead(e.to_string()))?
+            .with_root_certificates(self.roots().await?)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let config = Arc::new(config);
+        *self.web.borrow_mut() = Some(Arc::clone(&config));
+        Ok(config)
+    }
+}
+
+/// The implementation of cryptography that is used everywhere.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn from_file(path: &Path) -> Result<RootCertStore, TrustError> {
+    let bad = |cause: String| TrustError::File {
+        path: path.display().to_string(),
+        cause,
+    };
+    let mut roots = RootCertStore::empty();
+    for cert in CertificateDer::pem_file_iter(path).map_err(|e| bad(e.to_string()))? {
+        let cert = cert.map_err(|e| bad(e.to_string()))?;
+        roots.add(cert).map_err(|e| bad(e.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(bad("no certificate in it".to_owned()));
+    }
+    Ok(roots)
+}
+
+fn from_system() -> Result<RootCertStore, TrustError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // A store of a hundred authorities may hold one that nobody understands any more.
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map(|e| format!(": {e}"));
+        return Err(TrustError::System(why.unwrap_or_default()));
+    }
+    Ok(roots)
+}
