@@ -146,6 +146,13 @@ impl FakeDns {
         self.record(name, RecordType::TLSA, [&fields, association].concat())
     }
 
+    /// This is a validating resolver: it vouches for the name servers of the root.
+    pub fn validating(&self) -> &Self {
+        let mut data = Vec::new();
+        wire::put_name(&mut data, "a.root.test");
+        self.record(".", RecordType::NS, data).signed(".")
+    }
+
     /// The name and all below it are in a signed zone, and this server vouches for that as a
     /// validating resolver does: answers carry AD to those who want it.
     pub fn signed(&self, name: &str) -> &Self {

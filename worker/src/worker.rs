@@ -72,7 +72,9 @@ impl Worker {
             .unwrap_or_else(|_| "localhost".to_owned());
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
-        let outbound = Outbound::new(&config, parts.slot, parts.incarnation, parts.flight)?;
+        let (slot, flight) = (parts.slot, parts.flight);
+        let dns = Rc::new(resolver.clone());
+        let outbound = Outbound::new(&config, slot, parts.incarnation, flight, dns)?;
         Ok(Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
             resolver,

@@ -9,6 +9,7 @@ pub struct RecordType(pub u16);
 
 impl RecordType {
     pub const A: Self = Self(1);
+    pub const NS: Self = Self(2);
     pub const CNAME: Self = Self(5);
     pub const PTR: Self = Self(12);
     pub const MX: Self = Self(15);

@@ -214,6 +214,9 @@ fn answers_say_whether_the_resolver_vouches_for_them() {
     let (address, count) = server();
     let dns = Validating::new(&settings(address));
     run(async {
+        // The server says nothing about the root.
+        assert!(!dns.vouches().await && !dns.vouches().await);
+        assert_eq!(count.swap(0, Ordering::SeqCst), 1);
         for _ in 0..2 {
             let mx = dns.mx("Signed.example").await.unwrap();
             assert!(mx.secure);

@@ -4,7 +4,7 @@
 //! worth something only if nobody can tamper with it on its way here: [`Validating::is_local`] tells
 //! whether all servers are on this machine. Must never call an answer secure on its own judgement.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -24,6 +24,7 @@ use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 
 use super::{absolute, limit, meaning, relative, servers};
 use crate::rt;
+use crate::rt::sync::Event;
 
 /// A TLSA record (RFC 6698 §2.1), as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,9 @@ pub struct Validated<T> {
 
 /// DNS questions whose answers say whether they are genuine.
 pub trait ValidatedDns {
+    /// Whether the resolver vouches for anything: for the name servers of the root, which are
+    /// signed. Once it did, this is not asked again, so that nobody can switch it off by trouble.
+    fn vouches(&self) -> LocalFuture<'_, bool>;
     /// Mail exchangers of a domain.
     fn mx(&self, domain: &str) -> LocalFuture<'_, Result<Validated<MxRecord>, DnsError>>;
     /// IPv4 addresses of a host, or IPv6 ones.
@@ -75,6 +79,9 @@ struct Shared {
     settings: DnsIni,
     pool: RefCell<Option<Pool>>,
     known: RefCell<HashMap<(Name, RecordType), Known>>,
+    vouched: Cell<bool>,
+    /// The question whether it vouches: when it was asked last, and set once it is answered.
+    asked: RefCell<Option<(Instant, Event)>>,
 }
 
 struct Known {
@@ -96,6 +103,8 @@ impl Validating {
             settings: settings.clone(),
             pool: RefCell::default(),
             known: RefCell::default(),
+            vouched: Cell::default(),
+            asked: RefCell::default(),
         }))
     }
 
@@ -119,6 +128,29 @@ impl Validating {
             .map_err(|e| DnsError::Temporary(format!("resolver cannot be set up: {e}")))?;
         *self.0.pool.borrow_mut() = Some(pool.clone());
         Ok(pool)
+    }
+
+    /// Asks about the root, or joins the one who does. The answer is waited for by itself, as those
+    /// who want it may leave.
+    fn ask_whether_it_vouches(&self) -> Event {
+        let now = rt::now();
+        let mut asked = self.0.asked.borrow_mut();
+        match &*asked {
+            Some((at, answered)) if now < *at + ASK_AGAIN => return answered.clone(),
+            _ => {}
+        }
+        let answered = Event::new();
+        *asked = Some((now, answered.clone()));
+        drop(asked);
+        let (this, event) = (self.clone(), answered.clone());
+        rt::spawn(async move {
+            let is_ns = |data: &RData| matches!(data, RData::NS(_)).then_some(());
+            let found = Box::pin(this.ask(Name::root(), RecordType::NS, is_ns)).await;
+            this.0.vouched.set(found.is_ok_and(|f| f.secure));
+            event.set();
+        })
+        .detach();
+        answered
     }
 
     async fn ask<T>(
@@ -221,6 +253,15 @@ impl Validating {
 }
 
 impl ValidatedDns for Validating {
+    fn vouches(&self) -> LocalFuture<'_, bool> {
+        Box::pin(async move {
+            if !self.0.vouched.get() {
+                self.ask_whether_it_vouches().wait().await;
+            }
+            self.0.vouched.get()
+        })
+    }
+
     fn mx(&self, domain: &str) -> LocalFuture<'_, Result<Validated<MxRecord>, DnsError>> {
         let name = absolute(domain);
         Box::pin(async move {
@@ -326,6 +367,8 @@ const CACHED: usize = 4096;
 const POSITIVE: Duration = Duration::from_secs(3600);
 /// Longest time that "there is none" is kept.
 const NEGATIVE: Duration = Duration::from_secs(300);
+/// Time between two questions whether a resolver vouches for anything.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// Aliases in a row; resolvers follow about as many.
 const ALIASES: usize = 10;
 

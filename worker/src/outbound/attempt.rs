@@ -9,6 +9,8 @@ use std::rc::Rc;
 
 use haraka_shared::reply::{Enhanced, Reply, ReplyError};
 
+use super::policy::{Failure, Source};
+
 /// Why a recipient did not get the message; in reports of success, why it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
@@ -150,6 +152,8 @@ pub struct Peer {
     pub secured: bool,
     /// After AUTH.
     pub authenticated: bool,
+    /// Who demanded TLS of it, if anybody did.
+    pub tls_policy: Option<&'static str>,
 }
 
 impl Peer {
@@ -281,6 +285,9 @@ pub enum Unusable {
     /// 421 before the sender was accepted.
     #[error("{0}")]
     Unavailable(Reply),
+    /// It is not as its TLS policy demands.
+    #[error("TLS policy {0}: {why}", why = .1.why)]
+    Policy(Source, Failure),
 }
 
 impl Unusable {
@@ -297,6 +304,8 @@ impl Unusable {
                 cause
             }
             Unusable::Connect(_) => Cause::temporary(4, 1, self.to_string()).at(host),
+            // RFC 5248 registry: cryptographic failure
+            Unusable::Policy(..) => Cause::temporary(7, 5, self.to_string()).at(host),
             Unusable::Lost(Lost::Local(_)) => Cause::temporary(3, 0, self.to_string()),
             Unusable::Lost(Lost::Junk(..) | Lost::Unexpected(..)) => {
                 Cause::temporary(5, 0, self.to_string()).at(host)

@@ -22,8 +22,10 @@ use super::asked::Asked;
 use super::attempt::{Attempt, Cause};
 use super::item::Loaded;
 use super::mail::Mail;
+use super::mail_hosts::literal;
 use super::message::Envelope;
-use super::route::Targets;
+use super::policy::Scope;
+use super::route::{Targets, ascii};
 use super::schedule::Job;
 use super::settle::settle;
 use crate::rt;
@@ -240,12 +242,13 @@ async fn attempt(
     let mail: &Mail = &worker.outbound.mail;
     let dns = &worker.resolver;
     let routing = mail.routing();
+    let from_dns = routes.is_none();
     let targets = match routes {
         Some(routes) => Ok(Targets::of_routes(dns, routes, &routing)),
         None => Targets::of_domain(dns, &item.todo.domain, &routing).await,
     };
     let mut targets = match targets {
-        Ok(targets) => targets,
+        Ok(targets) => targets.under(scope(worker, item, from_dns).await),
         Err(none) => return for_all(item, &none.cause()),
     };
     let recipients: Vec<Address> = item
@@ -265,6 +268,21 @@ async fn attempt(
         at_stake: Some(at_stake),
     };
     Box::pin(mail.courier.offer(&mut targets, &envelope, &item.message)).await
+}
+
+/// The TLS policies that an item is delivered under. Those of its destination have a say about hosts
+/// that the DNS names for it, not about an address that was given (RFC 8461 §4, RFC 7672 §2.2).
+async fn scope<'a>(worker: &'a Worker, item: &Loaded, from_dns: bool) -> Scope<'a> {
+    let policies = &worker.outbound.policies;
+    let domain = item.todo.domain.as_str();
+    let destination = match from_dns && literal(domain).is_none() {
+        true => {
+            let domain = ascii(domain).to_ascii_lowercase();
+            Some(Box::pin(policies.of_domain(&domain)).await)
+        }
+        false => None,
+    };
+    Scope::new(policies, destination, item.todo.force_tls)
 }
 
 /// Gives an attempt up when the worker is told to stop, as long as nothing is lost by that.

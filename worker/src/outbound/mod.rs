@@ -52,6 +52,7 @@ use haraka_shared::flight::FlightPage;
 use haraka_shared::limits::{COMMIT_BATCH, COMMIT_BATCH_BYTES};
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
+use haraka_shared::services::Dns;
 use haraka_shared::spool::{
     Claim, Committed, Incarnation, NewMessage, Ownership, PendingHeap, QueueName, Spool,
     SpoolError, SpoolOptions,
@@ -60,6 +61,7 @@ use haraka_shared::spool::{
 use self::batch::Batches;
 use self::item::Loaded;
 use self::mail::Mail;
+use self::policy::Policies;
 use self::schedule::{Job, Schedule, Stats};
 use crate::rt;
 use crate::rt::sync::{Event, Notify};
@@ -113,6 +115,7 @@ pub(crate) struct Outbound {
     takeover: Cell<Takeover>,
     flight: Arc<FlightPage>,
     mail: Mail,
+    policies: Policies,
 }
 
 impl Outbound {
@@ -121,6 +124,7 @@ impl Outbound {
         slot: u32,
         incarnation: &str,
         flight: Arc<FlightPage>,
+        dns: Rc<dyn Dns>,
     ) -> Result<Outbound, OutboundError> {
         let own = Incarnation::parse(incarnation)
             .ok_or_else(|| OutboundError::Incarnation(incarnation.to_owned()))?;
@@ -145,6 +149,7 @@ impl Outbound {
             takeover: Cell::default(),
             flight,
             mail: Mail::new(config),
+            policies: Policies::new(config, dns),
         })
     }
 
@@ -184,6 +189,7 @@ impl Outbound {
     /// Goes by these settings from now on.
     pub(crate) fn configure(&self, config: &Config) {
         self.mail.configure(config);
+        self.policies.configure(config);
         self.wake.notify();
     }
 
@@ -227,6 +233,7 @@ impl Outbound {
             // Commits do not ring; a look every moment is cheap in a worker that ends.
             let _ = rt::timeout(Duration::from_millis(20), self.ended.notified()).await;
         }
+        Box::pin(self.policies.write_counters()).await;
     }
 
     /// Whether a just accepted message may wait for its delivery in memory.

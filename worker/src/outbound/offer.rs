@@ -15,8 +15,10 @@ use haraka_shared::services::{Dns, ForwardError, Forwarded};
 use super::attempt::{Attempt, Cause, RcptResult, Unusable};
 use super::client::{Client, ClientSettings};
 use super::message::{Envelope, Outgoing};
+use super::policy::{Demand, Failure, FailureType};
 use super::pool::Pool;
 use super::route::{RouteSettings, Target, Targets};
+use crate::rt;
 
 /// Makes attempts. One per worker; deliveries share its idle connections.
 pub struct Courier {
@@ -57,8 +59,15 @@ impl Courier {
     ) -> Attempt {
         while let Some(target) = targets.next().await {
             match Box::pin(self.offer_to(&target, envelope, message)).await {
-                Ok(attempt) => return attempt,
+                Ok(attempt) => {
+                    tell_tester(&target, envelope);
+                    targets.note_tls(&target, target.policy.failure.as_ref());
+                    return attempt;
+                }
                 Err(unusable) => {
+                    if let Unusable::Policy(_, failure) = &unusable {
+                        targets.note_tls(&target, Some(failure));
+                    }
                     let peer = target.peer();
                     log_at!(
                         Level::Notice,
@@ -83,6 +92,10 @@ impl Courier {
         envelope: &Envelope<'_>,
         message: &Outgoing,
     ) -> Result<Attempt, Unusable> {
+        let policy = &target.policy;
+        if let (Demand::Refused, Some(failure)) = (&policy.demand, &policy.failure) {
+            return Err(Unusable::Policy(policy.source, failure.clone()));
+        }
         if let Some(mut kept) = self.pool.take(target) {
             // The host may have closed a kept connection at any moment; that says nothing about it.
             if let Ok(attempt) = kept.send(envelope, message).await {
@@ -92,6 +105,15 @@ impl Courier {
         }
         let settings = Rc::clone(&self.settings.borrow());
         let mut client = Client::connect(target, &settings, envelope.uuid.clone()).await?;
+        if !policy.allows_clear_text() && !client.peer().secured {
+            // Whatever led here: this host must not see the message without TLS.
+            rt::spawn(client.quit()).detach();
+            let failure = Failure::new(
+                FailureType::StarttlsNotSupported,
+                "the host does not offer STARTTLS",
+            );
+            return Err(Unusable::Policy(policy.source, failure));
+        }
         let attempt = client.send(envelope, message).await;
         self.pool.put(client);
         attempt
@@ -135,6 +157,21 @@ impl Courier {
             }
         }
         last
+    }
+}
+
+/// RFC 8461 §5: a policy under test holds no mail back, and its owner wants to know.
+fn tell_tester(target: &Target, envelope: &Envelope<'_>) {
+    if let Some(failure) = &target.policy.failure {
+        log_at!(
+            Level::Notice,
+            &envelope.uuid,
+            "outbound",
+            [],
+            "TLS policy {} does not hold mail back: {}",
+            target.policy.source,
+            failure.why
+        );
     }
 }
 

@@ -18,6 +18,7 @@ use haraka_shared::services::{Dns, DnsError, MxRecord};
 use super::client::{ClientSettings, Timeouts};
 use super::mail_hosts::Local;
 use super::message::{Envelope, Outgoing};
+use super::policy::HostPolicy;
 use super::route::{Place, RouteSettings, Target};
 use crate::rt::Runtime;
 
@@ -60,6 +61,7 @@ impl Sink {
             host: "mx.example.com".into(),
             place: Place::Socket(self.address),
             route: Rc::new(route),
+            policy: Rc::new(HostPolicy::OPPORTUNISTIC),
         }
     }
 }

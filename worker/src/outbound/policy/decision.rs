@@ -52,7 +52,7 @@ impl fmt::Display for Source {
 }
 
 /// How a host may be used.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Demand {
     /// With TLS where it is offered, else without.
     WhereOffered,
@@ -72,7 +72,7 @@ pub enum Demand {
 }
 
 /// The decision about one host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPolicy {
     /// Who decided.
     pub source: Source,
@@ -89,6 +89,11 @@ impl HostPolicy {
         demand: Demand::WhereOffered,
         failure: None,
     };
+
+    /// The name of the source for log lines; none where nobody makes a demand.
+    pub fn label(&self) -> Option<&'static str> {
+        (self.source != Source::None).then(|| self.source.name())
+    }
 
     /// Whether mail may go in the clear if TLS does not come about.
     pub fn allows_clear_text(&self) -> bool {

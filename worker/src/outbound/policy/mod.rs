@@ -25,6 +25,7 @@ pub mod trust;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use haraka_shared::config::{Config, DaneUse};
 use haraka_shared::log::Level;
@@ -40,6 +41,7 @@ use self::sts::{Found, Sts};
 use self::sts_store::Store;
 use self::trust::{Trust, TrustError};
 use crate::dns::{ValidatedDns, Validating};
+use crate::rt;
 
 /// The policies of all destinations, as one worker knows them.
 pub struct Policies {
@@ -59,6 +61,60 @@ pub struct DomainPolicy {
     sts: Found,
     /// None where DANE is off.
     exchanges: Option<Exchanges>,
+}
+
+/// The policies of one delivery: its destination's, and what was decided about hosts so far.
+pub struct Scope<'a> {
+    policies: &'a Policies,
+    destination: Option<DomainPolicy>,
+    forced: bool,
+    judged: Vec<(Rc<str>, Rc<HostPolicy>)>,
+}
+
+impl<'a> Scope<'a> {
+    /// For a destination whose hosts the DNS names; without one, for hosts that a plugin chose, which
+    /// no destination has a say about. `forced`: see [`Policies::of_host`].
+    pub fn new(
+        policies: &'a Policies,
+        destination: Option<DomainPolicy>,
+        forced: bool,
+    ) -> Scope<'a> {
+        Scope {
+            policies,
+            destination,
+            forced,
+            judged: Vec::new(),
+        }
+    }
+
+    /// The decision about a host; the same one each time.
+    pub async fn judge(&mut self, host: &Rc<str>) -> Rc<HostPolicy> {
+        if let Some((_, known)) = self.judged.iter().find(|(h, _)| h == host) {
+            return Rc::clone(known);
+        }
+        let policy = match &self.destination {
+            Some(destination) => {
+                Box::pin(self.policies.of_host(destination, host, self.forced)).await
+            }
+            None => decide(&Known {
+                domain: host,
+                host,
+                forced: self.forced,
+                dane: &Dane::Absent,
+                sts: None,
+            }),
+        };
+        let policy = Rc::new(policy);
+        self.judged.push((host.clone(), Rc::clone(&policy)));
+        policy
+    }
+
+    /// Notes what came of a connection, for TLS reports.
+    pub fn note(&self, policy: &HostPolicy, host: &str, ip: &str, failure: Option<&Failure>) {
+        if let Some(destination) = &self.destination {
+            self.policies.note(destination, policy, host, ip, failure);
+        }
+    }
 }
 
 impl Policies {
@@ -105,7 +161,7 @@ impl Policies {
             true => Box::pin(self.sts.policy_of(&domain)).await,
             false => Found::Nothing,
         };
-        let exchanges = match self.dane_on.get() {
+        let exchanges = match self.dane_on.get() && self.validated.vouches().await {
             true => Some(Exchanges::of(&*self.validated, &domain).await),
             false => None,
         };
@@ -194,9 +250,10 @@ impl Policies {
         });
     }
 
-    /// Writes down what is to be told in TLS reports, before the worker ends.
+    /// Writes down what is to be told in TLS reports, before the worker ends; gives up after some
+    /// seconds, as the numbers are not worth more.
     pub async fn write_counters(&self) {
-        self.counters.write().await;
+        let _ = rt::timeout(LAST_WRITE, self.counters.write()).await;
     }
 }
 
@@ -211,5 +268,7 @@ fn dane_on(config: &Config, resolver: &Validating) -> bool {
 
 const HTTPS: u16 = 443;
 const SMTP: u16 = 25;
+/// Longest time that a worker's end waits for its counters.
+const LAST_WRITE: Duration = Duration::from_secs(3);
 /// Lines of a policy in a report.
 const MOST_LINES: usize = 100;

@@ -131,7 +131,7 @@ fn stands_for(record: &TlsaRecord, cert: &CertificateDer<'_>) -> bool {
     }
 }
 
-/// Judges a host's certificate by its TLSA records alone.
+/// Judges a host's certificate by its TLSA records alone. Two are the same if they judge alike.
 pub struct DaneVerifier {
     associations: Associations,
     names: Vec<ServerName<'static>>,
@@ -159,6 +159,14 @@ impl DaneVerifier {
         self.associations.records()
     }
 }
+
+impl PartialEq for DaneVerifier {
+    fn eq(&self, other: &DaneVerifier) -> bool {
+        self.associations == other.associations && self.names == other.names
+    }
+}
+
+impl Eq for DaneVerifier {}
 
 impl fmt::Debug for DaneVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -89,7 +89,8 @@ impl Rig {
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
         let flight = Arc::new(FlightPage::new().unwrap());
-        let outbound = Outbound::new(&config, 0, "aaaaaa", flight).unwrap();
+        let dns = Rc::new(resolver.clone());
+        let outbound = Outbound::new(&config, 0, "aaaaaa", flight, dns).unwrap();
         let (master, told) = rt::sync::mpsc::unbounded();
         let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
