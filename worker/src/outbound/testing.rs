@@ -45,6 +45,11 @@ impl Sink {
         Sink { address, thread }
     }
 
+    /// Whether the last script has come to its end, or failed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Fails the test if a script was not followed to its end.
     pub(crate) fn done(self) {
         if let Err(panic) = self.thread.join() {

@@ -11,7 +11,7 @@ use super::dane::Dane;
 use super::report::{Failure, FailureType};
 use super::sts_text::{Mode, StsPolicy};
 use super::tlsa::DaneVerifier;
-use super::trust;
+use super::trust::{self, Authorities};
 use crate::dns::TlsaRecord;
 
 /// Who makes the demand.
@@ -58,8 +58,9 @@ pub enum Demand {
     WhereOffered,
     /// With TLS only, whatever its certificate.
     Encrypted,
-    /// With TLS only, its certificate judged by the trusted authorities and its name.
-    Authorities,
+    /// With TLS only, its certificate judged by trusted authorities, its name and dates. The judge is
+    /// that of MTA-STS policies; without one, it is as `tls.ini` says.
+    Authorities(Option<Authorities>),
     /// With TLS only, its certificate judged by its TLSA records.
     Records {
         /// The judge.
@@ -186,9 +187,9 @@ pub fn decide(known: &Known<'_>) -> HostPolicy {
                 demand: Demand::Refused,
                 failure: Some(failure),
             },
-            None => HostPolicy::demanding(Source::StsEnforce, Demand::Authorities),
+            None => HostPolicy::demanding(Source::StsEnforce, Demand::Authorities(None)),
         },
-        _ if known.forced => HostPolicy::demanding(Source::Forced, Demand::Authorities),
+        _ if known.forced => HostPolicy::demanding(Source::Forced, Demand::Authorities(None)),
         Some(policy) if policy.mode == Mode::Testing && own.source == Source::None => HostPolicy {
             source: Source::StsTesting,
             demand: Demand::WhereOffered,
@@ -225,7 +226,7 @@ mod tests {
         match policy.demand {
             Demand::WhereOffered => "offered",
             Demand::Encrypted => "encrypted",
-            Demand::Authorities => "authorities",
+            Demand::Authorities(_) => "authorities",
             Demand::Records { .. } => "records",
             Demand::Refused => "refused",
         }

@@ -24,14 +24,12 @@ pub mod trust;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use haraka_shared::config::{Config, DaneUse};
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
 use haraka_shared::services::Dns;
-use rustls::RootCertStore;
 
 use self::counters::{Counters, Session};
 use self::dane::{Dane, Exchanges};
@@ -39,7 +37,7 @@ pub use self::decision::{Demand, HostPolicy, Known, Source, decide};
 pub use self::report::{Failure, FailureType};
 use self::sts::{Found, Sts};
 use self::sts_store::Store;
-use self::trust::{Trust, TrustError};
+use self::trust::Trust;
 use crate::dns::{ValidatedDns, Validating};
 use crate::rt;
 
@@ -94,7 +92,8 @@ impl<'a> Scope<'a> {
         }
         let policy = match &self.destination {
             Some(destination) => {
-                Box::pin(self.policies.of_host(destination, host, self.forced)).await
+                let policy = self.policies.of_host(destination, host, self.forced);
+                self.policies.with_judge(Box::pin(policy).await).await
             }
             None => decide(&Known {
                 domain: host,
@@ -207,13 +206,20 @@ impl Policies {
         })
     }
 
-    /// Those who vouch for hosts under [`Demand::Authorities`].
-    ///
-    /// # Errors
-    /// [`TrustError`]: no such host can be used now.
-    pub async fn authorities(&self) -> Result<Arc<RootCertStore>, TrustError> {
-        let trust = Rc::clone(&self.trust.borrow());
-        trust.roots().await
+    /// Puts in who vouches for hosts under MTA-STS. Without authorities no such host can be used.
+    async fn with_judge(&self, mut policy: HostPolicy) -> HostPolicy {
+        if policy.source == Source::StsEnforce && matches!(policy.demand, Demand::Authorities(_)) {
+            let trust = Rc::clone(&self.trust.borrow());
+            match trust.judge().await {
+                Ok(judge) => policy.demand = Demand::Authorities(Some(judge)),
+                Err(e) => {
+                    policy.demand = Demand::Refused;
+                    let kind = FailureType::CertificateNotTrusted;
+                    policy.failure = Some(Failure::new(kind, e.to_string()));
+                }
+            }
+        }
+        policy
     }
 
     /// Notes what came of a connection under a policy, for TLS reports.

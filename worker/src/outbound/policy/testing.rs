@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,11 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::trust::provider;
+use super::Policies;
+use super::counters::Counters;
+use super::sts::Sts;
+use super::sts_store::Store;
+use super::trust::{Trust, provider};
 use crate::dns::{TlsaRecord, Validated, ValidatedDns};
 
 /// An empty directory of its own.
@@ -186,6 +190,21 @@ impl ValidatedDns for Zone {
             secure,
             owner: name.to_owned(),
         }))
+    }
+}
+
+/// Policies by what this zone says, kept in this directory; web servers are at this port.
+pub(crate) fn policies(zone: &Zone, dir: &Path, ca: Option<PathBuf>, port: u16) -> Policies {
+    let dns: Rc<dyn Dns> = Rc::new(zone.clone());
+    let trust = Rc::new(Trust::new(ca));
+    let store = Store::at(dir.join("mta-sts"));
+    Policies {
+        sts: Sts::new(Rc::clone(&dns), store, Rc::clone(&trust), port),
+        sts_on: Cell::new(true),
+        validated: Rc::new(zone.clone()),
+        dane_on: Cell::new(true),
+        trust: RefCell::new(trust),
+        counters: Counters::new(dns, dir.join("tls-rpt"), true),
     }
 }
 

@@ -7,6 +7,8 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -38,7 +40,21 @@ pub struct Trust {
     file: Option<PathBuf>,
     web: RefCell<Option<Arc<ClientConfig>>>,
     roots: RefCell<Option<Arc<RootCertStore>>>,
+    judge: RefCell<Option<Authorities>>,
 }
+
+/// A judge of mail hosts' certificates: known authorities, the name, the dates. Two are the same only
+/// if one is the other's copy.
+#[derive(Clone, Debug)]
+pub struct Authorities(pub Arc<dyn ServerCertVerifier>);
+
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Authorities) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Authorities {}
 
 impl Trust {
     /// Those of this PEM file; without one, those of the system.
@@ -47,6 +63,7 @@ impl Trust {
             file,
             web: RefCell::default(),
             roots: RefCell::default(),
+            judge: RefCell::default(),
         }
     }
 
@@ -72,6 +89,22 @@ impl Trust {
         let roots = Arc::new(read.map_err(|e| TrustError::NotRead(e.to_string()))??);
         *self.roots.borrow_mut() = Some(Arc::clone(&roots));
         Ok(roots)
+    }
+
+    /// The judge of mail hosts.
+    ///
+    /// # Errors
+    /// [`TrustError`]
+    pub async fn judge(&self) -> Result<Authorities, TrustError> {
+        if let Some(judge) = &*self.judge.borrow() {
+            return Ok(judge.clone());
+        }
+        let roots = self.roots().await?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
+        let verifier = verifier.map_err(|e| TrustError::NotRead(e.to_string()))?;
+        let judge = Authorities(verifier);
+        *self.judge.borrow_mut() = Some(judge.clone());
+        Ok(judge)
     }
 
     /// A configuration for HTTPS.
