@@ -279,7 +279,11 @@ fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
     match (path("configs"), path("install")) {
         (Some(dir), _) => Ok(Wanted::Start(dir)),
         (None, Some(dir)) => Ok(Wanted::Install(dir, m.get_flag("force"))),
-        (None, None) => Err("nothing to do".to_owned()),
+        (None, None) => match std::env::var_os("HARAKA").filter(|dir| !dir.is_empty()) {
+            // As `haraka.js` is started by older scripts.
+            Some(dir) => Ok(Wanted::Start(dir.into())),
+            None => Err("nothing to do".to_owned()),
+        },
     }
 }
 

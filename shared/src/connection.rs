@@ -14,6 +14,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use crate::asks::{Ask, Asks};
+use crate::core_results::Lasted;
 use crate::net;
 use crate::notes::Notes;
 use crate::reply::Reply;
@@ -111,9 +112,13 @@ pub struct ConnectionState {
     pub tls: RefCell<Option<Rc<Tls>>>,
     /// What plugins ask of the session; see [`Connection::say`].
     pub asks: Asks,
+    /// How long the session had lasted at its last reset (RES-06).
+    pub reset: Lasted,
+    /// How long it lasted, once it is over (RES-06).
+    pub ended: Lasted,
     /// What plugins leave for each other.
     pub notes: Notes,
-    /// What plugins found.
+    /// What plugins found; see [`Connection::result`].
     pub results: Results,
     transaction: RefCell<Option<Transaction>>,
 }
@@ -149,6 +154,8 @@ impl Connection {
             capabilities: RefCell::default(),
             tls: RefCell::new(None),
             asks: Asks::default(),
+            reset: Lasted::default(),
+            ended: Lasted::default(),
             notes: Notes::default(),
             results: Results::default(),
             transaction: RefCell::new(None),

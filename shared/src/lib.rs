@@ -4,9 +4,11 @@
 
 pub mod address;
 pub mod asks;
+mod auth_results;
 pub mod body;
 pub mod config;
 pub mod connection;
+pub mod core_results;
 pub mod date;
 pub mod delivery;
 pub mod dsn;

@@ -75,6 +75,21 @@ impl Notes {
         at.insert(last.to_owned(), value.into());
     }
 
+    /// Appends to the list under this name, making it, unless it has `most` entries already. What is
+    /// no list is replaced by one.
+    pub fn append(&self, name: &str, value: impl Into<Value>, most: usize) {
+        if UNSAFE.contains(&name) {
+            return;
+        }
+        let mut tree = self.0.borrow_mut();
+        let entry = tree.get_or_insert_default().entry(name);
+        match entry.or_insert(Value::Null) {
+            Value::Array(list) if list.len() >= most => {}
+            Value::Array(list) => list.push(value.into()),
+            other => *other = Value::Array(vec![value.into()]),
+        }
+    }
+
     /// Whether the list under this name holds this text, without copying it.
     pub fn lists(&self, name: &str, text: &str) -> bool {
         self.0.borrow().as_ref().is_some_and(|tree| {

@@ -31,7 +31,16 @@ impl Results {
         append(own(all.get_or_insert_default(), plugin), key, value.into());
     }
 
-    /// All that `plugin` left (RES-04).
+    /// Who has left something, in the order of their first results.
+    pub fn names(&self) -> Vec<String> {
+        let all = self.0.borrow();
+        all.iter().flat_map(|all| all.keys().cloned()).collect()
+    }
+
+    /// All that `plugin` left (RES-04). For a connection, [`Connection::result`] has the core's own
+    /// as well.
+    ///
+    /// [`Connection::result`]: crate::connection::Connection::result
     pub fn get(&self, plugin: &str) -> Option<Value> {
         self.0.borrow().as_ref()?.get(plugin).cloned()
     }
@@ -44,15 +53,16 @@ impl Results {
     }
 }
 
+/// Results in which nothing is found yet: the lists.
+pub(crate) fn empty() -> Map<String, Value> {
+    let lists = LISTS.iter();
+    lists
+        .map(|l| ((*l).to_owned(), Value::Array(Vec::new())))
+        .collect()
+}
+
 fn own<'a>(all: &'a mut Map<String, Value>, plugin: &str) -> &'a mut Map<String, Value> {
-    let entry = all.entry(plugin).or_insert_with(|| {
-        Value::Object(
-            LISTS
-                .iter()
-                .map(|l| ((*l).to_owned(), Value::Array(Vec::new())))
-                .collect(),
-        )
-    });
+    let entry = all.entry(plugin).or_insert_with(|| Value::Object(empty()));
     if !entry.is_object() {
         *entry = Value::Object(Map::new());
     }

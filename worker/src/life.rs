@@ -149,9 +149,15 @@ async fn prepare(
     }
     worker.outbound.start(&worker);
     follower.start(&worker, setup.slot == 0);
-    let verdict = ask_server(&worker, Call::InitChild(())).await;
+    init_child(&worker).await?;
+    Ok(worker)
+}
+
+/// Any answer but OK or CONT ends the worker before it serves (HOK-02).
+pub(crate) async fn init_child(worker: &Rc<Worker>) -> Result<(), WorkerError> {
+    let verdict = ask_server(worker, Call::InitChild(())).await;
     match verdict.code {
-        Code::Ok | Code::Cont => Ok(worker),
+        Code::Ok | Code::Cont => Ok(()),
         _ => Err(WorkerError::Init("init_child", said(&verdict))),
     }
 }

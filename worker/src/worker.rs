@@ -9,8 +9,9 @@ use std::time::Duration;
 use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::delivery::Delivery;
 use haraka_shared::flight::FlightPage;
-use haraka_shared::hook::{Call, Verdict};
+use haraka_shared::hook::{Call, HookName, Verdict};
 use haraka_shared::ipc::ToMaster;
+use haraka_shared::log::{self, Level};
 use haraka_shared::plugin::LocalFuture;
 use haraka_shared::route::Route;
 use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services};
@@ -114,7 +115,15 @@ impl Worker {
             delivery: Some(delivery),
             services: &services,
         };
+        let hook = call.hook().name();
+        subject.log(Level::Debug, &[], format_args!("running {hook} hooks"));
         self.hooks.run(call, &subject).await
+    }
+
+    /// Whether an outbound hook is gone through: a plugin waits for it, or the log tells of it
+    /// (HOK-38).
+    pub(crate) fn minds(&self, hook: HookName) -> bool {
+        self.hooks.wants(hook) || log::enabled(Level::Debug)
     }
 
     /// Queues a frame for the master.

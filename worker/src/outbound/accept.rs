@@ -106,7 +106,6 @@ impl Outbound {
             sender: txn.sender(),
             recipients: &recipients,
             requests: asked.as_ref().map(Asked::requests),
-            eight_bit: false,
             all_or_none: true,
             at_stake: None,
         };

@@ -428,8 +428,13 @@ impl Session {
         self.reset_transaction().await;
         self.hook(Call::Disconnect(())).await;
         self.conn.asks.end();
+        self.conn.ended.set(self.lasted());
         self.log_disconnect();
         self.wire.close().await;
+    }
+
+    fn lasted(&self) -> Duration {
+        rt::precise_now() - self.conn.started
     }
 
     fn log_disconnect(&self) {
@@ -467,10 +472,7 @@ impl Session {
                 ("msgs", (&msgs).into()),
                 ("bytes", conn.total_bytes.get().into()),
                 ("lr", lr.as_deref().unwrap_or_default().into()),
-                (
-                    "time",
-                    (rt::precise_now() - conn.started).as_secs_f64().into()
-                ),
+                ("time", self.lasted().as_secs_f64().into()),
             ],
             "disconnect"
         );
@@ -479,6 +481,7 @@ impl Session {
     /// Ends the transaction, if there is one (HOK-20).
     pub(crate) async fn reset_transaction(&mut self) {
         self.chunks = None;
+        self.conn.reset.set(self.lasted());
         if self.conn.transaction().is_none() {
             return;
         }
