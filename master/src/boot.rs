@@ -15,6 +15,7 @@ use haraka_shared::flight::FlightPage;
 use haraka_shared::ipc::{ToMaster, encode};
 use haraka_shared::log::Level;
 use haraka_shared::{log, log_server};
+use haraka_worker::tls::Prepared;
 use haraka_worker::{Checked, WorkerSetup};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -22,7 +23,7 @@ use crate::WorkerSide;
 use crate::channel::{Channel, ChannelError};
 use crate::control::Control;
 use crate::daemon::{self, Readiness, Side};
-use crate::hub::{Hub, Leave, NewWorker, Stopping};
+use crate::hub::{Hub, Leave, NewWorker, Stopping, Tickets};
 use crate::init_master::{self, InitMasterError};
 use crate::listeners::{ListenError, ListenerSet};
 use crate::pidfile::{PidFile, PidFileError};
@@ -323,6 +324,7 @@ fn equip(
         pid_file: None,
         queries: Vec::new(),
         asked: 0,
+        tickets: Tickets::new(Instant::now()),
         single,
     })
 }
@@ -351,8 +353,9 @@ fn exit_status(stop: Stopping) -> Result<u8, BootError> {
 }
 
 /// Runs the worker's side to its end. False if it failed, which the master has been told then.
-fn be_worker(setup: WorkerSetup, identity: Option<&Identity>, side: WorkerSide) -> bool {
+fn be_worker(mut setup: WorkerSetup, identity: Option<&Identity>, side: WorkerSide) -> bool {
     let last_words = setup.channel.try_clone();
+    (side.equip)(&mut setup);
     let served = identity
         .map_or(Ok(()), Identity::assume)
         .map_err(|e| e.to_string())
@@ -392,6 +395,8 @@ fn serve_alone(mut hub: Hub) -> Result<u8, BootError> {
         slot: 0,
         incarnation: incarnation.clone(),
         flight: Arc::new(page().map_err(io_error("memory"))?),
+        ticket_keys: hub.tickets.keys(),
+        tls: Prepared::default(),
     };
     hub.current.incarnations.push((incarnation.clone(), 0));
     hub.workers.push(WorkerHandle {

@@ -11,9 +11,11 @@ pub mod outbound;
 mod reload;
 pub mod rt;
 pub mod smtp;
+pub mod tls;
 pub mod trial;
 mod worker;
 
 pub use life::{
-    Checked, Inspection, WorkerError, WorkerSetup, check, hook_order, init_master, inspect, run,
+    Checked, Inspection, WorkerError, WorkerSetup, check, equip, hook_order, init_master, inspect,
+    run,
 };

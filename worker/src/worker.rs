@@ -22,6 +22,7 @@ use crate::hooks::{Registry, Subject};
 use crate::outbound::{Outbound, OutboundError};
 use crate::rt;
 use crate::smtp::sessions::Sessions;
+use crate::tls::{Prepared, Tls};
 
 /// The worker.
 pub(crate) struct Worker {
@@ -38,6 +39,8 @@ pub(crate) struct Worker {
     pub(crate) resolver: Resolver,
     pub(crate) names: Names,
     pub(crate) outbound: Outbound,
+    /// Certificates and keys; see `tls/`.
+    pub(crate) tls: Tls,
     pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
     pub(crate) this: Weak<Worker>,
 }
@@ -60,6 +63,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) slot: u32,
     pub(crate) incarnation: &'a str,
     pub(crate) flight: Arc<FlightPage>,
+    pub(crate) tls: Prepared,
     pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
 }
 
@@ -82,6 +86,7 @@ impl Worker {
             hooks: parts.hooks,
             sessions,
             outbound,
+            tls: Tls::new(parts.tls),
             dir: parts.dir,
             install_dir: parts.install_dir,
             host_name,

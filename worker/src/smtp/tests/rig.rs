@@ -111,6 +111,7 @@ impl Rig {
         let outbound = Outbound::new(&config, 0, "aaaaaa", flight, dns).unwrap();
         let (master, told) = rt::sync::mpsc::unbounded();
         let worker = Rc::new_cyclic(|this| Worker {
+            tls: crate::tls::Tls::new(crate::tls::Prepared::default()),
             names: Names::new(&resolver),
             resolver,
             hooks: Registry::build(plugins),
