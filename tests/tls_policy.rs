@@ -11,7 +11,8 @@
 mod harness;
 mod relaying;
 
-use harness::{Authority, DEADLINE, FakeDns, Install, PolicyWeb, Server, Sink, wait_for};
+use harness::pki::Identity;
+use harness::{Authority, DEADLINE, FakeDns, Install, PolicyWeb, Server, Sink, TlsSink, wait_for};
 use relaying::{attempts, by_dns, numbered, on_port_25, submit, wait_empty};
 
 /// A domain `far.test` with one host `mx.far.test`, and a server that delivers to it.
@@ -88,6 +89,81 @@ impl Site {
     }
 }
 
+/// A domain `far.test` whose host speaks TLS, with a certificate for this name.
+struct Secured {
+    dns: FakeDns,
+    sink: TlsSink,
+    authority: Authority,
+    identity: Identity,
+    ip: &'static str,
+}
+
+impl Secured {
+    fn new(ip: &'static str, name: &str) -> Option<Secured> {
+        if !nix::unistd::geteuid().is_root() {
+            harness::skip("mail exchangers listen on port 25, which needs root");
+            return None;
+        }
+        let authority = Authority::new();
+        let identity = authority.issue(name);
+        let sink = TlsSink::on(&format!("{ip}:25"), identity.server_config());
+        let dns = FakeDns::start();
+        dns.mx("far.test", &[(10, "mx.far.test")])
+            .address("mx.far.test", ip)
+            .address("mta-sts.far.test", ip);
+        Some(Secured {
+            dns,
+            sink,
+            authority,
+            identity,
+            ip,
+        })
+    }
+
+    /// The host's key is this, says a signed zone.
+    fn tlsa(&self, key: &[u8]) {
+        self.dns
+            .validating()
+            .signed("far.test")
+            .tlsa("_25._tcp.mx.far.test", [3, 1, 0], key);
+    }
+
+    fn publish(&self, mode: &str) -> PolicyWeb {
+        self.dns.txt("_mta-sts.far.test", "v=STSv1; id=1;");
+        let identity = self.authority.issue("mta-sts.far.test");
+        let addr = format!("{}:443", self.ip);
+        PolicyWeb::on(
+            &addr,
+            identity.server_config(),
+            &policy(mode, "mx.far.test"),
+        )
+    }
+
+    /// Sends a message and gives the line that tells what became of it.
+    #[track_caller]
+    fn fate(&self, fate: &str) -> String {
+        let install = by_dns(&self.dns).file("config/test-ca.pem", &self.authority.pem());
+        let ca = install.path().join("config/test-ca.pem");
+        let install = install.set(
+            "outbound.ini",
+            "mta_sts",
+            "ca_file",
+            &ca.display().to_string(),
+        );
+        let server = Server::start(install);
+        submit(
+            &server,
+            "from@client.test",
+            &["to@far.test"],
+            &numbered("one"),
+        );
+        let line = server.wait_for_log(&format!("{fate} file="), DEADLINE);
+        let taken = usize::from(fate == "delivered");
+        assert_eq!(self.sink.messages().len(), taken, "{line}");
+        line
+    }
+}
+
 fn policy(mode: &str, host: &str) -> String {
     format!("version: STSv1\r\nmode: {mode}\r\nmx: {host}\r\nmax_age: 86400\r\n")
 }
@@ -134,7 +210,9 @@ fn enforced_policy_keeps_mail_from_a_host_without_tls() {
     let server = site.server();
     let line = site.deferred(&server);
     assert!(
-        line.contains("TLS policy sts-enforce: the host does not offer STARTTLS"),
+        line.contains(
+            "No TLS available but required (TLS policy sts-enforce): STARTTLS is not offered"
+        ),
         "{line}"
     );
 }
@@ -183,7 +261,7 @@ fn host_with_tlsa_records_gets_no_mail_without_tls() {
     let server = site.server();
     let line = site.deferred(&server);
     assert!(
-        line.contains("TLS policy dane: the host does not offer STARTTLS"),
+        line.contains("No TLS available but required (TLS policy dane): STARTTLS is not offered"),
         "{line}"
     );
 }
@@ -215,4 +293,97 @@ fn tlsa_records_that_cannot_be_had_defer_the_mail() {
         "{line}"
     );
     assert_eq!(site.sink.connections(), 0);
+}
+
+#[test]
+fn host_with_the_key_of_its_tlsa_record_gets_mail_whatever_its_certificate_says() {
+    let Some(site) = Secured::new("127.25.31.11", "elsewhere.test") else {
+        return;
+    };
+    site.tlsa(&site.identity.public_key());
+    let line = site.fate("delivered");
+    assert!(
+        line.contains("tls=Y") && line.ends_with("tls_policy=dane"),
+        "{line}"
+    );
+    assert_eq!(site.sink.names(), ["mx.far.test"]);
+}
+
+#[test]
+fn host_with_another_key_than_its_tlsa_record_says_gets_no_mail() {
+    let Some(site) = Secured::new("127.25.31.12", "mx.far.test") else {
+        return;
+    };
+    site.tlsa(&site.authority.issue("mx.far.test").public_key());
+    let line = site.fate("deferred");
+    let why =
+        "certificate matches none of the host's 1 TLSA records (TLS is required: TLS policy dane)";
+    assert!(line.contains(why), "{line}");
+}
+
+#[test]
+fn enforced_policy_is_met_by_a_good_certificate() {
+    let Some(site) = Secured::new("127.25.31.13", "mx.far.test") else {
+        return;
+    };
+    let _web = site.publish("enforce");
+    let line = site.fate("delivered");
+    assert!(
+        line.contains("tls=Y") && line.ends_with("tls_policy=sts-enforce"),
+        "{line}"
+    );
+}
+
+#[test]
+fn enforced_policy_is_not_met_by_a_certificate_for_another_name() {
+    let Some(site) = Secured::new("127.25.31.14", "elsewhere.test") else {
+        return;
+    };
+    let _web = site.publish("enforce");
+    let line = site.fate("deferred");
+    assert!(
+        line.contains("(TLS is required: TLS policy sts-enforce)"),
+        "{line}"
+    );
+    assert!(line.contains("not valid for name"), "{line}");
+}
+
+#[test]
+fn tlsa_records_go_before_an_enforced_policy() {
+    let Some(site) = Secured::new("127.25.31.15", "elsewhere.test") else {
+        return;
+    };
+    let _web = site.publish("enforce");
+    site.tlsa(&site.identity.public_key());
+    let line = site.fate("delivered");
+    assert!(line.ends_with("tls_policy=dane"), "{line}");
+}
+
+#[test]
+fn unusable_tlsa_records_demand_tls_with_any_certificate() {
+    let Some(site) = Secured::new("127.25.31.16", "elsewhere.test") else {
+        return;
+    };
+    site.dns
+        .validating()
+        .signed("far.test")
+        .tlsa("_25._tcp.mx.far.test", [1, 1, 1], &[7; 32]);
+    let line = site.fate("delivered");
+    assert!(
+        line.contains("tls=Y") && line.ends_with("tls_policy=dane-encrypt"),
+        "{line}"
+    );
+}
+
+#[test]
+fn policy_under_test_takes_any_certificate() {
+    let Some(site) = Secured::new("127.25.31.17", "elsewhere.test") else {
+        return;
+    };
+    let _web = site.publish("testing");
+    let line = site.fate("delivered");
+    assert!(
+        line.contains("tls=Y") && line.ends_with("tls_policy=sts-testing"),
+        "{line}"
+    );
 }

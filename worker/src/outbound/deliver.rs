@@ -248,7 +248,8 @@ async fn attempt(
         None => Targets::of_domain(dns, &item.todo.domain, &routing).await,
     };
     let mut targets = match targets {
-        Ok(targets) => targets.under(scope(worker, item, from_dns).await),
+        Ok(targets) if from_dns => under_policies(worker, &item.todo.domain, targets).await,
+        Ok(targets) => targets,
         Err(none) => return for_all(item, &none.cause()),
     };
     let recipients: Vec<Address> = item
@@ -264,24 +265,24 @@ async fn attempt(
         recipients: &recipients,
         requests: asked.as_ref().map(Asked::requests),
         all_or_none: false,
+        domain: &item.todo.domain,
+        force_tls: item.todo.force_tls,
+        must_log_in: false,
         at_stake: Some(at_stake),
     };
     Box::pin(mail.courier.offer(&mut targets, &envelope, &item.message)).await
 }
 
-/// The TLS policies that an item is delivered under. Those of its destination have a say about hosts
-/// that the DNS names for it, not about an address that was given (RFC 8461 §4, RFC 7672 §2.2).
-async fn scope<'a>(worker: &'a Worker, item: &Loaded, from_dns: bool) -> Scope<'a> {
+/// The same targets under the TLS policies of their destination. Those have a say about hosts that the
+/// DNS names for it, not about an address that was given (RFC 8461 §4, RFC 7672 §2.2).
+async fn under_policies<'a>(worker: &'a Worker, domain: &str, targets: Targets<'a>) -> Targets<'a> {
+    if literal(domain).is_some() {
+        return targets;
+    }
     let policies = &worker.outbound.policies;
-    let domain = item.todo.domain.as_str();
-    let destination = match from_dns && literal(domain).is_none() {
-        true => {
-            let domain = ascii(domain).to_ascii_lowercase();
-            Some(Box::pin(policies.of_domain(&domain)).await)
-        }
-        false => None,
-    };
-    Scope::new(policies, destination, item.todo.force_tls)
+    let domain = ascii(domain).to_ascii_lowercase();
+    let destination = Box::pin(policies.of_domain(&domain)).await;
+    targets.under(Scope::new(policies, destination))
 }
 
 /// Gives an attempt up when the worker is told to stop, as long as nothing is lost by that.

@@ -19,6 +19,7 @@ use haraka_shared::services::{Dns, DnsError};
 use super::attempt::{Cause, Peer};
 use super::mail_hosts::{Local, ascending, literal, preferred};
 use super::policy::{Demand, Failure, HostPolicy, Scope};
+use super::wish::TlsOutcome;
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +59,7 @@ impl Target {
             secured: false,
             authenticated: false,
             tls_policy: self.policy.label(),
+            tls: TlsOutcome::NotWanted,
         }
     }
 }

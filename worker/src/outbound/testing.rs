@@ -46,11 +46,6 @@ impl Sink {
         Sink { address, thread }
     }
 
-    /// Whether the last script has come to its end, or failed.
-    pub(crate) fn is_done(&self) -> bool {
-        self.thread.is_finished()
-    }
-
     /// Fails the test if a script was not followed to its end.
     pub(crate) fn done(self) {
         if let Err(panic) = self.thread.join() {
@@ -171,6 +166,9 @@ pub(crate) fn envelope<'a>(sender: &'a Address, recipients: &'a [Address]) -> En
         recipients,
         requests: None,
         all_or_none: false,
+        domain: "y.z",
+        force_tls: false,
+        must_log_in: false,
         at_stake: None,
     }
 }

@@ -1,11 +1,13 @@
 //! The one decision about a mail host: must it speak TLS, how is its certificate judged, and why.
 //!
-//! Pure. Who demands more wins; DANE that can be had outranks MTA-STS (RFC 8461 §2), and both outrank
-//! the wish for TLS where it happens to be offered. Must never demand less than one of the sources does.
+//! Pure. DANE that can be had outranks MTA-STS (RFC 8461 §2), and both outrank what the settings
+//! want: TLS where it happens to be offered, or none. Must never demand less than one of the sources does.
 
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
 use std::sync::Arc;
+
+use rustls::client::danger::ServerCertVerifier;
 
 use super::dane::Dane;
 use super::report::{Failure, FailureType};
@@ -13,14 +15,14 @@ use super::sts_text::{Mode, StsPolicy};
 use super::tlsa::DaneVerifier;
 use super::trust::{self, Authorities};
 use crate::dns::TlsaRecord;
+use crate::outbound::wish::TlsWish;
+use crate::tls::Judge;
 
 /// Who makes the demand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// Nobody: TLS where it is offered.
     None,
-    /// `force_tls_hosts` or the queue item (OUT-42, PB-09).
-    Forced,
     /// MTA-STS in mode `testing`: it only wants to hear.
     StsTesting,
     /// MTA-STS in mode `enforce`.
@@ -36,7 +38,6 @@ impl Source {
     pub fn name(self) -> &'static str {
         match self {
             Source::None => "none",
-            Source::Forced => "forced",
             Source::StsTesting => "sts-testing",
             Source::StsEnforce => "sts-enforce",
             Source::DaneEncrypt => "dane-encrypt",
@@ -96,9 +97,35 @@ impl HostPolicy {
         (self.source != Source::None).then(|| self.source.name())
     }
 
-    /// Whether mail may go in the clear if TLS does not come about.
-    pub fn allows_clear_text(&self) -> bool {
-        matches!(self.demand, Demand::WhereOffered)
+    /// What is wanted of TLS with the host, where the settings have this wish: as much as either
+    /// demands, the certificate judged as the policy says if both do.
+    pub fn over(&self, wish: TlsWish) -> TlsWish {
+        let required = |judge| TlsWish::Required {
+            judge,
+            why: format!("TLS policy {}", self.source).into(),
+        };
+        let by = |verifier: &Arc<dyn ServerCertVerifier>, name| Judge::Policy {
+            verifier: Arc::clone(verifier),
+            name,
+        };
+        match (&self.demand, wish) {
+            // RFC 7672 §2.2: TLS is promised, which does not say what the settings want beyond that.
+            (Demand::Encrypted, wish @ TlsWish::Required { .. }) => wish,
+            (Demand::Encrypted, _) => required(Judge::Nobody),
+            (Demand::Authorities(None), _) => required(Judge::Authorities),
+            (Demand::Authorities(Some(judge)), _) => required(by(&judge.0, None)),
+            (
+                Demand::Records {
+                    verifier,
+                    server_name,
+                },
+                _,
+            ) => {
+                let judge: Arc<dyn ServerCertVerifier> = verifier.clone();
+                required(by(&judge, Some(server_name.clone())))
+            }
+            (Demand::WhereOffered | Demand::Refused, wish) => wish,
+        }
     }
 
     /// The TLSA records that the host is known by, in their text form, for reports.
@@ -143,8 +170,6 @@ pub struct Known<'a> {
     pub domain: &'a str,
     /// The host, by the name in the MX record.
     pub host: &'a str,
-    /// TLS with a good certificate is required by the configuration or the queue item.
-    pub forced: bool,
     /// What the TLSA records say.
     pub dane: &'a Dane,
     /// The destination's MTA-STS policy.
@@ -189,7 +214,6 @@ pub fn decide(known: &Known<'_>) -> HostPolicy {
             },
             None => HostPolicy::demanding(Source::StsEnforce, Demand::Authorities(None)),
         },
-        _ if known.forced => HostPolicy::demanding(Source::Forced, Demand::Authorities(None)),
         Some(policy) if policy.mode == Mode::Testing && own.source == Source::None => HostPolicy {
             source: Source::StsTesting,
             demand: Demand::WhereOffered,
@@ -232,103 +256,59 @@ mod tests {
         }
     }
 
-    // covers PB-08, PB-09, OUT-42
+    // covers PB-08
     #[test]
     fn the_strictest_source_decides() {
         let bogus = Dane::Failed("SERVFAIL".into());
-        for (dane, mode, forced, host, expected) in [
-            (&Dane::Absent, None, false, "mx", "none offered"),
-            (&Dane::Absent, None, true, "mx", "forced authorities"),
-            (&Dane::Absent, Some("none"), false, "mx", "none offered"),
-            (
-                &Dane::Absent,
-                Some("none"),
-                true,
-                "mx",
-                "forced authorities",
-            ),
+        for (dane, mode, host, expected) in [
+            (&Dane::Absent, None, "mx", "none offered"),
+            (&Dane::Absent, Some("none"), "mx", "none offered"),
             (
                 &Dane::Absent,
                 Some("testing"),
-                false,
                 "mx.good.test",
                 "sts-testing offered",
             ),
             (
                 &Dane::Absent,
                 Some("testing"),
-                false,
                 "mx",
                 "sts-testing offered !",
             ),
             (
                 &Dane::Absent,
-                Some("testing"),
-                true,
-                "mx",
-                "forced authorities",
-            ),
-            (
-                &Dane::Absent,
                 Some("enforce"),
-                false,
                 "mx.good.test",
                 "sts-enforce authorities",
             ),
             (
                 &Dane::Absent,
                 Some("enforce"),
-                true,
-                "mx.good.test",
-                "sts-enforce authorities",
-            ),
-            (
-                &Dane::Absent,
-                Some("enforce"),
-                false,
                 "mx",
                 "sts-enforce refused !",
             ),
-            (
-                &Dane::Absent,
-                Some("enforce"),
-                true,
-                "mx",
-                "sts-enforce refused !",
-            ),
-            (&records(), None, false, "mx", "dane records"),
-            (&records(), None, true, "mx", "dane records"),
-            (&records(), Some("enforce"), false, "mx", "dane records"),
-            (&Dane::Encrypt, None, false, "mx", "dane-encrypt encrypted"),
-            (&Dane::Encrypt, None, true, "mx", "forced authorities"),
+            (&records(), None, "mx", "dane records"),
+            (&records(), Some("enforce"), "mx", "dane records"),
+            (&Dane::Encrypt, None, "mx", "dane-encrypt encrypted"),
             (
                 &Dane::Encrypt,
                 Some("testing"),
-                false,
                 "mx",
                 "dane-encrypt encrypted",
             ),
             (
                 &Dane::Encrypt,
                 Some("enforce"),
-                false,
                 "mx.good.test",
                 "sts-enforce authorities",
             ),
-            (&bogus, None, false, "mx", "dane refused !"),
-            (
-                &bogus,
-                Some("enforce"),
-                true,
-                "mx.good.test",
-                "dane refused !",
-            ),
+            (&bogus, None, "mx", "dane refused !"),
+            (&bogus, Some("enforce"), "mx.good.test", "dane refused !"),
         ] {
             let sts = mode.map(sts);
             let known = Known {
                 domain: "good.test",
                 host,
-                forced,
                 dane,
                 sts: sts.as_ref(),
             };
@@ -336,9 +316,49 @@ mod tests {
             let mark = if policy.failure.is_some() { " !" } else { "" };
             let got = format!("{} {}{mark}", policy.source, demand(&policy));
             assert_eq!(got, expected, "{known:?}");
-            let strict = !matches!(policy.source, Source::None | Source::StsTesting);
-            assert_eq!(policy.allows_clear_text(), !strict, "{known:?}");
         }
+    }
+
+    fn wish(demand: Demand, settings: &TlsWish) -> TlsWish {
+        let policy = HostPolicy::demanding(Source::Dane, demand);
+        policy.over(settings.clone())
+    }
+
+    // covers PB-08, PB-09
+    #[test]
+    fn policy_and_settings_add_up() {
+        let nobody = || Judge::Nobody;
+        let if_offered = TlsWish::IfOffered { judge: nobody() };
+        let forced = TlsWish::Required {
+            judge: Judge::Authorities,
+            why: "force_tls_hosts".into(),
+        };
+        let why: Rc<str> = "TLS policy dane".into();
+        let required = |judge| TlsWish::Required {
+            judge,
+            why: why.clone(),
+        };
+        for settings in [&TlsWish::Never, &if_offered, &forced] {
+            assert_eq!(&wish(Demand::WhereOffered, settings), settings);
+            let authorities = wish(Demand::Authorities(None), settings);
+            assert_eq!(authorities, required(Judge::Authorities));
+            let policy = decide(&Known {
+                domain: "good.test",
+                host: "mx.good.test",
+                dane: &records(),
+                sts: None,
+            });
+            match policy.over(settings.clone()) {
+                TlsWish::Required {
+                    judge: Judge::Policy { name, .. },
+                    ..
+                } => assert_eq!(name.as_deref(), Some("mx.good.test")),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(wish(Demand::Encrypted, &TlsWish::Never), required(nobody()));
+        assert_eq!(wish(Demand::Encrypted, &if_offered), required(nobody()));
+        assert_eq!(wish(Demand::Encrypted, &forced), forced);
     }
 
     #[test]
@@ -346,7 +366,6 @@ mod tests {
         let known = Known {
             domain: "example.com",
             host: "mx.other.test",
-            forced: false,
             dane: &Dane::Absent,
             sts: Some(&sts("enforce")),
         };

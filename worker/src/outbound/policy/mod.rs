@@ -24,6 +24,7 @@ pub mod trust;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use haraka_shared::config::{Config, DaneUse};
@@ -37,6 +38,7 @@ pub use self::decision::{Demand, HostPolicy, Known, Source, decide};
 pub use self::report::{Failure, FailureType};
 use self::sts::{Found, Sts};
 use self::sts_store::Store;
+use self::tlsa::DaneVerifier;
 use self::trust::Trust;
 use crate::dns::{ValidatedDns, Validating};
 use crate::rt;
@@ -48,6 +50,7 @@ pub struct Policies {
     validated: Rc<dyn ValidatedDns>,
     dane_on: Cell<bool>,
     trust: RefCell<Rc<Trust>>,
+    verifiers: RefCell<Vec<Arc<DaneVerifier>>>,
     counters: Counters,
 }
 
@@ -64,23 +67,16 @@ pub struct DomainPolicy {
 /// The policies of one delivery: its destination's, and what was decided about hosts so far.
 pub struct Scope<'a> {
     policies: &'a Policies,
-    destination: Option<DomainPolicy>,
-    forced: bool,
+    destination: DomainPolicy,
     judged: Vec<(Rc<str>, Rc<HostPolicy>)>,
 }
 
 impl<'a> Scope<'a> {
-    /// For a destination whose hosts the DNS names; without one, for hosts that a plugin chose, which
-    /// no destination has a say about. `forced`: see [`Policies::of_host`].
-    pub fn new(
-        policies: &'a Policies,
-        destination: Option<DomainPolicy>,
-        forced: bool,
-    ) -> Scope<'a> {
+    /// For a destination whose hosts the DNS names.
+    pub fn new(policies: &'a Policies, destination: DomainPolicy) -> Scope<'a> {
         Scope {
             policies,
             destination,
-            forced,
             judged: Vec::new(),
         }
     }
@@ -90,29 +86,16 @@ impl<'a> Scope<'a> {
         if let Some((_, known)) = self.judged.iter().find(|(h, _)| h == host) {
             return Rc::clone(known);
         }
-        let policy = match &self.destination {
-            Some(destination) => {
-                let policy = self.policies.of_host(destination, host, self.forced);
-                self.policies.with_judge(Box::pin(policy).await).await
-            }
-            None => decide(&Known {
-                domain: host,
-                host,
-                forced: self.forced,
-                dane: &Dane::Absent,
-                sts: None,
-            }),
-        };
-        let policy = Rc::new(policy);
+        let policy = Box::pin(self.policies.of_host(&self.destination, host)).await;
+        let policy = Rc::new(self.policies.with_judge(policy).await);
         self.judged.push((host.clone(), Rc::clone(&policy)));
         policy
     }
 
     /// Notes what came of a connection, for TLS reports.
     pub fn note(&self, policy: &HostPolicy, host: &str, ip: &str, failure: Option<&Failure>) {
-        if let Some(destination) = &self.destination {
-            self.policies.note(destination, policy, host, ip, failure);
-        }
+        let destination = &self.destination;
+        self.policies.note(destination, policy, host, ip, failure);
     }
 }
 
@@ -131,6 +114,7 @@ impl Policies {
             validated: Rc::new(validated),
             dane_on: Cell::new(dane_on),
             trust: RefCell::new(trust),
+            verifiers: RefCell::default(),
             counters: Counters::new(dns, dir.join("tls-rpt"), on),
         }
     }
@@ -181,14 +165,8 @@ impl Policies {
         }
     }
 
-    /// The decision about one of the destination's hosts, by its name in the MX record. `forced`: the
-    /// configuration or the queue item wants TLS with a good certificate.
-    pub async fn of_host(
-        &self,
-        destination: &DomainPolicy,
-        host: &str,
-        forced: bool,
-    ) -> HostPolicy {
+    /// The decision about one of the destination's hosts, by its name in the MX record.
+    pub async fn of_host(&self, destination: &DomainPolicy, host: &str) -> HostPolicy {
         let domain = &*destination.domain;
         let dane = match &destination.exchanges {
             None => Dane::Absent,
@@ -197,7 +175,6 @@ impl Policies {
         decide(&Known {
             domain,
             host,
-            forced,
             dane: &dane,
             sts: match &destination.sts {
                 Found::Policy(kept) => Some(&kept.policy),
@@ -206,8 +183,21 @@ impl Policies {
         })
     }
 
-    /// Puts in who vouches for hosts under MTA-STS. Without authorities no such host can be used.
+    /// Puts in who judges certificates. Without authorities no host under MTA-STS can be used. Of
+    /// judges by TLSA records one is kept for all deliveries, so that they can share connections.
     async fn with_judge(&self, mut policy: HostPolicy) -> HostPolicy {
+        if let Demand::Records { verifier, .. } = &mut policy.demand {
+            let mut known = self.verifiers.borrow_mut();
+            match known.iter().find(|k| *k == verifier) {
+                Some(same) => *verifier = Arc::clone(same),
+                None => {
+                    if known.len() >= VERIFIERS {
+                        known.remove(0);
+                    }
+                    known.push(Arc::clone(verifier));
+                }
+            }
+        }
         if policy.source == Source::StsEnforce && matches!(policy.demand, Demand::Authorities(_)) {
             let trust = Rc::clone(&self.trust.borrow());
             match trust.judge().await {
@@ -272,6 +262,8 @@ fn dane_on(config: &Config, resolver: &Validating) -> bool {
     }
 }
 
+/// Judges by TLSA records that are kept: more than hosts with idle connections.
+const VERIFIERS: usize = 128;
 const HTTPS: u16 = 443;
 const SMTP: u16 = 25;
 /// Longest time that a worker's end waits for its counters.

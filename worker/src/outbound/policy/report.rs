@@ -101,6 +101,17 @@ impl Failure {
         }
     }
 
+    /// A certificate that was taken though nobody vouches for it, by the code that Node has for that.
+    pub fn of_verdict(code: &str) -> Failure {
+        let kind = match code {
+            "ERR_TLS_CERT_ALTNAME_INVALID" => FailureType::CertificateHostMismatch,
+            "CERT_HAS_EXPIRED" | "CERT_NOT_YET_VALID" => FailureType::CertificateExpired,
+            "UNSPECIFIED" => FailureType::ValidationFailure,
+            _ => FailureType::CertificateNotTrusted,
+        };
+        Failure::new(kind, code)
+    }
+
     /// A handshake that failed, in words that need no knowledge of rustls.
     pub fn of_handshake(error: &Error) -> Failure {
         let why = match error {

@@ -204,6 +204,7 @@ pub(crate) fn policies(zone: &Zone, dir: &Path, ca: Option<PathBuf>, port: u16) 
         validated: Rc::new(zone.clone()),
         dane_on: Cell::new(true),
         trust: RefCell::new(trust),
+        verifiers: RefCell::default(),
         counters: Counters::new(dns, dir.join("tls-rpt"), true),
     }
 }

@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::rt;
+use crate::tls::system_roots;
 
 /// Why there are no authorities.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,8 +29,8 @@ pub enum TrustError {
         cause: String,
     },
     /// The system's.
-    #[error("this system has no certificates of authorities{0}")]
-    System(String),
+    #[error("this system has no certificates of authorities")]
+    System,
     /// They could not be read off the event loop.
     #[error("authorities could not be read: {0}")]
     NotRead(String),
@@ -86,7 +87,7 @@ impl Trust {
             None => from_system(),
         })
         .await;
-        let roots = Arc::new(read.map_err(|e| TrustError::NotRead(e.to_string()))??);
+        let roots = read.map_err(|e| TrustError::NotRead(e.to_string()))??;
         *self.roots.borrow_mut() = Some(Arc::clone(&roots));
         Ok(roots)
     }
@@ -132,7 +133,7 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn from_file(path: &Path) -> Result<RootCertStore, TrustError> {
+fn from_file(path: &Path) -> Result<Arc<RootCertStore>, TrustError> {
     let bad = |cause: String| TrustError::File {
         path: path.display().to_string(),
         cause,
@@ -145,17 +146,13 @@ fn from_file(path: &Path) -> Result<RootCertStore, TrustError> {
     if roots.is_empty() {
         return Err(bad("no certificate in it".to_owned()));
     }
-    Ok(roots)
+    Ok(Arc::new(roots))
 }
 
-fn from_system() -> Result<RootCertStore, TrustError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    // A store of a hundred authorities may hold one that nobody understands any more.
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let why = found.errors.first().map(|e| format!(": {e}"));
-        return Err(TrustError::System(why.unwrap_or_default()));
+fn from_system() -> Result<Arc<RootCertStore>, TrustError> {
+    let roots = system_roots();
+    match roots.is_empty() {
+        true => Err(TrustError::System),
+        false => Ok(roots),
     }
-    Ok(roots)
 }

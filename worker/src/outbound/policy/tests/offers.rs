@@ -1,9 +1,6 @@
 //! Messages that are offered under policies.
 
-use std::time::Duration;
-
 use haraka_shared::date::epoch_ms;
-use haraka_shared::route::{Host, Route};
 use serde_json::Value;
 
 use crate::dns::TlsaRecord;
@@ -16,7 +13,6 @@ use crate::outbound::policy::testing::{Zone, policies, scratch_dir};
 use crate::outbound::pool::Pool;
 use crate::outbound::route::Targets;
 use crate::outbound::testing::*;
-use crate::rt;
 
 /// A domain with two hosts, whose policy names the second only.
 fn zone() -> Zone {
@@ -52,7 +48,7 @@ fn refused_hosts_are_passed_over_once_each_and_told_in_reports() {
         let policies = policies(&zone, &dir, None, 1);
         let destination = policies.of_domain("a.test").await;
         let (routing, courier) = (routing(), Courier::with_pool(settings(), Pool::default()));
-        let scope = Scope::new(&policies, Some(destination), false);
+        let scope = Scope::new(&policies, destination);
         let targets = Targets::of_domain(&zone, "a.test", &routing).await.unwrap();
         let (from, to) = (address("<a@b.c>"), addresses(&["<x@a.test>"]));
         let offered = courier
@@ -89,41 +85,6 @@ fn refused_hosts_are_passed_over_once_each_and_told_in_reports() {
     }
 }
 
-// covers PB-09, PB-10
-#[test]
-fn item_that_forces_tls_is_not_shown_to_a_host_without_it() {
-    let sink = Sink::start(&[
-        "S: 220 mx\nC: EHLO me.example.org\nS: 250 mx\nC: QUIT\nS: 221 bye",
-        "S: 220 mx\nC: EHLO me.example.org\nS: 502 no\nC: HELO me.example.org\nS: 250 mx\nC: QUIT\nS: 221 bye",
-    ]);
-    run(async {
-        let policies = policies(&Zone::default(), &scratch_dir(), None, 1);
-        let (routing, courier) = (routing(), Courier::with_pool(settings(), Pool::default()));
-        let route = Route {
-            port: Some(sink.address.port()),
-            ..Route::to(Host::Ip(sink.address.ip()))
-        };
-        let zone = Zone::default();
-        for _ in 0..2 {
-            let targets = Targets::of_routes(&zone, vec![route.clone()], &routing);
-            let mut targets = targets.under(Scope::new(&policies, None, true));
-            let (from, to) = (address("<a@b.c>"), addresses(&["<x@a.test>"]));
-            let offered = courier
-                .offer(&mut targets, &envelope(&from, &to), &message("hi\r\n"))
-                .await;
-            let text =
-                "Tried all MXs (127.0.0.1: TLS policy forced: the host does not offer STARTTLS)";
-            assert_eq!(cause(&offered), text);
-        }
-        assert!(courier.pool().is_empty());
-        // The host is left politely, which the delivery does not wait for.
-        while !sink.is_done() {
-            rt::sleep(Duration::from_millis(2)).await;
-        }
-    });
-    sink.done();
-}
-
 #[test]
 fn records_of_one_host_say_nothing_about_another() {
     let zone = zone();
@@ -138,7 +99,7 @@ fn records_of_one_host_say_nothing_about_another() {
     run(async {
         let policies = policies(&zone, &scratch_dir(), None, 1);
         let destination = policies.of_domain("a.test").await;
-        let mut scope = Scope::new(&policies, Some(destination), false);
+        let mut scope = Scope::new(&policies, destination);
         let first = scope.judge(&"mx1.a.test".into()).await;
         let second = scope.judge(&"mx2.a.test".into()).await;
         assert_eq!((first.label(), second.label()), (Some("dane"), None));
