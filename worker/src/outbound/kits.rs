@@ -21,6 +21,8 @@ pub(crate) struct Kits {
     dir: ConfigDir,
     settings: RefCell<Rc<Settings>>,
     made: RefCell<Vec<Made>>,
+    /// Options of routes, and what counts where they do.
+    merged: RefCell<Vec<(Arc<TlsClient>, Arc<TlsClient>)>>,
 }
 
 /// What tls.ini says.
@@ -43,6 +45,7 @@ impl Kits {
             dir,
             settings: RefCell::new(Rc::new(Settings::new(ini))),
             made: RefCell::default(),
+            merged: RefCell::default(),
         }
     }
 
@@ -50,15 +53,25 @@ impl Kits {
     pub(super) fn configure(&self, ini: &TlsIni) {
         self.settings.replace(Rc::new(Settings::new(ini)));
         self.made.borrow_mut().clear();
+        self.merged.borrow_mut().clear();
     }
 
     /// The options that count where a route has these, or none.
     pub(super) fn options(&self, of_route: Option<&Arc<TlsClient>>) -> Arc<TlsClient> {
         let settings = self.settings.borrow();
-        match of_route {
-            None => Arc::clone(&settings.outbound),
-            Some(options) => Arc::new(TlsClient::clone(options).over(&settings.ini)),
+        let Some(options) = of_route else {
+            return Arc::clone(&settings.outbound);
+        };
+        let mut merged = self.merged.borrow_mut();
+        if let Some((_, found)) = merged.iter().find(|(of, _)| same(of, options)) {
+            return Arc::clone(found);
         }
+        let counts = Arc::new(TlsClient::clone(options).over(&settings.ini));
+        if merged.len() >= KITS {
+            merged.remove(0);
+        }
+        merged.push((Arc::clone(options), Arc::clone(&counts)));
+        counts
     }
 
     /// A session with this host that can begin.
@@ -88,10 +101,8 @@ impl Kits {
         let Some(options) = of_route else {
             return Ok(Arc::clone(contexts.outbound()));
         };
-        let is_current = |made: &&Made| {
-            Arc::ptr_eq(&made.contexts, contexts)
-                && (Arc::ptr_eq(&made.options, options) || made.options == *options)
-        };
+        let is_current =
+            |made: &&Made| Arc::ptr_eq(&made.contexts, contexts) && same(&made.options, options);
         if let Some(made) = self.made.borrow().iter().find(is_current) {
             return Ok(Arc::clone(&made.kit));
         }
@@ -123,6 +134,10 @@ impl Kits {
         let ini = &settings.ini;
         ini.disable_for_failed_hosts.then_some(ini.disable_expiry)
     }
+}
+
+fn same(a: &Arc<TlsClient>, b: &Arc<TlsClient>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
 }
 
 impl Settings {

@@ -41,6 +41,8 @@ mod route_tests;
 mod sasl;
 mod schedule;
 mod secure;
+#[cfg(test)]
+mod secure_tests;
 mod settle;
 mod template;
 #[cfg(test)]

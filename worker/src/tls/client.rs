@@ -25,9 +25,9 @@ use rustls::{
 use super::contexts::{Contexts, trust_in};
 use super::peer::describe;
 use super::remark::Remark;
-use super::session::summary;
 use super::store::Reading;
 use super::suites;
+use super::summary;
 use super::trust::{Trust, code};
 
 /// Sessions that one configuration remembers: hosts that are delivered to again and again.

@@ -270,7 +270,9 @@ pub(super) fn trust_in(
     }
     if !ca.is_empty() {
         let text = match authorities.is_empty() {
-            true => "no authority in ca of tls.ini: no certificate is trusted by it".to_owned(),
+            true => {
+                "no authority in ca of tls.ini: no certificate of a client is trusted".to_owned()
+            }
             false => format!("loading CA certs from {}", ca.join(", ")),
         };
         reading.remarks.push(match authorities.is_empty() {
