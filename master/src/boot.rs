@@ -20,6 +20,7 @@ use haraka_worker::{Checked, WorkerSetup};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::WorkerSide;
+use crate::apart::{self, Ended};
 use crate::channel::{Channel, ChannelError};
 use crate::control::Control;
 use crate::daemon::{self, Readiness, Side};
@@ -182,7 +183,23 @@ fn vet(
     if config.smtp.nodes_unset {
         log_server!(Level::Warn, "smtp.ini: nodes is not set, using 1");
     }
-    (side.check)(config, install_dir).map_err(BootError::Plugins)
+    if !haraka_worker::has_scripts(install_dir) {
+        return (side.check)(config, install_dir).map_err(BootError::Plugins);
+    }
+    // A script engine is not for a process that forks.
+    let ended = apart::run(|| {
+        let checked = (side.check)(config, install_dir)?;
+        Ok(u8::from(checked.init_master))
+    });
+    match ended.map_err(io_error("plugins"))? {
+        Ended::Done(init_master) => Ok(Checked {
+            init_master: init_master != 0,
+        }),
+        Ended::Failed(why) => Err(BootError::Plugins(why)),
+        Ended::Died(how) => Err(BootError::Plugins(format!(
+            "the process that loaded them died: {how}"
+        ))),
+    }
 }
 
 /// Systems start programs with a low limit that each may raise for itself up to a higher one.

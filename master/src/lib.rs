@@ -4,6 +4,7 @@
 //! the life of the server. Nothing here holds a thread, an epoll instance or a plugin's state when
 //! it forks, and it forks again whenever a worker dies. Which signal does what: `docs/signals.md`.
 
+pub mod apart;
 pub mod boot;
 pub mod channel;
 pub mod check;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::asks::{Ask, Asks};
 use crate::core_results::Lasted;
+use crate::live::Companion;
 use crate::net;
 use crate::notes::Notes;
 use crate::reply::Reply;
@@ -120,6 +121,8 @@ pub struct ConnectionState {
     pub notes: Notes,
     /// What plugins found; see [`Connection::result`].
     pub results: Results,
+    /// What a script engine keeps for the connection; see [`Connection::part`].
+    pub companion: RefCell<Option<Box<Rc<dyn Companion>>>>,
     transaction: RefCell<Option<Transaction>>,
 }
 
@@ -158,6 +161,7 @@ impl Connection {
             ended: Lasted::default(),
             notes: Notes::default(),
             results: Results::default(),
+            companion: RefCell::new(None),
             transaction: RefCell::new(None),
         }));
         connection.set_remote_ip(ip);
@@ -207,7 +211,16 @@ impl Connection {
 
     /// Opens or closes a transaction.
     pub fn set_transaction(&self, transaction: Option<Transaction>) {
-        *self.transaction.borrow_mut() = transaction;
+        let before = std::mem::replace(&mut *self.transaction.borrow_mut(), transaction);
+        if let (Some(over), Some(companion)) = (before, &*self.companion.borrow()) {
+            companion.transaction_over(&over.uuid);
+        }
+    }
+
+    /// The connection ended: nothing is asked any more, and scripts that do not hold it forget it.
+    pub fn part(&self) {
+        self.asks.end();
+        drop(self.companion.take());
     }
 
     /// Whether the client may send anywhere: in this transaction if that was set during it, else on

@@ -20,7 +20,7 @@ impl Connection {
     /// what plugins added to it.
     pub fn result(&self, name: &str) -> Option<Value> {
         let own = self.results.get(name);
-        let Some(known) = self.known(name) else {
+        let Some(known) = self.core_result(name) else {
             return own;
         };
         let mut all = results::empty();
@@ -42,7 +42,8 @@ impl Connection {
         names.into_iter().filter_map(with_value).collect()
     }
 
-    fn known(&self, name: &str) -> Option<Map<String, Value>> {
+    /// What the core knows under this name, without what plugins added.
+    pub fn core_result(&self, name: &str) -> Option<Map<String, Value>> {
         let known = match name {
             "local" => {
                 let local = self.local.get();

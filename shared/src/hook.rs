@@ -217,6 +217,12 @@ pub trait Handler {
     /// Runs the plugin's method for this call.
     fn call<'a>(&'a self, call: Call<'a>, cx: &'a HookCx) -> HookFuture<'a>;
 
+    /// Who answers for the method of this index among what the plugin wants, where that is not the
+    /// plugin itself: scripts have several methods for a hook.
+    fn method(&self, _index: usize) -> Option<std::rc::Rc<dyn Handler>> {
+        None
+    }
+
     /// The worker ends; what the plugin holds can be put away (PLG-15).
     fn shutdown(&self) {}
 }

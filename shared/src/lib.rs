@@ -17,6 +17,7 @@ pub mod header;
 pub mod hook;
 pub mod ipc;
 pub mod limits;
+pub mod live;
 pub mod log;
 pub mod message_stream;
 pub mod mime;

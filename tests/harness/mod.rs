@@ -23,7 +23,6 @@ pub mod processes;
 pub mod server;
 pub mod sink;
 pub mod sink_rules;
-pub mod tls_sink;
 pub mod transcript;
 pub mod unread;
 
@@ -35,7 +34,6 @@ pub use policy_web::PolicyWeb;
 pub use server::Server;
 pub use sink::{Message, Sink};
 pub use sink_rules::{Rule, Stage};
-pub use tls_sink::TlsSink;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

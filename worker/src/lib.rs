@@ -6,6 +6,7 @@
 mod channel;
 pub mod dns;
 pub mod hooks;
+mod js;
 mod life;
 pub mod outbound;
 mod reload;
@@ -16,6 +17,6 @@ pub mod trial;
 mod worker;
 
 pub use life::{
-    Checked, Inspection, WorkerError, WorkerSetup, check, equip, hook_order, init_master, inspect,
-    run,
+    Checked, Inspection, WorkerError, WorkerSetup, check, equip, has_scripts, hook_order,
+    init_master, inspect, run,
 };

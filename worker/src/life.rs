@@ -397,13 +397,30 @@ pub struct Checked {
     pub init_master: bool,
 }
 
-/// Whether all plugins can be loaded; for the master before it starts anything, so nothing stays.
+/// Whether the configuration lists a plugin that is written in JavaScript. Loads nothing.
+pub fn has_scripts(install_dir: &Path) -> bool {
+    ConfigDir::open(install_dir).is_ok_and(|dir| Registry::has_scripts(&dir))
+}
+
+/// Loads plugins, in an event loop where there are scripts: they start timers and read files.
+fn with_plugins<T>(dir: &ConfigDir, work: impl FnOnce() -> T) -> Result<T, WorkerError> {
+    if !Registry::has_scripts(dir) {
+        return Ok(work());
+    }
+    let runtime = Runtime::new().map_err(system("event loop"))?;
+    Ok(runtime.block_on(async { work() }))
+}
+
+/// Whether all plugins can be loaded; for the master before it starts anything, so nothing stays. With
+/// [`has_scripts`] it belongs into a process of its own.
 pub fn check(config: &Config, install_dir: &Path) -> Result<Checked, WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
-    let hooks = Registry::load(config, &dir, install_dir, &Watch::new())?;
-    Ok(Checked {
-        init_master: hooks.wants(HookName::InitMaster),
-    })
+    with_plugins(&dir, || {
+        let hooks = Registry::load(config, &dir, install_dir, &Watch::new())?;
+        Ok(Checked {
+            init_master: hooks.wants(HookName::InitMaster),
+        })
+    })?
 }
 
 /// What there is to say about the plugins of a configuration, a line each.
@@ -431,12 +448,16 @@ pub fn inspect(dir: &ConfigDir) -> Inspection {
 }
 
 fn inspect_plugins(dir: &ConfigDir) -> Inspection {
-    match Registry::inspect(dir, dir.install_dir(), &Watch::new()) {
-        Ok(loading) => Inspection {
+    let inspected = with_plugins(dir, || {
+        let loading = Registry::inspect(dir, dir.install_dir(), &Watch::new())?;
+        Ok(Inspection {
             errors: loading.errors.iter().map(ToString::to_string).collect(),
             warnings: loading.warnings.iter().map(ToString::to_string).collect(),
-        },
-        Err(e) => Inspection {
+        })
+    });
+    match inspected {
+        Ok(Ok(inspection)) => inspection,
+        Ok(Err(e)) | Err(e) => Inspection {
             errors: vec![e.to_string()],
             warnings: Vec::new(),
         },
@@ -446,5 +467,7 @@ fn inspect_plugins(dir: &ConfigDir) -> Inspection {
 /// The run order of all hooks (CLI-11).
 pub fn hook_order(config: &Config, install_dir: &Path) -> Result<String, WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
-    Ok(Registry::load(config, &dir, install_dir, &Watch::new())?.order())
+    with_plugins(&dir, || {
+        Ok(Registry::load(config, &dir, install_dir, &Watch::new())?.order())
+    })?
 }

@@ -82,7 +82,7 @@ impl Worker {
         let (slot, flight) = (parts.slot, parts.flight);
         let dns = Rc::new(resolver.clone());
         let outbound = Outbound::new(&config, slot, parts.incarnation, flight, dns, kits)?;
-        Ok(Rc::new_cyclic(|this| Worker {
+        let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
             resolver,
             hooks: parts.hooks,
@@ -96,7 +96,10 @@ impl Worker {
             master: parts.master,
             config: RefCell::new(Rc::new(config)),
             this: this.clone(),
-        }))
+        });
+        let services: Weak<dyn Services> = Rc::downgrade(&(Rc::clone(&worker) as Rc<dyn Services>));
+        worker.hooks.serve(services);
+        Ok(worker)
     }
 
     /// The settings of now. They stay as they are for as long as they are held; a session holds

@@ -427,8 +427,8 @@ impl Session {
         }
         self.reset_transaction().await;
         self.hook(Call::Disconnect(())).await;
-        self.conn.asks.end();
         self.conn.ended.set(self.lasted());
+        self.conn.part();
         self.log_disconnect();
         self.wire.close().await;
     }
