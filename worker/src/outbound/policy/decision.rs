@@ -324,7 +324,7 @@ mod tests {
         policy.over(settings.clone())
     }
 
-    // covers PB-08, PB-09
+    // covers PB-08
     #[test]
     fn policy_and_settings_add_up() {
         let nobody = || Judge::Nobody;
