@@ -14,6 +14,7 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 pub struct Identity {
     /// The certificate in DER.
     pub cert: CertificateDer<'static>,
+    pem: String,
     key: KeyPair,
 }
 
@@ -37,8 +38,9 @@ impl Authority {
     pub fn issue(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let cert = params.signed_by(&key, &self.0).unwrap().der().clone();
-        Identity { cert, key }
+        let made = params.signed_by(&key, &self.0).unwrap();
+        let (cert, pem) = (made.der().clone(), made.pem());
+        Identity { cert, pem, key }
     }
 }
 
@@ -46,6 +48,11 @@ impl Identity {
     /// The public key as certificates hold it (SubjectPublicKeyInfo, DER), for TLSA records.
     pub fn public_key(&self) -> Vec<u8> {
         self.key.subject_public_key_info()
+    }
+
+    /// Key and certificate as PEM, in this order.
+    pub fn pem(&self) -> String {
+        self.key.serialize_pem() + &self.pem
     }
 
     /// A TLS server with this certificate.

@@ -305,6 +305,20 @@ fn failed_handshake_is_remembered_and_the_host_served_in_the_clear_if_that_is_sw
     }
 }
 
+// covers OUT-41, TLS-14
+#[test]
+fn host_that_speaks_older_versions_only_is_of_no_use_and_the_reason_is_told() {
+    // RFC 8446 §6.2: protocol_version
+    let script = format!("{OPEN}C: STARTTLS\nS: 220 go\nG: \u{15}\u{3}\u{2}\0\u{2}\u{2}F\nX");
+    let sink = Sink::start(&[&script]);
+    let why = deferral(&Offer::to(&sink, &Site::new()).make_one());
+    assert!(
+        why.contains("received fatal alert: ProtocolVersion"),
+        "{why}"
+    );
+    sink.done();
+}
+
 #[test]
 fn silent_host_in_the_handshake_costs_no_more_than_its_time() {
     let script = format!("{OPEN}C: STARTTLS\nS: 220 go");
