@@ -95,6 +95,7 @@ struct Shared {
     capabilities: Mutex<Vec<String>>,
     tls: Mutex<Option<Arc<ServerConfig>>>,
     secured: AtomicUsize,
+    asked_for: Mutex<Vec<String>>,
     messages: Mutex<Vec<Message>>,
     lines: Mutex<Vec<(usize, String)>>,
 }
@@ -169,6 +170,11 @@ impl Sink {
     /// Number of connections that came under TLS.
     pub fn secured(&self) -> usize {
         self.shared.secured.load(Ordering::SeqCst)
+    }
+
+    /// The names that clients asked for (SNI), one for each connection that came under TLS.
+    pub fn asked_for(&self) -> Vec<String> {
+        self.shared.asked_for.lock().unwrap().clone()
     }
 
     /// All messages that reached the final dot, whatever was answered.
@@ -461,6 +467,8 @@ impl<'a> Connection<'a> {
                 done => drop(done?),
             }
         }
+        let name = session.server_name().unwrap_or_default().to_owned();
+        self.shared.asked_for.lock().unwrap().push(name);
         self.stream = Wire::Tls(Box::new(StreamOwned::new(session, socket)));
         self.shared.secured.fetch_add(1, Ordering::SeqCst);
         Ok(())

@@ -80,7 +80,8 @@ impl Worker {
         let tls = Rc::new(Tls::new(parts.tls));
         let kits = Kits::new(Rc::clone(&tls), parts.dir.clone(), &config.tls);
         let (slot, flight) = (parts.slot, parts.flight);
-        let outbound = Outbound::new(&config, slot, parts.incarnation, flight, kits)?;
+        let dns = Rc::new(resolver.clone());
+        let outbound = Outbound::new(&config, slot, parts.incarnation, flight, dns, kits)?;
         let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
             resolver,

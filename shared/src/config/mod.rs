@@ -58,7 +58,7 @@ pub use load::{Config, fixed};
 pub use log_ini::{LOG_INI, LogIni};
 pub use merge::{merge, merge_typed};
 pub use net_utils_ini::{DnsIni, NET_UTILS_INI};
-pub use outbound_ini::{InetPrefer, OUTBOUND_INI, OutboundIni};
+pub use outbound_ini::{DaneUse, InetPrefer, OUTBOUND_INI, OutboundIni};
 pub use overrides::Overrides;
 pub use reader::nearest;
 pub use row::{Describe, FileDecl, Kind, Row};

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use haraka_shared::reply::{Enhanced, Reply, ReplyError};
 
+use super::policy::{Failure, FailureType, Source};
 use super::wish::TlsOutcome;
 use crate::rt::HandshakeError;
 
@@ -160,6 +161,8 @@ pub struct Peer {
     pub secured: bool,
     /// After AUTH.
     pub authenticated: bool,
+    /// Who demanded TLS of it, if anybody did.
+    pub tls_policy: Option<&'static str>,
     /// What became of TLS, and what is known of it.
     pub tls: TlsOutcome,
 }
@@ -291,14 +294,30 @@ pub enum Lost {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsTrouble {
     /// One side did not accept the other's messages or certificate, or the connection was lost.
-    #[error("{0}")]
+    #[error("{}", in_words(.0))]
     Handshake(HandshakeError),
     /// The host took too long.
     #[error("it took too long")]
     TimedOut,
 }
 
+/// A policy's own verdict is hidden deep in what rustls says.
+fn in_words(error: &HandshakeError) -> String {
+    match error {
+        HandshakeError::Tls(error) => Failure::of_handshake(error).why,
+        other => other.to_string(),
+    }
+}
+
 impl TlsTrouble {
+    /// The same for reports to the destination.
+    pub fn failure(&self) -> Failure {
+        match self {
+            TlsTrouble::Handshake(HandshakeError::Tls(error)) => Failure::of_handshake(error),
+            other => Failure::new(FailureType::ValidationFailure, other.to_string()),
+        }
+    }
+
     /// Whether the certificate was the reason: then there is a host that can speak TLS, and to go on
     /// in the clear would be worse than to trust it.
     pub fn is_certificate(&self) -> bool {
@@ -327,6 +346,9 @@ pub enum Unusable {
     /// 421 before the sender was accepted.
     #[error("{0}")]
     Unavailable(Reply),
+    /// It is not as its TLS policy demands.
+    #[error("TLS policy {0}: {why}", why = .1.why)]
+    Policy(Source, Failure),
     /// TLS is required, and the host does not speak it.
     #[error("No TLS available but required ({why}): {said}")]
     NoTls {
@@ -359,6 +381,18 @@ fn for_whom(required: Option<&str>) -> String {
 }
 
 impl Unusable {
+    /// What reports to the destination say of it; nothing if TLS was not the reason.
+    pub fn tls_failure(&self) -> Option<Failure> {
+        match self {
+            Unusable::Policy(_, failure) => Some(failure.clone()),
+            Unusable::NoTls { said, .. } => {
+                Some(Failure::new(FailureType::StarttlsNotSupported, said))
+            }
+            Unusable::Handshake { trouble, .. } => Some(trouble.failure()),
+            _ => None,
+        }
+    }
+
     /// As a cause to put recipients off with, once no host is left.
     pub fn cause(self, host: &Rc<str>) -> Cause {
         match self {
@@ -370,9 +404,10 @@ impl Unusable {
                 cause
             }
             // RFC 3463 §3.8: cryptographic failure
-            Unusable::NoTls { .. } | Unusable::Handshake { .. } | Unusable::Injected => {
-                Cause::temporary(7, 5, self.to_string()).at(host)
-            }
+            Unusable::NoTls { .. }
+            | Unusable::Handshake { .. }
+            | Unusable::Injected
+            | Unusable::Policy(..) => Cause::temporary(7, 5, self.to_string()).at(host),
             Unusable::NoLogin(_) => Cause::temporary(7, 0, self.to_string()).at(host),
             Unusable::Login(ref reply) => {
                 let text = self.to_string();

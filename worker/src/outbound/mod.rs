@@ -31,6 +31,7 @@ mod no_go;
 mod offer;
 #[cfg(test)]
 mod offer_tests;
+pub mod policy;
 pub mod pool;
 mod remote;
 mod retry;
@@ -61,6 +62,7 @@ use haraka_shared::flight::FlightPage;
 use haraka_shared::limits::{COMMIT_BATCH, COMMIT_BATCH_BYTES};
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
+use haraka_shared::services::Dns;
 use haraka_shared::spool::{
     Claim, Committed, Incarnation, NewMessage, Ownership, PendingHeap, QueueName, Spool,
     SpoolError, SpoolOptions,
@@ -70,10 +72,10 @@ use self::batch::Batches;
 use self::item::Loaded;
 pub(crate) use self::kits::Kits;
 use self::mail::Mail;
+use self::policy::Policies;
+use self::schedule::{Job, Portion, Schedule, Stats};
 #[cfg(test)]
 pub(crate) use self::wire_form::WireForm;
-
-use self::schedule::{Job, Portion, Schedule, Stats};
 use crate::rt;
 use crate::rt::sync::{Event, Notify};
 use crate::worker::Worker;
@@ -129,6 +131,7 @@ pub(crate) struct Outbound {
     takeover: Cell<Takeover>,
     flight: Arc<FlightPage>,
     mail: Mail,
+    policies: Policies,
 }
 
 impl Outbound {
@@ -137,6 +140,7 @@ impl Outbound {
         slot: u32,
         incarnation: &str,
         flight: Arc<FlightPage>,
+        dns: Rc<dyn Dns>,
         kits: Kits,
     ) -> Result<Outbound, OutboundError> {
         let own = Incarnation::parse(incarnation)
@@ -162,6 +166,7 @@ impl Outbound {
             takeover: Cell::default(),
             flight,
             mail: Mail::new(config, Rc::new(kits)),
+            policies: Policies::new(config, dns),
         })
     }
 
@@ -201,6 +206,7 @@ impl Outbound {
     /// Goes by these settings from now on.
     pub(crate) fn configure(&self, config: &Config) {
         self.mail.configure(config);
+        self.policies.configure(config);
         self.wake.notify();
     }
 
@@ -247,6 +253,7 @@ impl Outbound {
             // Commits do not ring; a look every moment is cheap in a worker that ends.
             let _ = rt::timeout(Duration::from_millis(20), self.ended.notified()).await;
         }
+        Box::pin(self.policies.write_counters()).await;
     }
 
     /// Whether a just accepted message may wait for its delivery in memory.

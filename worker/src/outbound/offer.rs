@@ -16,9 +16,10 @@ use super::attempt::{Attempt, Cause, RcptResult, Unusable};
 use super::client::{Client, ClientSettings};
 use super::message::{Envelope, Outgoing};
 use super::no_go::NoGo;
+use super::policy::{Demand, Failure, FailureType, Source};
 use super::pool::Pool;
 use super::route::{Place, RouteSettings, Target, Targets};
-use super::wish::{Approach, Facts, TlsWish, wanted};
+use super::wish::{Approach, Facts, TlsOutcome, TlsWish, wanted};
 
 /// Makes attempts. One per worker; deliveries share its idle connections.
 pub struct Courier {
@@ -60,9 +61,15 @@ impl Courier {
         message: &Outgoing,
     ) -> Attempt {
         while let Some(target) = targets.next().await {
-            match Box::pin(self.offer_to(&target, envelope, message)).await {
-                Ok(attempt) => return attempt,
+            match Box::pin(self.offer_to(targets, &target, envelope, message)).await {
+                Ok(attempt) => {
+                    tell_tester(&target, envelope);
+                    return attempt;
+                }
                 Err(unusable) => {
+                    if let Some(failure) = unusable.tls_failure() {
+                        targets.note_tls(&target, Some(&failure));
+                    }
                     let peer = target.peer();
                     log_at!(
                         Level::Notice,
@@ -83,10 +90,15 @@ impl Courier {
 
     async fn offer_to(
         &self,
+        targets: &Targets<'_>,
         target: &Target,
         envelope: &Envelope<'_>,
         message: &Outgoing,
     ) -> Result<Attempt, Unusable> {
+        let policy = &target.policy;
+        if let (Demand::Refused, Some(failure)) = (&policy.demand, &policy.failure) {
+            return Err(Unusable::Policy(policy.source, failure.clone()));
+        }
         let settings = Rc::clone(&self.settings.borrow());
         let approach = self.approach(target, envelope, &settings);
         if let Some(mut kept) = self.pool.take(target, &approach) {
@@ -105,12 +117,14 @@ impl Courier {
                 Client::connect(target, &approach, &settings, uuid()).await?
             }
         };
+        let failure = failure_of(target, &client.peer().tls);
+        targets.note_tls(target, failure.as_ref());
         let attempt = client.send(envelope, message).await;
         self.pool.put(client);
         attempt
     }
 
-    /// How a host is spoken to: as the settings say, and in the clear if TLS with it failed lately.
+    /// How a host is spoken to: as the settings say, as its policy demands beyond that, and in the clear if TLS with it failed lately.
     fn approach(
         &self,
         target: &Target,
@@ -123,7 +137,7 @@ impl Courier {
             domain: envelope.domain,
             forced: envelope.force_tls,
         };
-        let mut tls = wanted(target, &facts);
+        let mut tls = target.policy.over(wanted(target, &facts));
         if let (TlsWish::IfOffered { .. }, Place::Socket(address)) = (&tls, &target.place)
             && settings.kits.no_go().is_some()
             && let Some(when) = self.no_go.marked(address.ip())
@@ -217,6 +231,39 @@ impl Courier {
             }
         }
         last
+    }
+}
+
+/// What reports to the destination say of a connection that came about.
+fn failure_of(target: &Target, outcome: &TlsOutcome) -> Option<Failure> {
+    let without = |said: String| Failure::new(FailureType::StarttlsNotSupported, said);
+    match (outcome, &target.policy.failure) {
+        // A policy under test has found something already.
+        (_, Some(failure)) => Some(failure.clone()),
+        (TlsOutcome::NotWanted, _) => None,
+        (TlsOutcome::NotOffered | TlsOutcome::Refused(_), _) => {
+            Some(without(format!("TLS was {outcome}")))
+        }
+        // What a policy demands is proved by there being a connection.
+        (TlsOutcome::Secured(tls), _) if target.policy.source == Source::StsTesting => {
+            tls.verify_error.as_deref().map(Failure::of_verdict)
+        }
+        (TlsOutcome::Secured(_), _) => None,
+    }
+}
+
+/// RFC 8461 §5: a policy under test holds no mail back, and its owner wants to know.
+fn tell_tester(target: &Target, envelope: &Envelope<'_>) {
+    if let Some(failure) = &target.policy.failure {
+        log_at!(
+            Level::Notice,
+            &envelope.uuid,
+            "outbound",
+            [],
+            "TLS policy {} does not hold mail back: {}",
+            target.policy.source,
+            failure.why
+        );
     }
 }
 

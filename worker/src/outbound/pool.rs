@@ -141,7 +141,7 @@ fn serves(client: &Client, target: &Target, approach: &Approach) -> bool {
 }
 
 /// What a connection must share with a target to serve it: host and name, local address and name,
-/// protocol, and who is logged in.
+/// protocol, what was demanded of TLS, and who is logged in.
 fn same_way(a: &Target, b: &Target) -> bool {
     let way = |t: &Target| {
         let r = &t.route;
@@ -155,7 +155,8 @@ fn same_way(a: &Target, b: &Target) -> bool {
             r.tls.clone(),
         )
     };
-    a.place == b.place && a.host == b.host && (Rc::ptr_eq(&a.route, &b.route) || way(a) == way(b))
+    let same_host = a.place == b.place && a.host == b.host && a.policy == b.policy;
+    same_host && (Rc::ptr_eq(&a.route, &b.route) || way(a) == way(b))
 }
 
 /// Idle connections; deliveries to more hosts than that at once gain little from keeping them.

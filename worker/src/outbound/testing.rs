@@ -22,6 +22,7 @@ use super::client::{ClientSettings, Timeouts};
 use super::kits::Kits;
 use super::mail_hosts::Local;
 use super::message::{Envelope, Outgoing};
+use super::policy::HostPolicy;
 use super::route::{Place, RouteSettings, Target};
 use crate::rt::Runtime;
 use crate::tls::testing::Site;
@@ -72,6 +73,7 @@ impl Sink {
             host: "mx.example.com".into(),
             place: Place::Socket(self.address),
             route: Rc::new(route),
+            policy: Rc::new(HostPolicy::OPPORTUNISTIC),
         }
     }
 }

@@ -162,6 +162,7 @@ fn is_listed_domain(list: &haraka_shared::config::HostList, domain: &str) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbound::policy::HostPolicy;
     use haraka_shared::config::HostList;
     use haraka_shared::route::{Host, Route};
 
@@ -172,6 +173,7 @@ mod tests {
             host: "mx.example.com".into(),
             place: Place::Socket("192.0.2.1:25".parse().unwrap()),
             route: Rc::new(route),
+            policy: Rc::new(HostPolicy::OPPORTUNISTIC),
         }
     }
 

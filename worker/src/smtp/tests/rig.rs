@@ -110,7 +110,8 @@ impl Rig {
         let flight = Arc::new(FlightPage::new().unwrap());
         let tls = Rc::new(crate::tls::Tls::new(crate::tls::Prepared::default()));
         let kits = Kits::new(Rc::clone(&tls), config_dir.clone(), &config.tls);
-        let outbound = Outbound::new(&config, 0, "aaaaaa", flight, kits).unwrap();
+        let dns = Rc::new(resolver.clone());
+        let outbound = Outbound::new(&config, 0, "aaaaaa", flight, dns, kits).unwrap();
         let (master, told) = rt::sync::mpsc::unbounded();
         let worker = Rc::new_cyclic(|this| Worker {
             tls,
