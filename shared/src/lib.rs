@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod date;
 pub mod delivery;
+pub mod dial;
 pub mod dsn;
 pub mod flight;
 pub mod header;
