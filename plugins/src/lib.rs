@@ -4,6 +4,7 @@
 //! threads, no event loop. To add one, copy `skeleton.rs`, add a row to the table below and a page to
 //! `docs/plugins/`.
 
+pub mod auth;
 mod queue;
 mod rcpt_to_host_list_base;
 mod rcpt_to_in_host_list;
