@@ -11,10 +11,11 @@ mod rcpt_to_in_host_list;
 mod relay;
 mod renamed;
 mod skeleton;
+mod xclient;
 
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration, register};
 
-pub use auth::FlatFile;
+pub use auth::{AuthBridge, AuthLdap, AuthProxy, AuthVpopmaild, Dovecot, FlatFile};
 pub use queue::discard::Discard;
 pub use queue::maildir::Maildir;
 pub use queue::smtp_forward::SmtpForward;
@@ -23,6 +24,7 @@ pub use rcpt_to_in_host_list::InHostList;
 pub use relay::Relay;
 pub use renamed::renamed;
 pub use skeleton::Skeleton;
+pub use xclient::Xclient;
 
 macro_rules! plugins {
     ($($name:literal => $plugin:ty),* $(,)?) => {
@@ -40,6 +42,11 @@ macro_rules! plugins {
 }
 
 plugins! {
+    "auth-ldap" => AuthLdap,
+    "auth/auth_bridge" => AuthBridge,
+    "auth/auth_proxy" => AuthProxy,
+    "auth/auth_vpopmaild" => AuthVpopmaild,
+    "auth/dovecot" => Dovecot,
     "auth/flat_file" => FlatFile,
     "queue/discard" => Discard,
     "queue/maildir" => Maildir,
@@ -48,6 +55,7 @@ plugins! {
     "rcpt_to.in_host_list" => InHostList,
     "relay" => Relay,
     "skeleton" => Skeleton,
+    "xclient" => Xclient,
 }
 
 /// The names that [`load`] knows, sorted.
@@ -65,6 +73,11 @@ mod tests {
     fn the_table_gives_each_plugin_its_own_name() {
         assert!(NAMES.is_sorted());
         let own = [
+            AuthLdap::NAME,
+            AuthBridge::NAME,
+            AuthProxy::NAME,
+            AuthVpopmaild::NAME,
+            Dovecot::NAME,
             FlatFile::NAME,
             Discard::NAME,
             Maildir::NAME,
@@ -73,6 +86,7 @@ mod tests {
             InHostList::NAME,
             Relay::NAME,
             Skeleton::NAME,
+            Xclient::NAME,
         ];
         assert_eq!(names(), own);
     }

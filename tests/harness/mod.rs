@@ -17,6 +17,7 @@
 pub mod client;
 pub mod dns;
 pub mod install;
+pub mod pki;
 pub mod processes;
 pub mod server;
 pub mod sink;
@@ -27,6 +28,7 @@ pub mod unread;
 pub use client::{Reply, SmtpClient};
 pub use dns::{FakeDns, RecordType};
 pub use install::Install;
+pub use pki::Authority;
 pub use server::Server;
 pub use sink::{Message, Sink};
 pub use sink_rules::{Rule, Stage};

@@ -23,6 +23,9 @@ pub(super) fn limit(
     Ok(whole.map_or(most, |whole| most.min(whole.saturating_sub(SPARE))))
 }
 
+/// Where a configured time is beyond what the clock can count.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// A point in time until which somebody may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience(Instant);
@@ -30,7 +33,8 @@ pub(super) struct Patience(Instant);
 impl Patience {
     /// From now on.
     pub(super) fn of(limit: Duration) -> Patience {
-        Patience(Instant::now() + limit)
+        let now = Instant::now();
+        Patience(now.checked_add(limit).unwrap_or(now + LONGEST))
     }
 
     /// What is left.

@@ -35,6 +35,7 @@ mod smtp_ini;
 mod structured;
 #[cfg(test)]
 mod testing;
+mod tls_client;
 mod tls_ini;
 mod tls_kinds;
 mod typed_values;
@@ -62,6 +63,7 @@ pub use overrides::Overrides;
 pub use reader::nearest;
 pub use row::{Describe, FileDecl, Kind, Row};
 pub use smtp_ini::{Nodes, SMTP_INI, SmtpIni};
+pub use tls_client::{HostList, TLS_CLIENT_KEYS, TlsClient};
 pub use tls_ini::{Inbound, TLS_INI, TlsIni};
 pub use tls_kinds::{Curve, MinVersion};
 pub use typed_values::{Booleans, Typed, TypedSection, guess, number, typed};

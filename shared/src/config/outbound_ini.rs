@@ -33,6 +33,9 @@ settings! {
         /// Use TLS where the other server offers it.
         enable_tls: bool = Row::new("main", "enable_tls", "true").live().legacy("outbound.enable_tls"),
             Bool;
+        /// Send passwords (AUTH PLAIN and LOGIN) also to hosts with which TLS is not spoken. Without
+        /// it, only over TLS, over loopback, and over Unix sockets.
+        auth_in_clear: bool = Row::new("main", "auth_in_clear", "false").live().ours(), Bool;
         /// Attempts before a message is returned, at growing distances from 64 seconds on. Counts
         /// only without `temp_fail_intervals`.
         max_temp_failures: u32 = Row::new("main", "maxTempFailures", "13").live()

@@ -261,6 +261,9 @@ async fn attempt(
         recipients: &recipients,
         requests: asked.as_ref().map(Asked::requests),
         all_or_none: false,
+        domain: &item.todo.domain,
+        force_tls: item.todo.force_tls,
+        must_log_in: false,
         at_stake: Some(at_stake),
     };
     Box::pin(mail.courier.offer(&mut targets, &envelope, &item.message)).await

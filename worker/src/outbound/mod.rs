@@ -22,9 +22,12 @@ mod encoded_words;
 mod exchange;
 mod extensions;
 mod item;
+mod kits;
+mod login;
 mod mail;
 mod mail_hosts;
 mod message;
+mod no_go;
 mod offer;
 #[cfg(test)]
 mod offer_tests;
@@ -34,12 +37,17 @@ mod retry;
 mod route;
 #[cfg(test)]
 mod route_tests;
+mod sasl;
 mod schedule;
+mod secure;
+#[cfg(test)]
+mod secure_tests;
 mod settle;
 mod template;
 #[cfg(test)]
 mod testing;
 mod wire_form;
+pub mod wish;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -60,6 +68,7 @@ use haraka_shared::spool::{
 
 use self::batch::Batches;
 use self::item::Loaded;
+pub(crate) use self::kits::Kits;
 use self::mail::Mail;
 #[cfg(test)]
 pub(crate) use self::wire_form::WireForm;
@@ -128,6 +137,7 @@ impl Outbound {
         slot: u32,
         incarnation: &str,
         flight: Arc<FlightPage>,
+        kits: Kits,
     ) -> Result<Outbound, OutboundError> {
         let own = Incarnation::parse(incarnation)
             .ok_or_else(|| OutboundError::Incarnation(incarnation.to_owned()))?;
@@ -151,7 +161,7 @@ impl Outbound {
             flushed: RefCell::default(),
             takeover: Cell::default(),
             flight,
-            mail: Mail::new(config),
+            mail: Mail::new(config, Rc::new(kits)),
         })
     }
 

@@ -18,6 +18,7 @@ use haraka_shared::services::{Dns, DnsError};
 
 use super::attempt::{Cause, Peer};
 use super::mail_hosts::{Local, ascending, literal, preferred};
+use super::wish::TlsOutcome;
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +55,7 @@ impl Target {
             dsn: false,
             secured: false,
             authenticated: false,
+            tls: TlsOutcome::NotWanted,
         }
     }
 }
