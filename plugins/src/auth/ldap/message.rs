@@ -171,7 +171,7 @@ mod tests {
     fn requests_have_the_form_of_the_standard() {
         assert_eq!(
             hex(&bind(1, "cn=x", b"pw")),
-            "300f020101600a0201030404636e3d7880027077"
+            "3012020101600d0201030404636e3d7880027077"
         );
         assert_eq!(hex(&unbind(2)), "30050201024200");
         assert_eq!(
