@@ -219,6 +219,44 @@ fn a_message_without_login_is_not_marked() {
     assert!(!message.contains("authenticated"), "{message}");
 }
 
+/// A mechanism of a script's own.
+const SCRIPT: &str = r#"
+exports.hook_unrecognized_command = function (next, connection, params) {
+    if (connection.notes.asked) {
+        connection.notes.asked = false
+        const right = params[0] === 'RCpT'
+        if (right) connection.authheader = '(by script)\n'
+        return connection.respond(right ? 235 : 535, 'done', () => next(OK))
+    }
+    if (params[0] !== 'AUTH') return next()
+    connection.notes.asked = true
+    connection.respond(334, 'what', () => next(OK))
+}
+"#;
+
+// covers AUT-05, PB-05, LOG-16
+#[test]
+fn a_script_asks_for_a_response_and_marks_the_message() {
+    let server = Server::start(Install::new().file("plugins/mine.js", SCRIPT).plugins(&[
+        "mine",
+        "rcpt_to.in_host_list",
+        "queue/test",
+    ]));
+    let mut c = server.client();
+    c.ehlo("client.test");
+    c.cmd("AUTH X").expect(334);
+    c.cmd("MAIL FROM:<a@b.test>").expect(535);
+    c.cmd("AUTH X").expect(334);
+    c.cmd("RCpT").expect(235);
+    c.send_mail("a@b.test", &["c@here.test"], &numbered("1"))
+        .expect(250);
+    let stored = server.install().stored();
+    let message = String::from_utf8_lossy(&stored[0]);
+    assert!(message.contains(" with ESMTPA id "), "{message}");
+    assert!(message.contains(" (by script);"), "{message}");
+    assert!(!server.log_text().contains("RCpT"));
+}
+
 /// The response of PLAIN in base64.
 fn response(user: &str, password: &str) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

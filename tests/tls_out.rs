@@ -16,7 +16,7 @@ mod tls_out {
 
 use harness::sink_rules::Action;
 use harness::{
-    Authority, DEADLINE, Install, Rule, Server, Sink, SmtpClient, Stage, poll_until, wait_for,
+    Authority, DEADLINE, Install, Rule, Server, Sink, SmtpClient, Stage, poll_until, skip, wait_for,
 };
 use relaying::{attempts, numbered, routed, submit, to_next_hop, wait_empty};
 use tls_out::postfix::Postfix;
@@ -77,6 +77,26 @@ fn offered_tls_is_used_whatever_the_certificate_and_both_are_told() {
     ] {
         assert!(secured.contains(part), "{secured}");
     }
+}
+
+// covers OUT-43
+#[test]
+fn real_haraka_says_the_same_about_a_session() {
+    let shown = Authority::new().issue("sink.test").server_config();
+    let said = |start: fn(Install) -> Option<Server>| {
+        let sink = Sink::start();
+        sink.secure(shown.clone());
+        let server = start(to_next_hop(sink.addr()))?;
+        send(&server);
+        sink.wait_accepted(1);
+        let line = server.wait_for_log("] secured ", DEADLINE);
+        line.split("] secured ").nth(1).map(str::to_owned)
+    };
+    let ours = said(|install| Some(Server::start(install))).unwrap();
+    let Some(theirs) = said(Server::start_peer) else {
+        return skip("PEER_HARAKA does not name a Haraka");
+    };
+    assert_eq!(ours, theirs);
 }
 
 // covers KEY-44, OUT-41

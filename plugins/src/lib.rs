@@ -11,6 +11,7 @@ mod rcpt_to_in_host_list;
 mod relay;
 mod renamed;
 mod skeleton;
+mod tls;
 mod xclient;
 
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration, register};
@@ -24,6 +25,7 @@ pub use rcpt_to_in_host_list::InHostList;
 pub use relay::Relay;
 pub use renamed::renamed;
 pub use skeleton::Skeleton;
+pub use tls::Tls;
 pub use xclient::Xclient;
 
 macro_rules! plugins {
@@ -55,6 +57,7 @@ plugins! {
     "rcpt_to.in_host_list" => InHostList,
     "relay" => Relay,
     "skeleton" => Skeleton,
+    "tls" => Tls,
     "xclient" => Xclient,
 }
 
@@ -86,6 +89,7 @@ mod tests {
             InHostList::NAME,
             Relay::NAME,
             Skeleton::NAME,
+            Tls::NAME,
             Xclient::NAME,
         ];
         assert_eq!(names(), own);

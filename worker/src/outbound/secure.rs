@@ -174,9 +174,7 @@ fn log_secured(uuid: &Rc<str>, tls: &Tls) {
             ("expires", expires),
             ("fingerprint", &peer.fingerprint),
         ] {
-            if !text.is_empty() {
-                fields.push((name, text.into()));
-            }
+            fields.push((name, text.into()));
         }
     }
     emit(

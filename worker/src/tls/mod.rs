@@ -8,6 +8,7 @@
 //! - `suites.rs`: versions, ciphers and groups
 //! - `client_auth.rs`, `trust.rs`: certificates of clients, and what is to be thought of them
 //! - `peer.rs`: a certificate as plugins and log lines see it
+//! - `session.rs`: a session as log lines and plugins see it
 //! - `client.rs`: the other direction, towards other servers
 //! - `ocsp.rs`: responses that are stapled
 //! - `tickets.rs`: sessions that are taken up again, by any worker
@@ -17,6 +18,8 @@ mod client;
 mod client_auth;
 mod contexts;
 mod credential;
+#[cfg(test)]
+pub(crate) mod ends;
 mod follow;
 mod names;
 mod ocsp;

@@ -8,7 +8,7 @@ const { connection } = natives
 
 // Properties that the server has; the second list can be set.
 const READ = ['uuid', 'tran_count', 'totalbytes', 'rcpt_count', 'msg_count', 'start_time']
-const WRITE = ['relaying', 'esmtp', 'pipelining', 'early_talker', 'errors', 'last_reject']
+const WRITE = ['relaying', 'esmtp', 'pipelining', 'early_talker', 'errors', 'last_reject', 'authheader']
 const GROUPS = {
     remote: ['ip', 'port', 'host', 'info', 'closed', 'is_private', 'is_local'],
     local: ['ip', 'port', 'host', 'info'],
