@@ -17,7 +17,9 @@
 pub mod client;
 pub mod dns;
 pub mod install;
+pub mod pki;
 pub mod processes;
+pub mod secured;
 pub mod server;
 pub mod sink;
 pub mod sink_rules;
@@ -27,6 +29,7 @@ pub mod unread;
 pub use client::{Reply, SmtpClient};
 pub use dns::{FakeDns, RecordType};
 pub use install::Install;
+pub use pki::Authority;
 pub use server::Server;
 pub use sink::{Message, Sink};
 pub use sink_rules::{Rule, Stage};
