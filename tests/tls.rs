@@ -71,6 +71,49 @@ fn commands_in_the_clear_behind_starttls_are_never_run() {
     assert!(!rig.server.log_text().contains("injected.test"));
 }
 
+/// Tells what scripts find in `connection.tls`.
+const SCRIPT: &str = r#"
+exports.hook_mail = function (next, connection) {
+    const { enabled, advertised, verified, verifyError, cipher, peerCertificate } = connection.tls
+    connection.loginfo(this, 'seen: ' + JSON.stringify([enabled, advertised, verified, verifyError,
+        cipher.standardName, cipher.version, peerCertificate && peerCertificate.subjectaltname,
+        connection.notes.tls ? connection.notes.tls.authorized : null]))
+    next()
+}
+"#;
+
+// covers TLS-21
+#[test]
+fn scripts_see_cipher_and_certificate() {
+    let rig = Rig::with(|install, _, _| {
+        install.file("plugins/seen.js", SCRIPT).plugins(&[
+            "tls",
+            "seen",
+            "rcpt_to.in_host_list",
+            "queue/test",
+        ])
+    });
+    let mut c = SmtpClient::connect(rig.clear);
+    c.ehlo("client.test");
+    c.cmd("MAIL FROM:<a@b.test>").expect(250);
+    let seen = "seen: [false,true,false,null,null,null,null,null]";
+    rig.server.wait_for_log(seen, DEADLINE);
+    let showing = harness::secured::showing(&rig.authority, &refused::self_signed());
+    let mut on_tls_port = rig.on_tls_port(&showing);
+    on_tls_port.reply().expect(220);
+    for mut c in [rig.starttls(&showing), on_tls_port] {
+        c.cmd("EHLO client.test").expect(250);
+        c.cmd("MAIL FROM:<a@b.test>").expect(250);
+    }
+    for advertised in [true, false] {
+        let seen = format!(
+            "seen: [true,{advertised},false,\"DEPTH_ZERO_SELF_SIGNED_CERT\",\
+             \"TLS_AES_256_GCM_SHA384\",\"TLSv1.3\",\"DNS:client.test\",false]"
+        );
+        rig.server.wait_for_log(&seen, DEADLINE);
+    }
+}
+
 // covers TLS-01, TLS-17, PB-58
 #[test]
 fn renewed_certificate_is_shown_and_no_connection_is_dropped() {
