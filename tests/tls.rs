@@ -15,6 +15,8 @@ mod harness;
 mod clients;
 #[path = "tls/openssl.rs"]
 mod openssl;
+#[path = "tls_out/postfix.rs"]
+mod postfix;
 #[path = "tls/refused.rs"]
 mod refused;
 #[path = "tls/rig.rs"]

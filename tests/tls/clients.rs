@@ -1,9 +1,11 @@
 //! Programs that people send mail with, over TLS and logging in under it.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
 
-use crate::harness::{DEADLINE, Sink, skip, wait_for};
+use crate::harness::{DEADLINE, Sink, SmtpClient, skip, wait_for};
+use crate::postfix::Postfix;
 use crate::rig::Rig;
 
 /// Runs a client with this input; `None` if it is not installed.
@@ -188,4 +190,46 @@ fn client_of_postfix_trusts_what_is_shown_to_it() {
         );
     }
     rig.server.wait_for_log(" tls=Y ", DEADLINE);
+}
+
+// covers TLS-20
+#[test]
+fn postfix_delivers_over_tls_to_the_name_it_wants() {
+    let rig = Rig::start();
+    let ca = rig.server.install().path().join("ca.pem");
+    std::fs::write(&ca, rig.authority.pem()).unwrap();
+    let settings = format!(
+        "relay_transport = smtp:[127.0.0.1]:{}\n\
+         relay_domains = here.test\n\
+         smtp_tls_security_level = secure\n\
+         smtp_tls_secure_cert_match = mx.test\n\
+         smtp_tls_CAfile = {}\n\
+         smtp_tls_loglevel = 1\n",
+        rig.clear.port(),
+        ca.display()
+    );
+    let own = rig.authority.issue("localhost");
+    let Some(postfix) = Postfix::start_with(&own, &settings) else {
+        return;
+    };
+    let to = SocketAddr::from(([127, 0, 0, 1], postfix.port()));
+    let mut client = SmtpClient::connect(to);
+    client.ehlo("client.test");
+    let message = "Subject: x\r\n\r\ny\r\n";
+    client
+        .send_mail("a@client.test", &["u@here.test"], message)
+        .expect(250);
+    client.quit();
+    wait_for("the message", || !rig.server.install().stored().is_empty());
+    let stored = rig.server.install().stored();
+    let stored = String::from_utf8_lossy(&stored[0]);
+    assert!(stored.contains(" with ESMTPS id "), "{stored}");
+    wait_for("Postfix to be content", || {
+        postfix.log().contains("status=sent")
+    });
+    let log = postfix.log();
+    assert!(
+        log.contains("Verified TLS connection established to 127.0.0.1"),
+        "{log}"
+    );
 }
