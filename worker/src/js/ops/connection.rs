@@ -67,6 +67,24 @@ fn tally(t: &Tally) -> Value {
     json!({ "accept": t.accept.get(), "tempfail": t.tempfail.get(), "reject": t.reject.get() })
 }
 
+/// TLS-21: what Haraka's `setTLS` leaves on a connection.
+fn tls(conn: &Connection) -> Value {
+    let advertised = conn.tls_advertised.get();
+    match &*conn.tls.borrow() {
+        Some(tls) => json!({
+            "enabled": true,
+            "advertised": advertised,
+            "verified": tls.verified,
+            "verifyError": tls.verify_error.as_deref(),
+            "cipher": tls.cipher_json(),
+            "peerCertificate": tls.peer_json(),
+        }),
+        None => {
+            json!({ "enabled": false, "advertised": advertised, "verified": false, "cipher": {} })
+        }
+    }
+}
+
 fn get(host: &Host, conn: &Connection, name: &str) -> Value {
     match name {
         "local result" | "remote result" | "helo result" | "reset result" | "disconnect result" => {
@@ -97,7 +115,7 @@ fn get(host: &Host, conn: &Connection, name: &str) -> Value {
             }
             None => json!({ "verb": null, "host": null }),
         },
-        "tls" => json!({ "enabled": conn.tls.borrow().is_some() }),
+        "tls" => tls(conn),
         "proxy" => {
             let proxy = conn.proxy.get();
             let kind = proxy.ip.map(|_| "haproxy");
