@@ -357,6 +357,45 @@ fn environment_goes_before_the_files() {
     assert!(text.starts_with(wanted), "{text}");
 }
 
+// covers CLI-22
+#[test]
+fn variables_name_the_directory_the_pager_and_what_to_discard() {
+    let said = |output: &Output| {
+        let all = [output.stdout.as_slice(), &output.stderr].concat();
+        String::from_utf8_lossy(&all).into_owned()
+    };
+    let nowhere = [("HARAKA", "/nonexistent/there")];
+    let text = said(&haraka(&[], &nowhere));
+    assert!(
+        text.contains("No such directory: /nonexistent/there"),
+        "{text}"
+    );
+    let text = said(&haraka(&["-c", "/nonexistent/here"], &nowhere));
+    assert!(
+        text.contains("No such directory: /nonexistent/here"),
+        "{text}"
+    );
+    let text = said(&haraka(&[], &[("HARAKA", "")]));
+    assert!(text.contains("nothing to do"), "{text}");
+    // A tool wants to be told its directory, as Haraka's do.
+    let text = said(&haraka(&["--qstat"], &nowhere));
+    assert!(text.contains("qstat option requires config path"), "{text}");
+
+    let install = Install::new()
+        .config("plugins", "queue/discard\n")
+        .config("loglevel", "INFO\n");
+    install.write("docs/paged.md", b"a page\n");
+    let dir = install.path().to_str().unwrap();
+    let shown = haraka(&["-h", "paged", "-c", dir], &[("PAGER", "cat")]);
+    assert!(said(&shown).contains("a page"), "{}", said(&shown));
+
+    let trial = ["-t", "queue/discard", "-c", dir];
+    for (value, discarded) in [("1", true), ("", false)] {
+        let text = said(&haraka(&trial, &[("YES_REALLY_DO_DISCARD", value)]));
+        assert_eq!(text.contains("discarding message"), discarded, "{text}");
+    }
+}
+
 /// Compares with a file of `tests/golden/`; `UPDATE=1` rewrites it.
 #[track_caller]
 fn golden(name: &str, got: &str) {

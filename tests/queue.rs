@@ -128,6 +128,23 @@ fn delivery_is_logged_with_the_keys_that_log_readers_know() {
     );
 }
 
+// covers HOK-38
+#[test]
+fn hooks_of_a_queue_item_are_told_at_debug_even_if_nobody_wants_them() {
+    let sink = Sink::start();
+    let server = Server::start(to_next_hop(sink.addr()).config("loglevel", "DEBUG\n"));
+    submit(&server, "a@client.test", &["b@far.test"], &numbered("1"));
+    sink.wait_accepted(1);
+    for hook in ["send_email", "get_mx", "delivered"] {
+        let line = server.wait_for_log(&format!("running {hook} hooks"), DEADLINE);
+        let head = format!(".1.1] [outbound] running {hook} hooks");
+        assert!(
+            line.contains(" [DEBUG] [") && line.ends_with(&head),
+            "{line}"
+        );
+    }
+}
+
 // covers OUT-15, OUT-19, HUP
 #[test]
 fn hup_delivers_what_was_deferred_from_every_worker() {

@@ -15,14 +15,16 @@ use haraka_shared::flight::FlightPage;
 use haraka_shared::ipc::{ToMaster, encode};
 use haraka_shared::log::Level;
 use haraka_shared::{log, log_server};
+use haraka_worker::tls::Prepared;
 use haraka_worker::{Checked, WorkerSetup};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::WorkerSide;
+use crate::apart::{self, Ended};
 use crate::channel::{Channel, ChannelError};
 use crate::control::Control;
 use crate::daemon::{self, Readiness, Side};
-use crate::hub::{Hub, Leave, NewWorker, Stopping};
+use crate::hub::{Hub, Leave, NewWorker, Stopping, Tickets};
 use crate::init_master::{self, InitMasterError};
 use crate::listeners::{ListenError, ListenerSet};
 use crate::pidfile::{PidFile, PidFileError};
@@ -181,7 +183,23 @@ fn vet(
     if config.smtp.nodes_unset {
         log_server!(Level::Warn, "smtp.ini: nodes is not set, using 1");
     }
-    (side.check)(config, install_dir).map_err(BootError::Plugins)
+    if !haraka_worker::has_scripts(install_dir) {
+        return (side.check)(config, install_dir).map_err(BootError::Plugins);
+    }
+    // A script engine is not for a process that forks.
+    let ended = apart::run(|| {
+        let checked = (side.check)(config, install_dir)?;
+        Ok(u8::from(checked.init_master))
+    });
+    match ended.map_err(io_error("plugins"))? {
+        Ended::Done(init_master) => Ok(Checked {
+            init_master: init_master != 0,
+        }),
+        Ended::Failed(why) => Err(BootError::Plugins(why)),
+        Ended::Died(how) => Err(BootError::Plugins(format!(
+            "the process that loaded them died: {how}"
+        ))),
+    }
 }
 
 /// Systems start programs with a low limit that each may raise for itself up to a higher one.
@@ -318,6 +336,7 @@ fn equip(
         pid_file: None,
         queries: Vec::new(),
         asked: 0,
+        tickets: Tickets::new(Instant::now()),
         single,
     })
 }
@@ -346,8 +365,9 @@ fn exit_status(stop: Stopping) -> Result<u8, BootError> {
 }
 
 /// Runs the worker's side to its end. False if it failed, which the master has been told then.
-fn be_worker(setup: WorkerSetup, identity: Option<&Identity>, side: WorkerSide) -> bool {
+fn be_worker(mut setup: WorkerSetup, identity: Option<&Identity>, side: WorkerSide) -> bool {
     let last_words = setup.channel.try_clone();
+    (side.equip)(&mut setup);
     let served = identity
         .map_or(Ok(()), Identity::assume)
         .map_err(|e| e.to_string())
@@ -387,6 +407,8 @@ fn serve_alone(mut hub: Hub) -> Result<u8, BootError> {
         slot: 0,
         incarnation: incarnation.clone(),
         flight: Arc::new(page().map_err(io_error("memory"))?),
+        ticket_keys: hub.tickets.keys(),
+        tls: Prepared::default(),
     };
     hub.current.incarnations.push((incarnation.clone(), 0));
     hub.workers.push(WorkerHandle {

@@ -3,15 +3,13 @@
 //! Plugins leave threads and state behind, which the master must not have when it forks. So they run
 //! in a process of their own that ends when they have answered; what they say comes back by a pipe.
 
-use std::io::{self, Read, Write as _};
+use std::io;
 use std::path::Path;
 
 use haraka_shared::config::Config;
-use haraka_shared::log;
-use nix::sys::wait::{WaitStatus, waitpid};
 
 use crate::WorkerSide;
-use crate::fork::{Forked, fork};
+use crate::apart::{self, Ended};
 use crate::privileges::Identity;
 
 /// Why the start ends here.
@@ -28,9 +26,6 @@ pub enum InitMasterError {
     System(#[from] io::Error),
 }
 
-/// Longest complaint that is taken from the process.
-const LONGEST_COMPLAINT: u64 = 64 * 1024;
-
 /// Runs the hook and waits for it. The process has the rights of a worker, and the time of each
 /// plugin is limited as in every hook. The caller must be the only thread.
 pub fn run(
@@ -39,46 +34,15 @@ pub fn run(
     identity: Option<&Identity>,
     side: WorkerSide,
 ) -> Result<(), InitMasterError> {
-    let (mut said, mut say) = io::pipe()?;
-    match fork().map_err(io::Error::from)? {
-        Forked::Worker(blocked) => {
-            drop(said);
-            drop(blocked);
-            let done = identity
-                .map_or(Ok(()), Identity::assume)
-                .map_err(|e| e.to_string())
-                .and_then(|()| (side.init_master)(config, install_dir));
-            if let Err(why) = &done {
-                // A master that is gone needs no reason.
-                drop(say.write_all(why.as_bytes()));
-            }
-            log::finish();
-            // Not a return: sockets and files of the start are the master's to put away.
-            std::process::exit(i32::from(done.is_err()));
-        }
-        Forked::Master(pid) => {
-            drop(say);
-            let mut why = Vec::new();
-            Read::by_ref(&mut said)
-                .take(LONGEST_COMPLAINT)
-                .read_to_end(&mut why)?;
-            let status = loop {
-                match waitpid(pid, None) {
-                    Err(nix::errno::Errno::EINTR) => {}
-                    other => break other.map_err(io::Error::from)?,
-                }
-            };
-            match status {
-                WaitStatus::Exited(_, 0) => Ok(()),
-                _ if !why.is_empty() => {
-                    let why = String::from_utf8_lossy(&why).into_owned();
-                    Err(InitMasterError::Refused(why))
-                }
-                WaitStatus::Signaled(_, signal, _) => {
-                    Err(InitMasterError::Died(format!("killed by {signal}")))
-                }
-                other => Err(InitMasterError::Died(format!("{other:?}"))),
-            }
-        }
+    let ended = apart::run(|| {
+        identity
+            .map_or(Ok(()), Identity::assume)
+            .map_err(|e| e.to_string())?;
+        (side.init_master)(config, install_dir).map(|()| 0)
+    })?;
+    match ended {
+        Ended::Done(_) => Ok(()),
+        Ended::Failed(why) => Err(InitMasterError::Refused(why)),
+        Ended::Died(how) => Err(InitMasterError::Died(how)),
     }
 }

@@ -4,6 +4,7 @@
 //! the life of the server. Nothing here holds a thread, an epoll instance or a plugin's state when
 //! it forks, and it forks again whenever a worker dies. Which signal does what: `docs/signals.md`.
 
+pub mod apart;
 pub mod boot;
 pub mod channel;
 pub mod check;
@@ -19,6 +20,7 @@ pub mod list;
 pub mod listeners;
 pub mod manual;
 pub mod new_plugin;
+pub mod passwd;
 pub mod pidfile;
 pub mod poison;
 pub mod privileges;
@@ -35,6 +37,8 @@ use haraka_worker::{Checked, Inspection, WorkerSetup};
 /// The worker's side as the master sees it. Tests put a scripted worker in its place.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerSide {
+    /// Reads what may be root's, in the worker's process before it becomes somebody else.
+    pub equip: fn(&mut WorkerSetup),
     /// Serves; returns when the worker is done.
     pub run: fn(WorkerSetup) -> Result<(), String>,
     /// Whether plugins resolve, with what is wrong; leaves no thread and no state behind, as the master forks later.
@@ -50,6 +54,7 @@ pub struct WorkerSide {
 impl WorkerSide {
     /// The real worker.
     pub const REAL: WorkerSide = WorkerSide {
+        equip: haraka_worker::equip,
         run: |setup| haraka_worker::run(setup).map_err(|e| e.to_string()),
         check: |config, dir| haraka_worker::check(config, dir).map_err(|e| e.to_string()),
         init_master: |config, dir| {

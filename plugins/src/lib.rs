@@ -14,6 +14,7 @@ mod skeleton;
 
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration, register};
 
+pub use auth::FlatFile;
 pub use queue::discard::Discard;
 pub use queue::maildir::Maildir;
 pub use queue::smtp_forward::SmtpForward;
@@ -39,6 +40,7 @@ macro_rules! plugins {
 }
 
 plugins! {
+    "auth/flat_file" => FlatFile,
     "queue/discard" => Discard,
     "queue/maildir" => Maildir,
     "queue/smtp_forward" => SmtpForward,
@@ -63,6 +65,7 @@ mod tests {
     fn the_table_gives_each_plugin_its_own_name() {
         assert!(NAMES.is_sorted());
         let own = [
+            FlatFile::NAME,
             Discard::NAME,
             Maildir::NAME,
             SmtpForward::NAME,

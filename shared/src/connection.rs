@@ -14,6 +14,8 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use crate::asks::{Ask, Asks};
+use crate::core_results::Lasted;
+use crate::live::Companion;
 use crate::net;
 use crate::notes::Notes;
 use crate::reply::Reply;
@@ -109,12 +111,20 @@ pub struct ConnectionState {
     pub capabilities: RefCell<Vec<String>>,
     /// The TLS session, once begun.
     pub tls: RefCell<Option<Rc<Tls>>>,
+    /// What the Received field says of a login; also makes its protocol ESMTPA (AUT-05, RFC 3848).
+    pub authheader: RefCell<Option<Box<str>>>,
     /// What plugins ask of the session; see [`Connection::say`].
     pub asks: Asks,
+    /// How long the session had lasted at its last reset (RES-06).
+    pub reset: Lasted,
+    /// How long it lasted, once it is over (RES-06).
+    pub ended: Lasted,
     /// What plugins leave for each other.
     pub notes: Notes,
-    /// What plugins found.
+    /// What plugins found; see [`Connection::result`].
     pub results: Results,
+    /// What a script engine keeps for the connection; see [`Connection::part`].
+    pub companion: RefCell<Option<Box<Rc<dyn Companion>>>>,
     transaction: RefCell<Option<Transaction>>,
 }
 
@@ -148,9 +158,13 @@ impl Connection {
             last_reject: RefCell::new(None),
             capabilities: RefCell::default(),
             tls: RefCell::new(None),
+            authheader: RefCell::new(None),
             asks: Asks::default(),
+            reset: Lasted::default(),
+            ended: Lasted::default(),
             notes: Notes::default(),
             results: Results::default(),
+            companion: RefCell::new(None),
             transaction: RefCell::new(None),
         }));
         connection.set_remote_ip(ip);
@@ -200,7 +214,16 @@ impl Connection {
 
     /// Opens or closes a transaction.
     pub fn set_transaction(&self, transaction: Option<Transaction>) {
-        *self.transaction.borrow_mut() = transaction;
+        let before = std::mem::replace(&mut *self.transaction.borrow_mut(), transaction);
+        if let (Some(over), Some(companion)) = (before, &*self.companion.borrow()) {
+            companion.transaction_over(&over.uuid);
+        }
+    }
+
+    /// The connection ended: nothing is asked any more, and scripts that do not hold it forget it.
+    pub fn part(&self) {
+        self.asks.end();
+        drop(self.companion.take());
     }
 
     /// Whether the client may send anywhere: in this transaction if that was set during it, else on

@@ -250,18 +250,22 @@ impl<'a> Iterator for Walk<'a> {
     }
 }
 
-/// A field in stored form whose value keeps its octets and folds.
+/// A field in stored form whose value keeps its octets and folds; a lone CR or LF becomes a fold.
 fn raw(name: &str, value: &[u8]) -> Vec<u8> {
     let mut field = compose(name, "");
     field.truncate(field.len() - 2);
-    for (number, line) in value.split(|octet| *octet == b'\n').enumerate() {
+    let lines = value
+        .split(|octet| *octet == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .flat_map(|line| line.split(|octet| *octet == b'\r'));
+    for (number, line) in lines.enumerate() {
         if number > 0 {
             field.extend_from_slice(b"\r\n");
             if !matches!(line.first(), Some(b' ' | b'\t')) {
                 field.push(b' ');
             }
         }
-        field.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        field.extend_from_slice(line);
     }
     field.extend_from_slice(b"\r\n");
     field

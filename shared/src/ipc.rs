@@ -6,6 +6,7 @@
 //! descriptor: see `docs/adr/0005-ipc-frames.md`. Changing an enum means raising [`PROTOCOL`] and
 //! rewriting the golden samples in `shared/tests/ipc/`.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// Version of the protocol. Both sides come from one executable, so a difference means that a
 /// worker was left behind by an upgrade.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Which build of the program speaks; shown in the log when versions differ.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -67,6 +68,26 @@ pub enum ToWorker {
         /// Comes back in the answer.
         request: u64,
     },
+    /// Make TLS tickets with the first of these keys from now on, and read those of all.
+    TicketKeys {
+        /// The present key, then those before it.
+        keys: Vec<TicketKey>,
+    },
+}
+
+/// A key that TLS tickets are made with. The master makes it; it stays in memory and is never shown.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketKey {
+    /// What a ticket names it by.
+    pub id: [u8; 16],
+    /// The key itself.
+    pub secret: [u8; 32],
+}
+
+impl fmt::Debug for TicketKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TicketKey")
+    }
 }
 
 /// From one worker to the master.
@@ -370,6 +391,6 @@ mod tests {
     fn another_version_is_refused_with_its_name() {
         assert_eq!(check_version(PROTOCOL, BUILD), Ok(()));
         let refused = check_version(PROTOCOL + 1, "9.9").unwrap_err();
-        assert_eq!(refused.to_string(), "protocol 2 of build 9.9, expected 1");
+        assert_eq!(refused.to_string(), "protocol 3 of build 9.9, expected 2");
     }
 }

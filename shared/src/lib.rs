@@ -4,9 +4,11 @@
 
 pub mod address;
 pub mod asks;
+mod auth_results;
 pub mod body;
 pub mod config;
 pub mod connection;
+pub mod core_results;
 pub mod date;
 pub mod delivery;
 pub mod dial;
@@ -16,6 +18,7 @@ pub mod header;
 pub mod hook;
 pub mod ipc;
 pub mod limits;
+pub mod live;
 pub mod log;
 pub mod message_stream;
 pub mod mime;

@@ -3,21 +3,54 @@
 //! Keyed by plugin name; the lists pass, fail, msg, err and skip grow, other keys are replaced.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
+
+use crate::live::{LiveTree, Tree};
 
 /// The keys whose values are appended to a list.
 pub const LISTS: [&str; 5] = ["pass", "fail", "msg", "err", "skip"];
 
 /// The results of one connection or transaction. Empty results own no memory.
 #[derive(Debug, Default)]
-pub struct Results(RefCell<Option<Box<Map<String, Value>>>>);
+pub struct Results(RefCell<Tree>);
 
 impl Results {
+    /// A script takes the results over: gives what they hold, and goes through `live` from now on.
+    pub fn hand_over(&self, live: Rc<dyn LiveTree>) -> Value {
+        let mut tree = self.0.borrow_mut();
+        let own = tree.own().cloned().unwrap_or_default();
+        tree.hand_over(live);
+        Value::Object(own)
+    }
+
+    /// Whether a script has taken them over.
+    pub fn is_live(&self) -> bool {
+        self.live().is_some()
+    }
+
+    /// They come back from the script as they are now.
+    pub fn take_back(&self) {
+        let Some(live) = self.live() else { return };
+        let map = live.all();
+        *self.0.borrow_mut() = Tree::of(map);
+    }
+
+    fn live(&self) -> Option<Rc<dyn LiveTree>> {
+        self.0.borrow().live()
+    }
+
     /// Adds to the results of `plugin` (RES-02): list keys append, all others replace.
     pub fn add(&self, plugin: &str, key: &str, value: impl Into<Value>) {
+        if let Some(live) = self.live() {
+            return match LISTS.contains(&key) {
+                true => live.append(&[plugin, key], value.into()),
+                false => live.write(&[plugin, key], value.into()),
+            };
+        }
         let mut all = self.0.borrow_mut();
-        let own = own(all.get_or_insert_default(), plugin);
+        let own = own(all.own_mut(), plugin);
         if LISTS.contains(&key) {
             append(own, key, value.into());
         } else {
@@ -27,13 +60,32 @@ impl Results {
 
     /// Appends to the list under `key`, making it (RES-03).
     pub fn push(&self, plugin: &str, key: &str, value: impl Into<Value>) {
+        if let Some(live) = self.live() {
+            return live.append(&[plugin, key], value.into());
+        }
         let mut all = self.0.borrow_mut();
-        append(own(all.get_or_insert_default(), plugin), key, value.into());
+        append(own(all.own_mut(), plugin), key, value.into());
     }
 
-    /// All that `plugin` left (RES-04).
+    /// Who has left something, in the order of their first results.
+    pub fn names(&self) -> Vec<String> {
+        if let Some(live) = self.live() {
+            return live.all().into_iter().map(|(name, _)| name).collect();
+        }
+        let all = self.0.borrow();
+        let own = all.own().into_iter();
+        own.flat_map(|all| all.keys().cloned()).collect()
+    }
+
+    /// All that `plugin` left (RES-04). For a connection, [`Connection::result`] has the core's own
+    /// as well.
+    ///
+    /// [`Connection::result`]: crate::connection::Connection::result
     pub fn get(&self, plugin: &str) -> Option<Value> {
-        self.0.borrow().as_ref()?.get(plugin).cloned()
+        if let Some(live) = self.live() {
+            return live.read(&[plugin]);
+        }
+        self.0.borrow().own()?.get(plugin).cloned()
     }
 
     /// Whether `plugin` has this text in this list (RES-04).
@@ -44,15 +96,16 @@ impl Results {
     }
 }
 
+/// Results in which nothing is found yet: the lists.
+pub(crate) fn empty() -> Map<String, Value> {
+    let lists = LISTS.iter();
+    lists
+        .map(|l| ((*l).to_owned(), Value::Array(Vec::new())))
+        .collect()
+}
+
 fn own<'a>(all: &'a mut Map<String, Value>, plugin: &str) -> &'a mut Map<String, Value> {
-    let entry = all.entry(plugin).or_insert_with(|| {
-        Value::Object(
-            LISTS
-                .iter()
-                .map(|l| ((*l).to_owned(), Value::Array(Vec::new())))
-                .collect(),
-        )
-    });
+    let entry = all.entry(plugin).or_insert_with(|| Value::Object(empty()));
     if !entry.is_object() {
         *entry = Value::Object(Map::new());
     }

@@ -6,7 +6,7 @@
 use std::fmt::{Debug, Write as _};
 use std::path::PathBuf;
 
-use haraka_shared::ipc::{Decoder, ToMaster, ToWorker, encode};
+use haraka_shared::ipc::{Decoder, TicketKey, ToMaster, ToWorker, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -48,7 +48,7 @@ fn frames_to_a_worker_are_encoded_as_recorded() {
             (
                 "Hello",
                 ToWorker::Hello {
-                    protocol: 1,
+                    protocol: 2,
                     build: "0.1.0".to_owned(),
                 },
             ),
@@ -76,6 +76,15 @@ fn frames_to_a_worker_are_encoded_as_recorded() {
             ("Stop", ToWorker::Stop),
             ("ReopenLog", ToWorker::ReopenLog),
             ("QueueStats", ToWorker::QueueStats { request: 7 }),
+            (
+                "TicketKeys",
+                ToWorker::TicketKeys {
+                    keys: vec![TicketKey {
+                        id: [1; 16],
+                        secret: [2; 32],
+                    }],
+                },
+            ),
         ],
     );
 }
@@ -88,7 +97,7 @@ fn frames_to_the_master_are_encoded_as_recorded() {
             (
                 "Hello",
                 ToMaster::Hello {
-                    protocol: 1,
+                    protocol: 2,
                     build: "0.1.0".to_owned(),
                 },
             ),

@@ -11,7 +11,7 @@ mod spool_rig;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::sync::Arc;
 
 use haraka_shared::spool::{
@@ -523,4 +523,40 @@ fn the_queue_is_listed_and_counted() {
     assert_eq!(bad.len(), 1);
     assert_eq!(QueueStat::of(dir.path()).unwrap().queue_count, 3);
     assert_eq!(dir.starting("error."), 0, "listing touches nothing");
+}
+
+// covers OUT-15
+#[test]
+fn a_flush_finds_items_from_a_time_on_that_no_attempt_has_touched_since() {
+    let dir = QueueDir::new();
+    let spool = dir.open();
+    let names = store(&spool, "UUID.1", &["a@one.example", "b@two.example"], 10);
+    let later = spool.defer(&names[0], NOW + 100, 1).unwrap();
+    let changed = |name: &QueueName| {
+        let meta = dir.path().join(name.as_str()).metadata().unwrap();
+        meta.ctime() as u64 * 1000 + meta.ctime_nsec() as u64 / 1_000_000
+    };
+    let found = |from, since| {
+        let mut found = Vec::new();
+        spool
+            .scan_untouched(&heir(&spool), from, since, |n| found.push(n.to_owned()))
+            .unwrap();
+        found.sort_by_key(|n| n.next_attempt);
+        found
+    };
+    let since = changed(&later).max(changed(&names[1])) + 1;
+    assert_eq!(found(0, since), [names[1].clone(), later.clone()]);
+    assert_eq!(found(NOW + 100, since), std::slice::from_ref(&later));
+    assert_eq!(found(NOW + 101, since), []);
+    assert_eq!(found(0, 1), []);
+
+    // The file system's clock passes the flush; the next attempt is put off after it.
+    let mut touched = later;
+    for n in 0.. {
+        touched = spool.defer(&touched, NOW + 200 + n, 2).unwrap();
+        if changed(&touched) >= since {
+            break;
+        }
+    }
+    assert_eq!(found(0, since), [names[1].clone()]);
 }

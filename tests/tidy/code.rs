@@ -92,6 +92,7 @@ pub(crate) fn unused_dependencies(files: &[File]) -> Vec<Finding> {
             // The library is not named after its package.
             let word = match name {
                 "rust-ini" => "ini".to_owned(),
+                "md-5" => "md5".to_owned(),
                 _ => name.replace('-', "_"),
             };
             if !code.iter().any(|c| c.lines().any(|l| has_word(l, &word))) {

@@ -7,14 +7,17 @@ mod channel;
 mod dial;
 pub mod dns;
 pub mod hooks;
+mod js;
 mod life;
 pub mod outbound;
 mod reload;
 pub mod rt;
 pub mod smtp;
+pub mod tls;
 pub mod trial;
 mod worker;
 
 pub use life::{
-    Checked, Inspection, WorkerError, WorkerSetup, check, hook_order, init_master, inspect, run,
+    Checked, Inspection, WorkerError, WorkerSetup, check, equip, has_scripts, hook_order,
+    init_master, inspect, run,
 };

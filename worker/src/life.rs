@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use haraka_shared::config::{Config, ConfigDir, ConfigError, ListenAddr, Watch};
 use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, Code, HookName, Verdict};
-use haraka_shared::ipc::{ToMaster, ToWorker};
+use haraka_shared::ipc::{TicketKey, ToMaster, ToWorker};
 use haraka_shared::log::{self, Level};
 use haraka_shared::log_server;
 use haraka_shared::spool::Incarnation;
@@ -22,6 +22,7 @@ use crate::reload::Follower;
 use crate::rt::{self, Runtime, TcpListener, UnixListener};
 use crate::smtp::listener;
 use crate::smtp::sessions::Phase;
+use crate::tls::{self, Prepared, Remark};
 use crate::worker::{Parts, Worker};
 
 /// Everything that the master gives a worker.
@@ -40,6 +41,23 @@ pub struct WorkerSetup {
     pub incarnation: String,
     /// Where the worker notes which queue file it is reading.
     pub flight: Arc<FlightPage>,
+    /// Keys that TLS tickets are made with, the present one in front.
+    pub ticket_keys: Vec<TicketKey>,
+    /// Certificates and keys, by [`equip`].
+    pub tls: Prepared,
+}
+
+/// Reads what may be readable by root only, before the worker's process becomes somebody else. What is
+/// wrong with it is logged by the first worker.
+pub fn equip(setup: &mut WorkerSetup) {
+    let Ok(dir) = ConfigDir::open(&setup.install_dir) else {
+        // The worker will say so.
+        return;
+    };
+    setup.tls = Prepared::load(&dir, &setup.config);
+    if setup.slot == 0 {
+        setup.tls.remarks().iter().for_each(Remark::log);
+    }
 }
 
 /// Why a worker cannot start or go on.
@@ -85,7 +103,7 @@ enum End {
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs a worker to its end.
-pub fn run(setup: WorkerSetup) -> Result<(), WorkerError> {
+pub fn run(mut setup: WorkerSetup) -> Result<(), WorkerError> {
     let runtime = Runtime::new().map_err(system("event loop"))?;
     runtime.block_on(async move {
         let socket = setup.channel.try_clone().map_err(system("channel"))?;
@@ -93,7 +111,8 @@ pub fn run(setup: WorkerSetup) -> Result<(), WorkerError> {
         channel.send(&ToMaster::hello()).await?;
         let (tell, told) = rt::sync::mpsc::unbounded();
         let writer = rt::spawn(channel.writer(told));
-        let worker = match prepare(&setup, tell).await {
+        let tls = std::mem::take(&mut setup.tls);
+        let worker = match prepare(&setup, tls, tell).await {
             Ok(worker) => worker,
             Err(e) => {
                 channel
@@ -124,6 +143,7 @@ fn system(what: &'static str) -> impl Fn(std::io::Error) -> WorkerError {
 
 async fn prepare(
     setup: &WorkerSetup,
+    tls: Prepared,
     master: rt::sync::mpsc::UnboundedSender<ToMaster>,
 ) -> Result<Rc<Worker>, WorkerError> {
     let held = log::hold();
@@ -140,18 +160,27 @@ async fn prepare(
         slot: setup.slot,
         incarnation: &setup.incarnation,
         flight: Arc::clone(&setup.flight),
+        tls,
         master,
     })?;
+    worker.tls.tickets().replace(&setup.ticket_keys);
     if worker.hooks.wants(HookName::Log) {
         held.offer_to(lines::tap(&Rc::downgrade(&worker)));
     } else {
         drop(held);
     }
     worker.outbound.start(&worker);
+    tls::start(&worker, setup.slot == 0);
     follower.start(&worker, setup.slot == 0);
-    let verdict = ask_server(&worker, Call::InitChild(())).await;
+    init_child(&worker).await?;
+    Ok(worker)
+}
+
+/// Any answer but OK or CONT ends the worker before it serves (HOK-02).
+pub(crate) async fn init_child(worker: &Rc<Worker>) -> Result<(), WorkerError> {
+    let verdict = ask_server(worker, Call::InitChild(())).await;
     match verdict.code {
-        Code::Ok | Code::Cont => Ok(worker),
+        Code::Ok | Code::Cont => Ok(()),
         _ => Err(WorkerError::Init("init_child", said(&verdict))),
     }
 }
@@ -212,6 +241,7 @@ pub(crate) fn lone_worker(
         slot: 0,
         incarnation: Incarnation::random().as_str(),
         flight: Arc::new(flight),
+        tls: Prepared::default(),
         master,
     })?)
 }
@@ -278,6 +308,7 @@ fn carry_out(worker: &Rc<Worker>, frame: ToWorker) {
                 deferred: stats.deferred,
             });
         }
+        ToWorker::TicketKeys { keys } => worker.tls.tickets().replace(&keys),
         // Handled where frames are read.
         ToWorker::Hello { .. } | ToWorker::Drain { .. } | ToWorker::Stop | ToWorker::ReopenLog => {}
     }
@@ -366,13 +397,30 @@ pub struct Checked {
     pub init_master: bool,
 }
 
-/// Whether all plugins can be loaded; for the master before it starts anything, so nothing stays.
+/// Whether the configuration lists a plugin that is written in JavaScript. Loads nothing.
+pub fn has_scripts(install_dir: &Path) -> bool {
+    ConfigDir::open(install_dir).is_ok_and(|dir| Registry::has_scripts(&dir))
+}
+
+/// Loads plugins, in an event loop where there are scripts: they start timers and read files.
+fn with_plugins<T>(dir: &ConfigDir, work: impl FnOnce() -> T) -> Result<T, WorkerError> {
+    if !Registry::has_scripts(dir) {
+        return Ok(work());
+    }
+    let runtime = Runtime::new().map_err(system("event loop"))?;
+    Ok(runtime.block_on(async { work() }))
+}
+
+/// Whether all plugins can be loaded; for the master before it starts anything, so nothing stays. With
+/// [`has_scripts`] it belongs into a process of its own.
 pub fn check(config: &Config, install_dir: &Path) -> Result<Checked, WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
-    let hooks = Registry::load(config, &dir, install_dir, &Watch::new())?;
-    Ok(Checked {
-        init_master: hooks.wants(HookName::InitMaster),
-    })
+    with_plugins(&dir, || {
+        let hooks = Registry::load(config, &dir, install_dir, &Watch::new())?;
+        Ok(Checked {
+            init_master: hooks.wants(HookName::InitMaster),
+        })
+    })?
 }
 
 /// What there is to say about the plugins of a configuration, a line each.
@@ -384,14 +432,32 @@ pub struct Inspection {
     pub warnings: Vec<String>,
 }
 
-/// Tries to load all plugins and tells all that is wrong; nothing stays.
+/// Tries to load all plugins and certificates and tells all that is wrong; nothing stays.
 pub fn inspect(dir: &ConfigDir) -> Inspection {
-    match Registry::inspect(dir, dir.install_dir(), &Watch::new()) {
-        Ok(loading) => Inspection {
+    let mut found = inspect_plugins(dir);
+    if let (Some(config), _) = Config::inspect(dir) {
+        for remark in Prepared::load(dir, &config).remarks() {
+            match remark.level {
+                level if level <= Level::Error => found.errors.push(remark.text.clone()),
+                Level::Warn => found.warnings.push(remark.text.clone()),
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+fn inspect_plugins(dir: &ConfigDir) -> Inspection {
+    let inspected = with_plugins(dir, || {
+        let loading = Registry::inspect(dir, dir.install_dir(), &Watch::new())?;
+        Ok(Inspection {
             errors: loading.errors.iter().map(ToString::to_string).collect(),
             warnings: loading.warnings.iter().map(ToString::to_string).collect(),
-        },
-        Err(e) => Inspection {
+        })
+    });
+    match inspected {
+        Ok(Ok(inspection)) => inspection,
+        Ok(Err(e)) | Err(e) => Inspection {
             errors: vec![e.to_string()],
             warnings: Vec::new(),
         },
@@ -401,5 +467,7 @@ pub fn inspect(dir: &ConfigDir) -> Inspection {
 /// The run order of all hooks (CLI-11).
 pub fn hook_order(config: &Config, install_dir: &Path) -> Result<String, WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
-    Ok(Registry::load(config, &dir, install_dir, &Watch::new())?.order())
+    with_plugins(&dir, || {
+        Ok(Registry::load(config, &dir, install_dir, &Watch::new())?.order())
+    })?
 }

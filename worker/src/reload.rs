@@ -303,6 +303,8 @@ mod kernel {
             for file in files {
                 let outside = |dir: &Path| !dir.starts_with(&self.root);
                 dirs.extend(file.parent());
+                // One that is followed itself: what is put into it counts.
+                dirs.extend(file.is_dir().then_some(file.as_path()));
                 // A directory that is made or turned to elsewhere shows in the one above it.
                 let above = file.ancestors().skip(2);
                 dirs.extend(above.take_while(|dir| !outside(dir)));

@@ -10,8 +10,9 @@ use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::delivery::Delivery;
 use haraka_shared::dial::{DialError, Dialogue, Endpoint};
 use haraka_shared::flight::FlightPage;
-use haraka_shared::hook::{Call, Verdict};
+use haraka_shared::hook::{Call, HookName, Verdict};
 use haraka_shared::ipc::ToMaster;
+use haraka_shared::log::{self, Level};
 use haraka_shared::plugin::LocalFuture;
 use haraka_shared::route::Route;
 use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services};
@@ -23,6 +24,7 @@ use crate::hooks::{Registry, Subject};
 use crate::outbound::{Outbound, OutboundError};
 use crate::rt;
 use crate::smtp::sessions::Sessions;
+use crate::tls::{Prepared, Tls};
 
 /// The worker.
 pub(crate) struct Worker {
@@ -39,6 +41,8 @@ pub(crate) struct Worker {
     pub(crate) resolver: Resolver,
     pub(crate) names: Names,
     pub(crate) outbound: Outbound,
+    /// Certificates and keys; see `tls/`.
+    pub(crate) tls: Tls,
     pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
     pub(crate) this: Weak<Worker>,
 }
@@ -61,6 +65,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) slot: u32,
     pub(crate) incarnation: &'a str,
     pub(crate) flight: Arc<FlightPage>,
+    pub(crate) tls: Prepared,
     pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
 }
 
@@ -75,12 +80,13 @@ impl Worker {
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
         let outbound = Outbound::new(&config, parts.slot, parts.incarnation, parts.flight)?;
-        Ok(Rc::new_cyclic(|this| Worker {
+        let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
             resolver,
             hooks: parts.hooks,
             sessions,
             outbound,
+            tls: Tls::new(parts.tls),
             dir: parts.dir,
             install_dir: parts.install_dir,
             host_name,
@@ -88,7 +94,10 @@ impl Worker {
             master: parts.master,
             config: RefCell::new(Rc::new(config)),
             this: this.clone(),
-        }))
+        });
+        let services: Weak<dyn Services> = Rc::downgrade(&(Rc::clone(&worker) as Rc<dyn Services>));
+        worker.hooks.serve(services);
+        Ok(worker)
     }
 
     /// The settings of now. They stay as they are for as long as they are held; a session holds
@@ -114,7 +123,15 @@ impl Worker {
             delivery: Some(delivery),
             services: &services,
         };
+        let hook = call.hook().name();
+        subject.log(Level::Debug, &[], format_args!("running {hook} hooks"));
         self.hooks.run(call, &subject).await
+    }
+
+    /// Whether an outbound hook is gone through: a plugin waits for it, or the log tells of it
+    /// (HOK-38).
+    pub(crate) fn minds(&self, hook: HookName) -> bool {
+        self.hooks.wants(hook) || log::enabled(Level::Debug)
     }
 
     /// Queues a frame for the master.

@@ -15,8 +15,9 @@ use haraka_shared::ipc::ToWorker;
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
 use haraka_worker::WorkerSetup;
+use haraka_worker::tls::Prepared;
 
-use super::{Hub, Leave, NewWorker};
+use super::{Hub, Leave, NewWorker, Tickets};
 use crate::boot;
 use crate::channel::Channel;
 use crate::fork::{Forked, fork};
@@ -93,7 +94,7 @@ impl Hub {
             (Which::Next, None) => return Ok(Ok(())),
             (Which::Current, _) => &mut self.current,
         };
-        match fork_one(generation, slot, install_dir) {
+        match fork_one(generation, slot, install_dir, &self.tickets) {
             Ok(Born::Known(handle)) => {
                 log_server!(
                     Level::Notice,
@@ -333,6 +334,7 @@ fn fork_one(
     generation: &mut Generation,
     slot: u32,
     install_dir: PathBuf,
+    tickets: &Tickets,
 ) -> Result<Born, SpawnError> {
     // All that can fail comes before the fork, where one place deals with it.
     let (channel, theirs) = Channel::pair()?;
@@ -365,6 +367,8 @@ fn fork_one(
                 slot,
                 incarnation,
                 flight: Arc::new(flight),
+                ticket_keys: tickets.keys(),
+                tls: Prepared::default(),
             },
             identity: generation.identity.clone(),
             blocked: Some(blocked),

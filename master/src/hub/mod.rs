@@ -2,13 +2,15 @@
 //! channel per worker. No threads, no epoll, and nothing in it waits.
 //!
 //! This file holds the state and the loop; `generation.rs` forks and replaces workers, `deaths.rs`
-//! deals with their ends, `requests.rs` with what signals and clients ask for. A method that may
+//! deals with their ends, `requests.rs` with what signals and clients ask for, `tickets.rs` has the keys
+//! of TLS tickets. A method that may
 //! fork gives [`Leave`] when this process is the child: it returns through every caller and drops
 //! the hub on its way, which closes all that was the master's.
 
 mod deaths;
 mod generation;
 mod requests;
+mod tickets;
 
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
@@ -31,6 +33,7 @@ use crate::signals::Signals;
 use crate::supervise::{Due, Generation, StopClock, WorkerHandle};
 
 pub use requests::StatQuery;
+pub use tickets::Tickets;
 
 /// Everything the master has while it serves.
 #[derive(Debug)]
@@ -63,6 +66,8 @@ pub struct Hub {
     pub queries: Vec<StatQuery>,
     /// Numbers of questions given out.
     pub asked: u64,
+    /// Keys of TLS tickets.
+    pub tickets: Tickets,
     /// The worker runs in this process (`nodes=0`): nothing is forked, nothing is reaped.
     pub single: bool,
 }
@@ -206,6 +211,7 @@ impl Hub {
             .chain(boots)
             .chain(queries)
             .chain(control)
+            .chain([self.tickets.change_at()])
             .min()
     }
 
@@ -273,6 +279,10 @@ impl Hub {
         }
         self.give_up_on_late_starters(now);
         self.answer_late_queries(now);
+        if self.tickets.change(now) {
+            let keys = self.tickets.keys();
+            self.send_all(&ToWorker::TicketKeys { keys });
+        }
         self.refill(now)
     }
 

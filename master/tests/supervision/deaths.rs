@@ -28,6 +28,28 @@ pub fn a_dead_worker_is_replaced_and_its_files_adopted() {
     server.answered_by(server.addr(0), &server.children());
 }
 
+/// Clients come back to any worker, also to one that was born later.
+pub fn all_workers_have_the_same_keys_for_tickets() {
+    let server = two();
+    let keys = |count: usize| {
+        let known = wait_for("keys", || {
+            let text = std::fs::read_to_string(server.install.path("ticket_keys")).ok()?;
+            let lines = text.lines().filter_map(|line| line.split_once(": "));
+            let keys: Vec<String> = lines.map(|(_, keys)| keys.to_owned()).collect();
+            Some(keys).filter(|keys| keys.len() == count)
+        });
+        assert!(known.iter().all(|keys| *keys == known[0]), "{known:?}");
+        known[0].clone()
+    };
+    let first = keys(2);
+    assert!(first.len() > 16, "{first}");
+    kill(Pid::from_raw(server.frames()[0].pid), SIGKILL).unwrap();
+    assert_eq!(keys(3), first);
+    server.install.write("release", "");
+    server.signal(SIGUSR2);
+    assert_eq!(keys(5), first);
+}
+
 // covers PRC-18, PB-45
 pub fn a_worker_killed_after_a_restart_is_replaced() {
     let server = two();

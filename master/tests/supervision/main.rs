@@ -44,6 +44,7 @@ tests![
     signals::usr2_with_workers_that_fail_rolls_back,
     signals::usr2_again_during_a_restart_is_ignored,
     signals::usr2_takes_on_more_workers_and_listeners,
+    deaths::all_workers_have_the_same_keys_for_tickets,
     deaths::a_dead_worker_is_replaced_and_its_files_adopted,
     deaths::a_worker_killed_after_a_restart_is_replaced,
     deaths::an_old_worker_that_dies_during_a_restart_is_replaced,

@@ -1,5 +1,6 @@
 //! A worker that does what a file says: the part of a worker that matters to its master, without
-//! mail. It writes every frame that it gets to `frames` in the install directory.
+//! mail. It writes every frame that it gets to `frames` in the install directory, and the names of
+//! the keys that it starts with to `ticket_keys`.
 //!
 //! The file `script` holds words: `fail` (do not start), `mute` (never become ready), `quit` (end
 //! with success after becoming ready), `stubborn` (do not end when told), `poison` (die with the
@@ -20,6 +21,7 @@ use haraka_worker::{Checked, Inspection, WorkerSetup};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 pub const SCRIPTED: WorkerSide = WorkerSide {
+    equip: |_| {},
     run,
     check: |config, _| match config.plugins.iter().any(|p| p == "bad_plugin") {
         true => Err("plugin bad_plugin: not found".to_owned()),
@@ -60,6 +62,12 @@ fn run(mut setup: WorkerSetup) -> Result<(), String> {
     for (addr, fd) in std::mem::take(&mut setup.listeners) {
         serve(addr, fd, setup.slot);
     }
+    let keys = setup.ticket_keys.iter().map(|key| &key.id);
+    let keys = format!("{}: {:?}\n", setup.slot, keys.collect::<Vec<_>>());
+    let mut file = OpenOptions::new();
+    let file = file.append(true).create(true);
+    let file = file.open(setup.install_dir.join("ticket_keys"));
+    file.unwrap().write_all(keys.as_bytes()).unwrap();
     let worker = Worker { setup, script };
     worker.say(&ToMaster::hello());
     let pid = std::process::id();

@@ -202,3 +202,67 @@ fn from_hex(text: &str) -> Option<[u8; 16]> {
 pub fn printable(user: &str) -> String {
     user.chars().filter(|c| !c.is_control()).collect()
 }
+
+/// A user's name as a value of Authentication-Results: a quoted string unless it is a plain word
+/// (RFC 8601 §2.2), so that it cannot pose as another result.
+#[must_use]
+pub fn authentication_result_value(user: &str) -> String {
+    let plain =
+        |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-./=?@^_`{|}~".contains(&b) && b != b'=';
+    if !user.is_empty() && user.bytes().all(plain) {
+        return user.to_owned();
+    }
+    let mut quoted = String::with_capacity(user.len() + 2);
+    quoted.push('"');
+    for c in user.chars() {
+        if matches!(c, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers AUT-04: the example of RFC 2195 section 2
+    #[test]
+    fn cram_md5_of_the_rfc_is_proved_by_its_password_only() {
+        let login = CramMd5 {
+            challenge: "<1896.697170952@postoffice.reston.mci.net>".to_owned(),
+            user: "tim".to_owned(),
+            digest: "b913a602c7eda7a495b4e6e7334d3890".to_owned(),
+        };
+        assert!(login.proves(&Secret::from("tanstaaftanstaaf")));
+        assert!(!login.proves(&Secret::from("tanstaaftanstaag")));
+        for digest in [
+            "B913A602C7EDA7A495B4E6E7334D3890",
+            "b913a602c7eda7a495b4e6e7334d38",
+            "b913a602c7eda7a495b4e6e7334d38900",
+            "+913a602c7eda7a495b4e6e7334d3890",
+            "",
+        ] {
+            let other = CramMd5 {
+                digest: digest.to_owned(),
+                ..login.clone()
+            };
+            assert!(!other.proves(&Secret::from("tanstaaftanstaaf")), "{digest}");
+        }
+    }
+
+    #[test]
+    fn names_cannot_pose_as_another_result() {
+        for (user, value) in [
+            ("u@a.test", "u@a.test"),
+            ("x; dkim=pass", "\"x; dkim=pass\""),
+            ("a\"b\\", "\"a\\\"b\\\\\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(authentication_result_value(user), value);
+        }
+        assert_eq!(printable("a\r\nb\u{7f}c"), "abc");
+    }
+}

@@ -5,5 +5,14 @@
 
 pub mod backend;
 pub mod base;
+pub mod exchange;
+pub mod flat_file;
+mod md5_crypt;
 pub mod mechanism;
+mod organization;
+pub mod password_hash;
 pub mod secret;
+mod turns;
+
+/// auth/flat_file.
+pub type FlatFile = base::AuthPlugin<flat_file::FlatFile>;

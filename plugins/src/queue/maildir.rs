@@ -7,12 +7,12 @@
 mod names;
 mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use haraka_shared::address::Address;
-use haraka_shared::config::{At, ConfigDir, ConfigError};
+use haraka_shared::config::{At, ConfigDir, ConfigError, Live};
 use haraka_shared::hook::{HookName, Hooks, Verdict};
 use haraka_shared::log::Level;
 use haraka_shared::log_plugin;
@@ -24,7 +24,9 @@ use names::Layout;
 use store::{Mailbox, StoreError};
 
 /// See `docs/plugins/queue/maildir.md`.
-pub struct Maildir {
+pub struct Maildir(Live<Settings>);
+
+struct Settings {
     root: PathBuf,
     layout: Layout,
     /// This host's name as it stands in file names, and for recipients without a domain.
@@ -36,23 +38,13 @@ impl Plugin for Maildir {
     const HOOKS: &'static [Wants] = &[Wants::hook(HookName::Queue)];
 
     fn new(env: &PluginEnv<'_>) -> Result<Self, PluginError> {
-        let ini = env.config.ini("maildir.ini")?;
-        let layout = match ini.get("main", "layout") {
-            None => Layout::Domain,
-            Some(value) => Layout::parse(&value.text).ok_or_else(|| ConfigError::Value {
-                at: At::line(ini.file(), value.line),
-                key: "layout".to_owned(),
-                why: format!("{:?} is neither domain nor flat", value.text),
-            })?,
-        };
-        Ok(Maildir {
-            // An absolute path stays what it is.
-            root: env
-                .install_dir
-                .join(ini.text("main", "path").unwrap_or("maildir")),
-            layout,
-            host: Arc::from(own_name(env.config)?),
-        })
+        let dir = env.install_dir.to_owned();
+        let load = move |config: &ConfigDir, _: &mut Vec<_>| Settings::load(config, &dir);
+        Ok(Maildir(env.live(
+            Self::NAME,
+            &["maildir.ini", "me"],
+            load,
+        )?))
     }
 }
 
@@ -64,7 +56,8 @@ impl Hooks for Maildir {
         if wanted(&transaction).is_some_and(|w| w != "maildir") {
             return Verdict::CONT;
         }
-        let boxes = match self.mailboxes(&transaction.recipients()) {
+        let settings = self.0.get();
+        let boxes = match settings.mailboxes(&transaction.recipients()) {
             Ok(boxes) => boxes,
             Err(address) => {
                 log_plugin!(
@@ -83,7 +76,7 @@ impl Hooks for Maildir {
                 line_ends: LineEnd::Lf,
                 ..ReadOptions::default()
             }),
-            host: Arc::clone(&self.host),
+            host: Arc::clone(&settings.host),
             abandoned: Arc::new(AtomicBool::new(false)),
         };
         // If the client is told to try again because this took too long, nothing may be delivered.
@@ -105,7 +98,25 @@ impl Hooks for Maildir {
     }
 }
 
-impl Maildir {
+impl Settings {
+    fn load(config: &ConfigDir, install_dir: &Path) -> Result<Settings, PluginError> {
+        let ini = config.ini("maildir.ini")?;
+        let layout = match ini.get("main", "layout") {
+            None => Layout::Domain,
+            Some(value) => Layout::parse(&value.text).ok_or_else(|| ConfigError::Value {
+                at: At::line(ini.file(), value.line),
+                key: "layout".to_owned(),
+                why: format!("{:?} is neither domain nor flat", value.text),
+            })?,
+        };
+        Ok(Settings {
+            // An absolute path stays what it is.
+            root: install_dir.join(ini.text("main", "path").unwrap_or("maildir")),
+            layout,
+            host: Arc::from(own_name(config)?),
+        })
+    }
+
     /// Each mailbox once, however many recipients lead to it.
     fn mailboxes(&self, recipients: &[Address]) -> Result<Vec<Mailbox>, Address> {
         let mut boxes: Vec<Mailbox> = Vec::with_capacity(recipients.len());

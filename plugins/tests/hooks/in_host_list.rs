@@ -130,6 +130,17 @@ fn skeleton_accepts_the_one_recipient_of_its_file() {
     );
 }
 
+// covers CFS-30
+#[test]
+fn skeleton_follows_its_file() {
+    let site = Site::new(&[("skeleton", "bob@example.com\n")]);
+    let plugin = site.load("skeleton");
+    let c = sending("<a@other.org>");
+    site.change(&[("skeleton", "eve@example.com\n")]);
+    assert_eq!(plugin.rcpt(&c, "<bob@example.com>"), Verdict::CONT);
+    assert_eq!(plugin.rcpt(&c, "<eve@example.com>"), Verdict::OK);
+}
+
 // covers CFS-31, CFS-32
 #[test]
 fn changed_files_count_at_once_and_bad_ones_do_not() {

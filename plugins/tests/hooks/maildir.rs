@@ -221,3 +221,28 @@ fn body_on_disk_is_delivered_whole() {
     let (_, body) = text.split_once("\n\n").unwrap();
     assert!(body == "0123456789abcdef\n".repeat(59_999));
 }
+
+// covers CFS-30, CFS-31
+#[test]
+fn changed_settings_count_for_the_next_message_and_a_bad_one_does_not() {
+    let site = Site::new(&[("me", "mx.example\n")]);
+    let plugin = site.load(NAME);
+    let deliver = |domain: &str| {
+        let c = sent("<a@b.org>", &[&format!("<bob@{domain}>")], WIRE);
+        assert_eq!(plugin.ask(&c, Call::Queue(())).code, Code::Ok);
+    };
+    let ini = |text: &str| site.change(&[("maildir.ini", text)]);
+    deliver("one.org");
+    ini("[main]\nlayout=flat\npath=other\n");
+    deliver("two.org");
+    ini("[main]\nlayout=round\npath=bad\n");
+    deliver("three.org");
+    let found = |path: &str| files(&site.dir.join(path).join("new")).len();
+    assert_eq!(found("maildir/one.org/bob"), 1);
+    assert_eq!(found("other/bob%40two.org") + found("other/bob@two.org"), 1);
+    assert_eq!(
+        found("other/bob%40three.org") + found("other/bob@three.org"),
+        1
+    );
+    assert!(!site.dir.join("bad").exists());
+}

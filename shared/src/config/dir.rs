@@ -312,11 +312,16 @@ impl ConfigDir {
     /// The files below a directory, those of deeper ones later (CFS-05); symbolic links are followed
     /// one level, so that none leads in a circle.
     pub fn files_below(&self, name: &str) -> Result<Vec<PathBuf>, ConfigError> {
+        self.tree_below(name).map(|(files, _)| files)
+    }
+
+    /// As [`ConfigDir::files_below`], with the directories between, not the one that is asked about.
+    pub fn tree_below(&self, name: &str) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ConfigError> {
         let failed = |source| ConfigError::Read {
             file: name.to_owned(),
             source,
         };
-        let mut files = Vec::new();
+        let (mut files, mut below) = (Vec::new(), Vec::new());
         let mut dirs = std::collections::VecDeque::from([(self.path(name)?, true)]);
         while let Some((dir, follow)) = dirs.pop_front() {
             let entries = std::fs::read_dir(&dir).map_err(failed)?;
@@ -328,16 +333,17 @@ impl ConfigDir {
             for path in paths {
                 let linked = path.is_symlink();
                 if path.is_dir() && (follow || !linked) {
+                    below.push(path.clone());
                     dirs.push_back((path, !linked));
                 } else if path.is_file() {
                     files.push(path);
                 }
             }
-            if files.len() > MOST_FILES {
+            if files.len() + below.len() > MOST_FILES {
                 return Err(failed(io::Error::other("too many files below it")));
             }
         }
-        Ok(files)
+        Ok((files, below))
     }
 
     /// Items of a file without keys, by the operator's file if that has any, else by the default.

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::INI_FILES;
-use super::row::{FileDecl, Row};
+use super::row::{FileDecl, NAMED, Row};
 
 /// Width of a comment line in a shipped file.
 const WIDTH: usize = 96;
@@ -211,7 +211,10 @@ pub fn ini(decl: &FileDecl) -> String {
     let mut out = String::new();
     push_comment(&mut out, decl.text);
     for (section, text) in decl.sections {
-        push(&mut out, format_args!("\n[{section}]\n"));
+        match *section {
+            NAMED => push(&mut out, format_args!("\n;[mail.example.com]\n")),
+            section => push(&mut out, format_args!("\n[{section}]\n")),
+        }
         if !text.is_empty() {
             push_comment(&mut out, text);
         }
@@ -225,8 +228,12 @@ pub fn ini(decl: &FileDecl) -> String {
             }
             let key = format!("{}{}", row.key, brackets(row));
             match (row.shipped, row.example) {
+                (None, example) if row.key == "*" => push(&mut out, format_args!(";{example}\n")),
                 (Some(value), _) => push(&mut out, format_args!("{key} = {value}\n")),
-                (None, "") => push(&mut out, format_args!(";{key} = {}\n", row.default)),
+                (None, "") => {
+                    let line = format!(";{key} = {}", row.default);
+                    push(&mut out, format_args!("{}\n", line.trim_end()));
+                }
                 (None, example) => push(&mut out, format_args!(";{key} = {example}\n")),
             }
         }

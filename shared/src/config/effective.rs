@@ -8,8 +8,8 @@ use std::fmt::{self, Display};
 use super::INI_FILES;
 use super::dir::ConfigDir;
 use super::error::{At, ConfigError, key_name};
-use super::ini::{Held, Ini};
-use super::row::{FileDecl, Row};
+use super::ini::{Held, Ini, Section};
+use super::row::{FileDecl, NAMED, Row};
 
 /// A setting as it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +72,10 @@ impl Setting {
 /// The declared settings of a file, in the order of their declaration.
 pub fn effective(dir: &ConfigDir, decl: &'static FileDecl) -> Result<Vec<Setting>, ConfigError> {
     let ini = dir.ini(decl.name)?;
-    decl.rows
+    let mut all = decl
+        .rows
         .iter()
+        .filter(|row| row.section != NAMED && row.key != "*")
         .map(|row| {
             let (text, origin) = counted(dir, &ini, row)?;
             Ok(Setting {
@@ -83,15 +85,30 @@ pub fn effective(dir: &ConfigDir, decl: &'static FileDecl) -> Result<Vec<Setting
                 text,
                 origin,
                 live: row.live,
-                secret: row.secret || is_secret(row.key),
+                secret: row.secret || (is_secret(row.key) && !row.kind.names_files()),
             })
         })
-        .collect()
+        .collect::<Result<Vec<_>, _>>()?;
+    // Keys and sections that the operator names.
+    let own = |section: &str| decl.sections.iter().any(|(name, _)| *name == section);
+    for section in ini.sections() {
+        let keys = |row: &&Row| row.section == section.name && row.key == "*";
+        let row = decl.rows.iter().find(keys);
+        let named = || decl.names_sections() && !own(&section.name);
+        if row.is_some() || named() {
+            all.extend(entries(&ini, decl.name, section).map(|mut setting| {
+                setting.live = decl.rows.iter().all(|row| row.live);
+                setting
+            }));
+        }
+    }
+    Ok(all)
 }
 
 fn counted(dir: &ConfigDir, ini: &Ini, row: &Row) -> Result<(String, Origin), ConfigError> {
     let default = || (row.default.to_owned(), Origin::Default);
-    if row.kind.is_list() {
+    let many = matches!(ini.held(row.section, row.key), Some(Held::Many(_)));
+    if row.kind.is_list() || (row.kind.may_be_list() && many) {
         let items = ini.array(row.section, row.key).iter();
         let items: Vec<_> = items.filter(|v| !v.text.is_empty()).collect();
         let Some(first) = items.first() else {
@@ -163,29 +180,31 @@ pub fn effective_all(dir: &ConfigDir) -> Result<Vec<Setting>, ConfigError> {
 /// All settings of an ini file that is not declared, such as a plugin's.
 pub fn effective_other(dir: &ConfigDir, file: &str) -> Result<Vec<Setting>, ConfigError> {
     let ini = dir.ini(file)?;
-    let mut out = Vec::new();
-    for section in ini.sections() {
-        for entry in section.entries() {
-            let values = match &entry.held {
-                Held::One(value) => std::slice::from_ref(value),
-                Held::Many(values) => values,
-            };
-            let Some(first) = values.first() else {
-                continue;
-            };
-            let texts: Vec<&str> = values.iter().map(|v| &*v.text).collect();
-            out.push(Setting {
-                file: file.to_owned(),
-                section: section.name.clone(),
-                key: entry.key.clone(),
-                text: texts.join("; "),
-                origin: Origin::At(ini.at(first)),
-                live: false,
-                secret: is_secret(&entry.key),
-            });
-        }
-    }
-    Ok(out)
+    let sections = ini.sections();
+    Ok(sections
+        .flat_map(|section| entries(&ini, file, section))
+        .collect())
+}
+
+/// What a section holds, as it stands.
+fn entries(ini: &Ini, file: &str, section: &Section) -> impl Iterator<Item = Setting> {
+    section.entries().filter_map(move |entry| {
+        let values = match &entry.held {
+            Held::One(value) => std::slice::from_ref(value),
+            Held::Many(values) => values,
+        };
+        let first = values.first()?;
+        let texts: Vec<&str> = values.iter().map(|v| &*v.text).collect();
+        Some(Setting {
+            file: file.to_owned(),
+            section: section.name.clone(),
+            key: entry.key.clone(),
+            text: texts.join("; "),
+            origin: Origin::At(ini.at(first)),
+            live: false,
+            secret: is_secret(&entry.key),
+        })
+    })
 }
 
 /// Whether a name promises a secret. Better one too many than one too few.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 const PREFIX: &str = "HARAKA_";
 
 /// Names that mean something other than a setting.
-const RESERVED: [&str; 3] = ["TEST_DIR", "JS_CONFIG", "TEST_FAMILY"];
+const RESERVED: [&str; 4] = ["TEST_DIR", "JS_CONFIG", "LOGS_SUPPRESS", "TEST_FAMILY"];
 
 /// The variables that may be settings.
 #[derive(Clone, Debug, Default)]

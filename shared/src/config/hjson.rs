@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::structured::{DEPTH, Fault};
+use super::structured::{DEPTH, Fault, decimal};
 
 /// The value of a text.
 pub(super) fn parse(text: &str) -> Result<Value, Fault> {
@@ -314,18 +314,8 @@ fn number(text: &str) -> Option<Number> {
     let mut chars = digits.chars();
     let leading_zero =
         chars.next() == Some('0') && chars.next().is_some_and(|c| c.is_ascii_digit());
-    let plausible = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && digits.bytes().any(|b| b.is_ascii_digit())
-        && digits
-            .bytes()
-            .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
-    if leading_zero || !plausible {
-        return None;
-    }
-    if let Ok(whole) = text.parse::<i64>() {
-        return Some(Number::from(whole));
-    }
-    text.parse().ok().and_then(Number::from_f64)
+    let begins = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    (begins && !leading_zero).then(|| decimal(text)).flatten()
 }
 
 #[cfg(test)]

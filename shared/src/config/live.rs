@@ -256,6 +256,28 @@ mod tests {
         assert!(seen.take().is_empty());
     }
 
+    // covers CFS-33
+    #[test]
+    fn file_that_is_only_read_is_not_watched_and_one_that_is_followed_is() {
+        let (t, watch) = (TestDir::new(), Watch::new());
+        t.write("once", "1");
+        t.write("always", "1");
+        let watched = Rc::new(RefCell::new(Vec::new()));
+        let seen = Rc::clone(&watched);
+        watch.on_growth(move |paths| seen.borrow_mut().extend(paths.to_vec()));
+        let env = crate::plugin::PluginEnv::new(t.dir(), t.dir().root(), &watch);
+        let once = env.config.value("once").unwrap();
+        let load = |config: &ConfigDir, _: &mut Vec<_>| Ok(config.value("always")?);
+        let always = env.live("test", &["always"], load).unwrap();
+        assert!(!watched.borrow().contains(&t.dir().path("once").unwrap()));
+        assert!(watched.borrow().contains(&t.dir().path("always").unwrap()));
+        t.write("once", "2");
+        t.write("always", "2");
+        watch.changed(&files(&t, &["once", "always"]));
+        assert_eq!(once.as_deref(), Some("1"));
+        assert_eq!(always.get().as_deref(), Some("2"));
+    }
+
     #[test]
     fn bad_new_content_keeps_the_earlier_value() {
         // covers CFS-31

@@ -13,6 +13,7 @@ use super::mailparser;
 use super::net_utils_ini::DnsIni;
 use super::outbound_ini::OutboundIni;
 use super::smtp_ini::SmtpIni;
+use super::tls_ini::TlsIni;
 use crate::mime::MimeLimits;
 
 /// The settings of the core.
@@ -28,6 +29,8 @@ pub struct Config {
     pub outbound: OutboundIni,
     /// `net-utils.ini`, section `[dns]`.
     pub dns: DnsIni,
+    /// `tls.ini`.
+    pub tls: TlsIni,
     /// How much of a message is taken apart: `max.mime_parts` and the `mailparser.*` files (KEY-59).
     pub mime: MimeLimits,
     /// The server's name: `me`, else the host's name (CFS-34).
@@ -91,6 +94,9 @@ impl Config {
         if let Some(newer) = OutboundIni::load(dir, &mut problems) {
             next.outbound.adopt(&newer);
         }
+        if let Some(newer) = TlsIni::load(dir, &mut problems) {
+            next.tls = newer;
+        }
         if let Some(newer) = LogIni::load(dir, &mut problems) {
             next.log = newer;
         }
@@ -115,6 +121,7 @@ fn read(dir: &ConfigDir, problems: &mut Problems) -> Option<Config> {
     let log = LogIni::load(dir, problems);
     let outbound = OutboundIni::load(dir, problems);
     let dns = DnsIni::load(dir, problems);
+    let tls = TlsIni::load(dir, problems);
     let mime = mailparser::load(dir, problems);
     let me = me(dir, problems);
     let queue_dir = queue_dir(dir, problems);
@@ -132,6 +139,7 @@ fn read(dir: &ConfigDir, problems: &mut Problems) -> Option<Config> {
         log: log?,
         outbound: outbound?,
         dns: dns?,
+        tls: tls?,
         me: me?,
         queue_dir: queue_dir?,
         internalcmd_key: internalcmd_key?,

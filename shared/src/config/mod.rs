@@ -5,6 +5,7 @@
 //! here; past this module there is no setting as text. Nothing here knows a socket, and no plugin's
 //! settings are declared here: plugins read theirs through [`ConfigDir`] and [`Ini::read`].
 
+mod ciphers;
 mod connection_ini;
 mod dir;
 pub mod document;
@@ -34,9 +35,12 @@ mod smtp_ini;
 mod structured;
 #[cfg(test)]
 mod testing;
+mod tls_ini;
+mod tls_kinds;
 mod typed_values;
 mod yaml;
 
+pub use ciphers::{Cipher, Selection, select};
 pub use connection_ini::{BareNewline, CONNECTION_INI, ConnectionIni, SpoolAfter};
 pub use dir::ConfigDir;
 pub use effective::{
@@ -58,13 +62,16 @@ pub use overrides::Overrides;
 pub use reader::nearest;
 pub use row::{Describe, FileDecl, Kind, Row};
 pub use smtp_ini::{Nodes, SMTP_INI, SmtpIni};
+pub use tls_ini::{Inbound, TLS_INI, TlsIni};
+pub use tls_kinds::{Curve, MinVersion};
 pub use typed_values::{Booleans, Typed, TypedSection, guess, number, typed};
 
 /// Every ini file with declared settings.
-pub static INI_FILES: [&FileDecl; 5] = [
+pub static INI_FILES: [&FileDecl; 6] = [
     &SMTP_INI,
     &CONNECTION_INI,
     &LOG_INI,
     &OUTBOUND_INI,
     &NET_UTILS_INI,
+    &TLS_INI,
 ];

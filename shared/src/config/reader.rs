@@ -2,10 +2,12 @@
 //!
 //! Every message names file, line and key. Nothing stops at the first problem.
 
+use std::collections::BTreeMap;
+
 use super::dir::ConfigDir;
 use super::error::{At, ConfigError, Problems, key_name};
 use super::ini::{Held, Ini, IniValue};
-use super::row::{FileDecl, Gone, Kind, Row};
+use super::row::{FileDecl, Gone, Kind, NAMED, Row};
 
 /// A file with declared settings while it is read.
 pub struct Reader<'a> {
@@ -15,6 +17,8 @@ pub struct Reader<'a> {
     pub problems: &'a mut Problems,
     dir: &'a ConfigDir,
     decl: &'static FileDecl,
+    /// The section that rows are read from instead of their own.
+    within: Option<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -31,6 +35,7 @@ impl<'a> Reader<'a> {
             problems,
             dir,
             decl,
+            within: None,
         };
         reader.note_unknown();
         reader.note_former_files();
@@ -39,7 +44,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a setting of one value.
     pub fn single<K: Kind + ?Sized>(&mut self, kind: &K, row: &Row) -> Option<K::Out> {
-        match self.ini.held(row.section, row.key) {
+        match self.ini.held(&self.section_of(row), row.key) {
             None => self.legacy_or_default(kind, row),
             Some(Held::One(value)) => {
                 let value = value.clone();
@@ -58,18 +63,90 @@ impl<'a> Reader<'a> {
     /// Reads a setting of `key[] = value` lines. A plain `key = value` counts as one of them, with
     /// a warning; empty values do not count.
     pub fn many<K: Kind>(&mut self, kind: &K, row: &Row) -> Option<Vec<K::Out>> {
-        let values = self.ini.array(row.section, row.key).to_vec();
-        if let Some(Held::One(value)) = self.ini.held(row.section, row.key)
+        if let Some(Held::One(value)) = self.ini.held(&self.section_of(row), row.key)
             && value.origin.is_none()
         {
-            let text = format!("{} is a list; write {}[]", name(row), row.key);
+            let text = format!("{} is a list; write {}[]", self.name(row), row.key);
             self.problems.warnings.push(self.ini.at(value).warn(text));
         }
+        self.one_or_many(kind, row)
+    }
+
+    /// Reads a setting that may be written as `key = value` and as lines of `key[] = value`; empty
+    /// values do not count.
+    pub fn one_or_many<K: Kind>(&mut self, kind: &K, row: &Row) -> Option<Vec<K::Out>> {
+        let values = self.ini.array(&self.section_of(row), row.key).to_vec();
         let wanted = values.iter().filter(|v| !v.text.is_empty());
         let read: Vec<_> = wanted
             .map(|v| self.value(kind, row, v, &self.ini.at(v)))
             .collect();
         read.into_iter().collect()
+    }
+
+    /// Reads a setting from each section that is named by the operator (see
+    /// [`FileDecl::names_sections`]) and says something of it.
+    pub fn by_section<K: Kind>(&mut self, kind: &K, row: &Row) -> Option<BTreeMap<String, K::Out>> {
+        let own = |name: &str| {
+            self.decl
+                .sections
+                .iter()
+                .any(|(declared, _)| *declared == name)
+        };
+        let named = self.ini.sections().filter(|s| !own(&s.name));
+        let named = named.filter(|s| self.ini.text(&s.name, row.key).is_some());
+        let names: Vec<String> = named.map(|s| s.name.clone()).collect();
+        let mut read = Some(BTreeMap::new());
+        for name in names {
+            self.within = Some(name.clone());
+            match (kind.read(self, row), &mut read) {
+                (Some(value), Some(read)) => drop(read.insert(name, value)),
+                _ => read = None,
+            }
+        }
+        self.within = None;
+        read
+    }
+
+    /// Reads a section whose keys are the operator's: each key with its value, and what is wrong
+    /// with a key is warned about and left out.
+    pub fn keys<T>(
+        &mut self,
+        row: &Row,
+        parse: impl Fn(&str, &str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let mut out = Vec::new();
+        let Some(section) = self.ini.section(row.section) else {
+            return out;
+        };
+        let mut wrong = Vec::new();
+        for entry in section.entries() {
+            let text = self.ini.get(row.section, &entry.key).map(|v| &*v.text);
+            match parse(&entry.key, text.unwrap_or_default()) {
+                Ok(value) => out.push(value),
+                Err(why) => wrong.push(
+                    self.at(entry.held.line())
+                        .warn(format!("[{}]: {why}; it does not count", row.section)),
+                ),
+            }
+        }
+        self.problems.warnings.extend(wrong);
+        out
+    }
+
+    /// Notes a warning about a setting that is being read, at its line.
+    pub fn warn_of(&mut self, row: &Row, text: impl Into<String>) {
+        self.warn(&self.section_of(row), row.key, text);
+    }
+
+    /// The section that a row is read from at the moment.
+    fn section_of(&self, row: &Row) -> String {
+        self.within
+            .clone()
+            .unwrap_or_else(|| row.section.to_owned())
+    }
+
+    fn name(&self, row: &Row) -> String {
+        key_name(&self.section_of(row), row.key)
     }
 
     /// Notes an error about a setting, at the line of its key.
@@ -92,7 +169,7 @@ impl<'a> Reader<'a> {
     fn bad(&mut self, row: &Row, at: &At, why: impl Into<String>) {
         self.problems.errors.push(ConfigError::Value {
             at: at.clone(),
-            key: name(row),
+            key: self.name(row),
             why: why.into(),
         });
     }
@@ -104,8 +181,9 @@ impl<'a> Reader<'a> {
         value: &IniValue,
         at: &At,
     ) -> Option<K::Out> {
+        let name = self.name(row);
         let mut complain = |text: String| {
-            let text = format!("{}: {text}", name(row));
+            let text = format!("{name}: {text}");
             self.problems.warnings.push(at.clone().warn(text));
         };
         if value.bare || (value.text.is_empty() && !kind.takes_empty()) {
@@ -156,7 +234,7 @@ impl<'a> Reader<'a> {
         };
         let hint = format!(
             "still counts; {} in {} replaces it",
-            name(row),
+            self.name(row),
             self.decl.name
         );
         self.problems.warnings.push(At::file(file).warn(hint));
@@ -175,7 +253,7 @@ impl<'a> Reader<'a> {
             if self.ini.get(row.section, row.key).is_none() && self.dir.exists(file) {
                 let text = format!(
                     "is not read any more; set {} in {}",
-                    name(row),
+                    key_name(row.section, row.key),
                     self.decl.name
                 );
                 self.problems.warnings.push(At::file(file).warn(text));
@@ -188,25 +266,27 @@ impl<'a> Reader<'a> {
         for section in self.ini.sections() {
             let known = self.decl.sections.iter().any(|(n, _)| *n == section.name);
             let gone_whole = gone(self.decl, &section.name, "*");
-            if !known && gone_whole.is_none() {
-                let near = nearest(&section.name, self.decl.sections.iter().map(|(n, _)| *n));
+            let near = nearest(&section.name, self.decl.sections.iter().map(|(n, _)| *n));
+            let named = self.decl.names_sections() && is_name(&section.name, near);
+            if !known && !named && gone_whole.is_none() {
                 let hint = near.map_or(String::new(), |n| format!("; is [{n}] meant?"));
                 let text = format!("unknown section [{}]{hint}", section.name);
                 found.push(self.at(section.line).warn(text));
                 continue;
             }
             for entry in section.entries() {
-                if let Some(text) = complaint(self.decl, &section.name, &entry.key) {
+                let rows = if named && !known {
+                    NAMED
+                } else {
+                    &section.name
+                };
+                if let Some(text) = complaint(self.decl, rows, &section.name, &entry.key) {
                     found.push(self.at(entry.held.line()).warn(text));
                 }
             }
         }
         self.problems.warnings.append(&mut found);
     }
-}
-
-fn name(row: &Row) -> String {
-    key_name(row.section, row.key)
 }
 
 fn instead(row: &Row) -> String {
@@ -222,13 +302,20 @@ fn gone(decl: &'static FileDecl, section: &str, key: &str) -> Option<&'static Go
         .find(|g| g.section == section && (g.key == key || g.key == "*"))
 }
 
-/// What to say about a key that is not declared in its section; `None` if it is.
-fn complaint(decl: &'static FileDecl, section: &str, key: &str) -> Option<String> {
-    let full = key_name(section, key);
+/// Whether a section that is not declared has a name that an operator gave it, and not a misspelt
+/// one of ours. Names of hosts have dots.
+fn is_name(section: &str, near: Option<&str>) -> bool {
+    near.is_none() || section.contains(['.', '*']) || section == "inbound"
+}
+
+/// What to say about a key that is not declared; `None` if it is. `section` is the one of the rows,
+/// `shown` that of the file.
+fn complaint(decl: &'static FileDecl, section: &str, shown: &str, key: &str) -> Option<String> {
+    let full = key_name(shown, key);
     if decl
         .rows
         .iter()
-        .any(|r| r.section == section && r.key == key)
+        .any(|r| r.section == section && (r.key == key || r.key == "*"))
     {
         return None;
     }
@@ -245,7 +332,7 @@ fn complaint(decl: &'static FileDecl, section: &str, key: &str) -> Option<String
                 .or_else(|| {
                     let near = nearest(key, decl.rows.iter().map(|r| r.key))?;
                     let row = decl.rows.iter().find(|r| r.key == near)?;
-                    Some(name(row))
+                    Some(key_name(row.section, row.key))
                 });
             near.map_or(String::new(), |n| format!("; is {n} meant?"))
         }

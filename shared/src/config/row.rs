@@ -122,7 +122,11 @@ impl Row {
     }
 }
 
-/// The settings of one file.
+/// Stands for the name of a section in rows that belong to any section that an operator names.
+pub const NAMED: &str = "<name>";
+
+/// The settings of one file. A row with the key `*` stands for all keys of its section, which are
+/// the operator's.
 pub struct FileDecl {
     /// File name below `config/`.
     pub name: &'static str,
@@ -134,6 +138,13 @@ pub struct FileDecl {
     pub rows: &'static [Row],
     /// Keys that are known but do nothing here, with what to do instead. Key `*` is any key.
     pub gone: &'static [Gone],
+}
+
+impl FileDecl {
+    /// Whether sections may have names that are the operator's.
+    pub fn names_sections(&self) -> bool {
+        self.sections.iter().any(|(name, _)| *name == NAMED)
+    }
 }
 
 /// A key of older versions.
@@ -152,6 +163,14 @@ pub trait Describe {
     fn describe(&self) -> String;
     /// Whether it is written with `key[] = value` lines.
     fn is_list(&self) -> bool {
+        false
+    }
+    /// Whether it may be written as one value and as a list.
+    fn may_be_list(&self) -> bool {
+        self.is_list()
+    }
+    /// Whether it names files, so that nothing of it is secret, whatever its key is called.
+    fn names_files(&self) -> bool {
         false
     }
     /// Whether an empty value is a value; else it counts as absent.

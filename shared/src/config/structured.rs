@@ -1,6 +1,6 @@
 //! JSON, Hjson and YAML files as values, with the line of what is wrong (CFS-02).
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::error::{At, ConfigError};
 use super::file_type::FileType;
@@ -23,6 +23,22 @@ impl Fault {
         let why = why.into();
         Fault { line, why }
     }
+}
+
+/// A decimal number, whole if it can be; no words that Rust reads as floats, and no infinities, which
+/// JSON lacks.
+pub(super) fn decimal(text: &str) -> Option<Number> {
+    let digit = |b: u8| b.is_ascii_digit();
+    let looks_like_one =
+        text.bytes().any(digit) && text.bytes().all(|b| digit(b) || b"+-.eE".contains(&b));
+    if !looks_like_one {
+        return None;
+    }
+    let unsigned = text.strip_prefix('+').unwrap_or(text);
+    if let Ok(whole) = unsigned.parse::<i64>() {
+        return Some(Number::from(whole));
+    }
+    text.parse().ok().and_then(Number::from_f64)
 }
 
 /// The value of a file of one of the three types; `file` is the name for messages.

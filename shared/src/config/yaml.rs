@@ -6,7 +6,7 @@
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
 
-use super::structured::{DEPTH, Fault};
+use super::structured::{DEPTH, Fault, decimal};
 
 /// Values in one document, aliases counted as what they stand for: enough for a file of the largest
 /// size, and the end of aliases of aliases of aliases.
@@ -183,19 +183,7 @@ fn number(text: &str) -> Option<Number> {
     if let Some(hex) = text.strip_prefix("0x") {
         return radix(hex, 16);
     }
-    // Words that Rust reads as floats are text here; so are the infinities, which JSON lacks.
-    let looks_like_one = text
-        .bytes()
-        .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b))
-        && text.bytes().any(|b| b.is_ascii_digit());
-    if !looks_like_one {
-        return None;
-    }
-    let unsigned = text.strip_prefix('+').unwrap_or(text);
-    if let Ok(whole) = unsigned.parse::<i64>() {
-        return Some(Number::from(whole));
-    }
-    text.parse().ok().and_then(Number::from_f64)
+    decimal(text)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 pub mod charset;
 mod edit;
+mod oddities;
 mod part;
 mod reader;
 mod scan;
@@ -15,6 +16,7 @@ mod tree;
 
 pub(crate) use self::edit::concerns;
 pub use self::edit::{Banner, BodyFilter, FilterText, TypeMatch, edit_part};
+pub(crate) use self::oddities::Oddity;
 pub use self::part::{Part, PartKind, Text};
 pub use self::reader::PartReader;
 pub use self::tree::MimeTree;

@@ -184,6 +184,24 @@ impl Directory {
         })
     }
 
+    /// When something last happened to a file, its renaming included, in milliseconds since 1970;
+    /// none when it does not exist.
+    pub(super) fn changed(&self, name: &str) -> Outcome<Option<u64>> {
+        self.step(Step::Read, name, || {
+            match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                // the widths of these fields differ between systems
+                #[allow(clippy::unnecessary_cast)]
+                Ok(stat) => {
+                    let ms = (stat.st_ctime as i64).saturating_mul(1000)
+                        + stat.st_ctime_nsec as i64 / 1_000_000;
+                    Ok(Some(u64::try_from(ms).unwrap_or(0)))
+                }
+                Err(Errno::ENOENT) => Ok(None),
+                Err(e) => Err(e.into()),
+            }
+        })
+    }
+
     /// A listing of its own, from the beginning.
     pub(super) fn list(&self) -> Outcome<Dir> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

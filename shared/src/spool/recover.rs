@@ -78,6 +78,32 @@ impl Spool {
             }
         })
     }
+
+    /// Calls `sink` with every item of this worker that is due by its name at `from` or later and
+    /// that nothing has happened to since `since`, both in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// The directory cannot be read. A file that cannot be looked at is left out.
+    pub fn scan_untouched(
+        &self,
+        ownership: &Ownership,
+        from: u64,
+        since: u64,
+        mut sink: impl FnMut(&NameRef<'_>),
+    ) -> Result<(), SpoolError> {
+        self.scan(ownership, |item| {
+            let untouched = || match self.dir.changed(item.as_str()) {
+                Ok(changed) => changed.is_some_and(|at| at < since),
+                Err(error) => {
+                    log::error!("{error}");
+                    false
+                }
+            };
+            if item.next_attempt >= from && untouched() {
+                sink(item);
+            }
+        })
+    }
 }
 
 struct Pass<'a> {

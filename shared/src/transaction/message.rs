@@ -7,9 +7,11 @@ use std::cell::{Cell, RefCell};
 
 use super::Transaction;
 use crate::body::{Body, Splice};
+use crate::log::Level;
+use crate::log_at;
 use crate::message_stream::{blocking, read_chunk};
 use crate::mime::{
-    Banner, BodyFilter, MimeError, MimeLimits, MimeTree, PartReader, concerns, edit_part,
+    Banner, BodyFilter, MimeError, MimeLimits, MimeTree, Oddity, PartReader, concerns, edit_part,
 };
 use crate::services::Services;
 
@@ -41,6 +43,8 @@ pub struct Wishes {
     banner: RefCell<Option<Banner>>,
     filters: RefCell<Vec<BodyFilter>>,
     mime: RefCell<Option<MimeTree>>,
+    /// What was odd about the parts is in the log.
+    told: Cell<bool>,
 }
 
 impl Wishes {
@@ -100,6 +104,11 @@ impl Transaction {
         } else {
             MimeTree::parse(&header, &body, limits)?
         };
+        if !self.wishes.told.replace(true) {
+            for oddity in Oddity::all(&tree, limits.max_depth) {
+                log_at!(oddity.level(), &self.uuid, "core", [], "{oddity}");
+            }
+        }
         *self.wishes.mime.borrow_mut() = Some(tree.clone());
         Ok(tree)
     }
@@ -157,10 +166,14 @@ impl Transaction {
         let banner = self.wishes.banner.take();
         let filters = self.wishes.filters.take();
         let mut splices = Vec::new();
+        let mut left_out = 0;
         for (index, part) in tree.parts().iter().enumerate() {
             let range = part.content();
-            let too_long = range.end - range.start > limits.max_buffered as u64;
-            if too_long || !concerns(part, banner.as_ref(), &filters) {
+            if !concerns(part, banner.as_ref(), &filters) {
+                continue;
+            }
+            if range.end - range.start > limits.max_buffered as u64 {
+                left_out += 1;
                 continue;
             }
             let Some(mut reader) = tree.text_reader(index) else {
@@ -169,6 +182,16 @@ impl Transaction {
             let stored = self.octets(services, range.start, range.end).await?;
             let plain = reader.collect(services, usize::MAX).await?;
             splices.extend(edit_part(part, &stored, &plain, banner.as_ref(), &filters));
+        }
+        if left_out > 0 {
+            log_at!(
+                Level::Warn,
+                &self.uuid,
+                "core",
+                [],
+                "{left_out} text(s) over mailparser.attachment_max_buffered ({}) left as they came",
+                limits.max_buffered
+            );
         }
         if !splices.is_empty() {
             self.splice_body(splices);

@@ -37,7 +37,8 @@ impl Subject<'_> {
             .is_some_and(|t| t.skips(plugin))
     }
 
-    fn log(
+    /// Writes a line about whom the hook is about.
+    pub(crate) fn log(
         &self,
         level: Level,
         fields: &[(&str, log::Value<'_>)],

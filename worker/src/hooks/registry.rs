@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use haraka_shared::config::{At, Config, ConfigDir, ConfigError, Warning, Watch};
@@ -10,8 +10,10 @@ use haraka_shared::hook::{Handler, HookName};
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration};
+use haraka_shared::services::Services;
 
 use super::resolve;
+use crate::js::{ScriptError, Scripts};
 use crate::rt;
 
 /// Why the plugins cannot be loaded; each names the plugin.
@@ -28,12 +30,8 @@ pub enum LoadError {
         /// As it stands in `config/plugins`.
         name: String,
     },
-    /// The plugin is written in JavaScript (PLG-03).
-    #[error(
-        "{at}: Loading plugin {name} failed: {} is JavaScript, which this version does not run{}",
-        path.display(),
-        if *native { "; move it away to use the native plugin of this name" } else { "" }
-    )]
+    /// Its scripts cannot be loaded (PLG-16).
+    #[error("{at}: Loading plugin {name} failed: {}: {cause}", path.display())]
     Script {
         /// Where it is listed.
         at: Box<At>,
@@ -41,8 +39,8 @@ pub enum LoadError {
         name: String,
         /// Where it was found.
         path: PathBuf,
-        /// A native plugin has the same name.
-        native: bool,
+        /// What they threw.
+        cause: ScriptError,
     },
     /// The plugin cannot be used.
     #[error("{at}: Loading plugin {name} failed: {cause}")]
@@ -106,6 +104,7 @@ pub(super) struct Entry {
 pub struct Registry {
     chains: Vec<Box<[Entry]>>,
     plugins: Vec<(Rc<str>, Rc<dyn Handler>)>,
+    scripts: Option<Scripts>,
 }
 
 impl Registry {
@@ -133,6 +132,15 @@ impl Registry {
         Registry::try_all(listed.collect(), dir, dir.install_dir(), watch).accept(config)
     }
 
+    /// Whether a listed plugin is written in JavaScript. Loads nothing.
+    pub fn has_scripts(dir: &ConfigDir) -> bool {
+        // Where the list cannot be read, loading will say so.
+        let listed = dir.list("plugins").unwrap_or_default();
+        listed
+            .iter()
+            .any(|name| resolve::is_script(name, dir.install_dir()))
+    }
+
     /// Loads what can be, and tells all that is wrong.
     pub fn inspect(
         dir: &ConfigDir,
@@ -151,13 +159,14 @@ impl Registry {
     ) -> Loading {
         let mut registrations: Vec<(Registration, Option<Duration>)> = Vec::new();
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        let scripts = Scripts::new(dir, install_dir, watch);
         for (at, listed) in listed {
             let env = PluginEnv::new(dir, install_dir, watch);
             let name = resolve::current_name(&at, &listed, &env);
             let again = registrations.iter().any(|(r, _)| *r.name == *name);
             // Several old names lead to one plugin, which must not run once for each of them.
             if !again || name == resolve::bare(&listed) {
-                match resolve::load(&at, name, &env) {
+                match resolve::load(&at, name, &env, &scripts) {
                     Ok(loaded) => registrations.push(loaded),
                     Err(e) => errors.push(e),
                 }
@@ -165,7 +174,10 @@ impl Registry {
             warnings.extend(env.into_warnings());
         }
         Loading {
-            registry: Registry::build(registrations),
+            registry: Registry {
+                scripts: Some(scripts),
+                ..Registry::build(registrations)
+            },
             errors,
             warnings,
         }
@@ -179,14 +191,17 @@ impl Registry {
             .map(|(r, _)| (Rc::clone(&r.name), Rc::clone(&r.handler)))
             .collect();
         for (registration, time_limit) in registrations {
-            for (wants, method) in registration.wants {
+            for (index, (wants, method)) in registration.wants.into_iter().enumerate() {
                 if let Some(chain) = chains.get_mut(wants.hook as usize) {
                     chain.push(Entry {
                         plugin: Rc::clone(&registration.name),
                         method,
                         priority: wants.priority,
                         time_limit,
-                        handler: Rc::clone(&registration.handler),
+                        handler: registration
+                            .handler
+                            .method(index)
+                            .unwrap_or_else(|| Rc::clone(&registration.handler)),
                     });
                 }
             }
@@ -197,6 +212,14 @@ impl Registry {
         Registry {
             chains: chains.into_iter().map(Vec::into_boxed_slice).collect(),
             plugins,
+            scripts: None,
+        }
+    }
+
+    /// Lets scripts reach the worker's services.
+    pub(crate) fn serve(&self, services: Weak<dyn Services>) {
+        if let Some(scripts) = &self.scripts {
+            scripts.serve(services);
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The install directory's own `plugins/NAME.js` or `plugins/NAME/` comes first, as an operator put
 //! it there to be used; then the native plugin; then packages. Nothing is replaced in silence: a
-//! plugin of the operator's own that cannot run ends the start, even where a native one has its name.
+//! script of the operator's own that cannot be loaded ends the start, even where a native plugin has
+//! its name.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use haraka_shared::log_at;
 use haraka_shared::plugin::{PluginEnv, Registration};
 
 use super::registry::LoadError;
+use crate::js::Scripts;
 
 /// The name without the prefix of its package (PLG-01).
 pub(super) fn bare(listed: &str) -> &str {
@@ -32,33 +34,58 @@ pub(super) fn current_name<'a>(at: &At, listed: &'a str, env: &PluginEnv<'_>) ->
     now
 }
 
+/// Whether this name of the list leads to a script.
+pub(super) fn is_script(listed: &str, install_dir: &Path) -> bool {
+    let name = bare(listed);
+    let name = haraka_plugins::renamed(name).unwrap_or(name);
+    let native = haraka_plugins::names().contains(&name);
+    first_there(own_places(name, install_dir)).is_some()
+        || (!native && first_there(package_places(name, install_dir)).is_some())
+}
+
 /// Loads one plugin.
 pub(super) fn load(
     at: &At,
     name: &str,
     env: &PluginEnv<'_>,
+    scripts: &Scripts,
 ) -> Result<(Registration, Option<Duration>), LoadError> {
     log_at!(Level::Info, &"-", "plugins", [], "loading {name}");
     let at = || Box::new(at.clone());
-    let native = haraka_plugins::names().contains(&name);
-    let script = |path| LoadError::Script {
-        at: at(),
-        name: name.to_owned(),
-        path,
-        native,
+    let script = |path: PathBuf| {
+        let time_limit = env.config.plugin_timeout(name)?;
+        match scripts.load(name, &path, time_limit) {
+            Ok(registration) => Ok((registration, time_limit)),
+            Err(cause) => Err(LoadError::Script {
+                at: at(),
+                name: name.to_owned(),
+                path,
+                cause,
+            }),
+        }
     };
     if let Some(own) = first_there(own_places(name, env.install_dir)) {
-        return Err(script(own));
+        if haraka_plugins::names().contains(&name) {
+            let path = own.display();
+            log_at!(
+                Level::Notice,
+                &"-",
+                "plugins",
+                [],
+                "{name}: {path} runs, not the native plugin"
+            );
+        }
+        return script(own);
     }
     let package = first_there(package_places(name, env.install_dir));
     let Some(loaded) = haraka_plugins::load(name, env) else {
-        return Err(match package {
+        return match package {
             Some(path) => script(path),
-            None => LoadError::Unknown {
+            None => Err(LoadError::Unknown {
                 at: at(),
                 name: name.to_owned(),
-            },
-        });
+            }),
+        };
     };
     if let Some(path) = package {
         log_at!(
@@ -172,12 +199,16 @@ mod tests {
         for place in ["plugins/relay.js", "plugins/relay/package.json"] {
             let dir = Dir::new("own")
                 .with("config/plugins", "relay\n")
-                .with(place, "{}");
+                .with(
+                    "plugins/relay/index.js",
+                    "throw new Error('mine is broken')",
+                )
+                .with(place, "throw 'mine is broken'");
             let why = dir.load().unwrap_err();
             assert!(
                 why.starts_with("plugins:1: Loading plugin relay failed: ")
                     && why.contains(place)
-                    && why.contains("move it away to use the native plugin"),
+                    && why.contains("mine is broken"),
                 "{why}"
             );
             let dir = dir.with("config/smtp.ini", "ignore_bad_plugins=true\n");
@@ -189,22 +220,21 @@ mod tests {
     #[test]
     fn package_runs_only_where_no_native_plugin_has_its_name() {
         for place in [
-            "node_modules/haraka-plugin-greylist/package.json",
-            "../haraka-plugin-greylist/package.json",
-            "node_modules/greylist/package.json",
+            "node_modules/haraka-plugin-greylist",
+            "../haraka-plugin-greylist",
+            "node_modules/greylist",
         ] {
             let dir = Dir::new("package")
                 .with("config/plugins", "greylist\n")
-                .with(place, "{}");
-            let why = dir.load().unwrap_err();
-            assert!(
-                why.contains("JavaScript") && !why.contains("native"),
-                "{why}"
-            );
+                .with(&format!("{place}/package.json"), "{}")
+                .with(&format!("{place}/index.js"), "exports.register = () => {}");
+            assert!(is_script("greylist", &dir.0));
+            assert_eq!(dir.load().unwrap(), ["greylist"]);
         }
         let dir = Dir::new("both")
             .with("config/plugins", "relay\n")
             .with("node_modules/haraka-plugin-relay/package.json", "{}");
+        assert!(!is_script("relay_acl", &dir.0));
         assert_eq!(dir.load().unwrap(), ["relay"]);
     }
 }

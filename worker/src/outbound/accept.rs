@@ -50,6 +50,7 @@ impl Outbound {
         if worker.hooks.wants(HookName::PreSendTransEmail) {
             let services = worker.services();
             let connection = Connection::carrying(txn);
+            let in_script = txn.notes.is_live() || txn.results.is_live();
             let subject = Subject {
                 connection: Some(&connection),
                 delivery: None,
@@ -59,6 +60,12 @@ impl Outbound {
                 .hooks
                 .run(Call::PreSendTransEmail(()), &subject)
                 .await;
+            if !in_script {
+                // Only scripts of this hook have seen it, and they forget it with the connection.
+                txn.notes.take_back();
+                txn.results.take_back();
+            }
+            connection.part();
         }
         let mut notes = txn.notes.to_json();
         if let Value::Object(map) = &mut notes {
@@ -106,7 +113,6 @@ impl Outbound {
             sender: txn.sender(),
             recipients: &recipients,
             requests: asked.as_ref().map(Asked::requests),
-            eight_bit: false,
             all_or_none: true,
             at_stake: None,
         };

@@ -7,6 +7,7 @@ use haraka_shared::reply::{Enhanced, Reply};
 
 use super::attempt::Cause;
 use super::bounce::{About, Action, Report, compose};
+use super::bounces::stored;
 use super::template::Templates;
 use super::testing::{address, addresses};
 
@@ -222,4 +223,43 @@ fn reports_that_senders_ask_for() {
         &Templates::default(),
     );
     check("full.eml", &full);
+}
+
+// covers PB-01
+#[test]
+fn nothing_bare_leaves_whatever_queue_files_templates_and_hosts_hold() {
+    let hostile = "a\rb\nc\r\nd\r\r\ne\n\rf";
+    let original = header(&format!("Subject: {hostile}\r\nX-A: b\rc\n d\r\n\r\n"));
+    let (sender, to) = (address("<sender@client.example>"), address("<x@y.z>"));
+    let cause = Cause::permanent(0, 0, hostile);
+    let about = || About {
+        address: &to,
+        cause: &cause,
+        original: Some(format!("utf-8;{hostile}")),
+    };
+    let words = format!("From: {hostile}\nSubject: {{reason}} {hostile}\n\n{hostile}{{reason}}\n");
+    let image = Some(format!("Content-Type: image/x\n\n{hostile}"));
+    let templates = Templates::new(Some(words.clone()), Some(words), image);
+    for message in [None, Some(hostile.as_bytes())] {
+        for action in [Action::Failed, Action::Delayed] {
+            let report = Report {
+                me: "me.example.org",
+                pid: 4711,
+                date: "Sat, 21 Nov 2026 00:06:21 +0000",
+                arrival: "Fri, 20 Nov 2026 23:06:21 +0000",
+                id: "1C1B9CF6-0000",
+                sender: &sender,
+                action,
+                recipients: &[about()],
+                envelope_id: Some(hostile),
+                reason: hostile,
+                header: &original,
+                message,
+            };
+            let sent = stored(&compose(&report, &templates)).header;
+            let got = String::from_utf8(sent.to_vec()).unwrap();
+            let bare = got.replace("\r\n", "");
+            assert!(!bare.contains(['\r', '\n']), "{}", got.escape_debug());
+        }
+    }
 }

@@ -305,7 +305,8 @@ fn templates(worker: &Worker) -> Templates {
     )
 }
 
-fn stored(text: &[u8]) -> Stored {
+/// A composed report as it is stored and sent: stuffed, and with whole line ends only.
+pub(super) fn stored(text: &[u8]) -> Stored {
     let mut out = Vec::with_capacity(text.len() + 16);
     let mut stuffer = Stuffer::default();
     stuffer.push(text, &mut |piece| out.extend_from_slice(piece));

@@ -1,27 +1,11 @@
 //! The client against hosts that follow a script on a real socket.
 
-use std::io::Write as _;
-
-use haraka_shared::body::Body;
 use haraka_shared::dsn::{MessageRequest, Notify, RecipientRequest, Requests, Return};
 
-use super::attempt::{Attempt, Lost, RcptResult, Stage, Unusable};
+use super::attempt::{Attempt, Lost, Stage, Unusable};
 use super::client::Client;
-use super::message::{Envelope, Outgoing};
+use super::message::Envelope;
 use super::testing::*;
-
-/// `+` delivered, `~` deferred, `-` failed, each with its text.
-fn shown(attempt: &Attempt) -> Vec<String> {
-    attempt
-        .results
-        .iter()
-        .map(|r| match r {
-            RcptResult::Delivered(reply) => format!("+{reply}"),
-            RcptResult::Deferred(c) => format!("~{c}"),
-            RcptResult::Failed(c) => format!("-{c}"),
-        })
-        .collect()
-}
 
 async fn offer(sink: &Sink, lmtp: bool, to: &[&str], text: &str) -> Result<Attempt, Unusable> {
     let (from, to) = (address("<a@b.c>"), addresses(to));
@@ -560,114 +544,6 @@ fn message_over_the_announced_size_is_not_offered() {
 }
 
 #[test]
-fn stored_message_with_bare_line_ends_arrives_whole_and_stuffed() {
-    let mut file = tempfile();
-    file.write_all(b"0123A: b\n\n.\nMAIL FROM:<evil@x>\r\n..x\nend")
-        .unwrap();
-    let len = file.metadata().unwrap().len() - 4;
-    let sink = Sink::start(&[r"S: 220 mx
-        C: EHLO me.example.org
-        S: 250-mx|250 8BITMIME
-        C: MAIL FROM:<> BODY=8BITMIME
-        S: 250 ok
-        C: RCPT TO:<x@y.z>
-        S: 250 ok
-        C: DATA
-        S: 354 go
-        D: A: b\r\n\r\n..\r\nMAIL FROM:<evil@x>\r\n..x\r\nend\r\n
-        S: 250 done
-        C: QUIT
-        S: 221 bye"]);
-    run(async {
-        let (from, to) = (address("<>"), addresses(&["<x@y.z>"]));
-        let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-            .await
-            .unwrap();
-        let envelope = Envelope {
-            eight_bit: true,
-            ..envelope(&from, &to)
-        };
-        let message = Outgoing::stored(Body::from_file(file.into(), 4, len));
-        let attempt = Box::pin(client.send(&envelope, &message)).await.unwrap();
-        assert_eq!(shown(&attempt), ["+250 done"]);
-        client.quit().await;
-    });
-    sink.done();
-}
-
-#[test]
-fn truncated_file_is_never_finished_with_a_dot() {
-    let mut file = tempfile();
-    file.write_all(b"A: b\r\n").unwrap();
-    let sink = Sink::start(&[r"S: 220 mx
-        C: EHLO me.example.org
-        S: 250 mx
-        C: MAIL FROM:<a@b.c>
-        S: 250 ok
-        C: RCPT TO:<x@y.z>
-        S: 250 ok
-        C: DATA
-        S: 354 go
-        D: A: b\r\n(closed)"]);
-    run(async {
-        let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-        let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-            .await
-            .unwrap();
-        let message = Outgoing::received(Vec::new(), Body::from_file(file.into(), 0, 100));
-        let attempt = Box::pin(client.send(&envelope(&from, &to), &message))
-            .await
-            .unwrap();
-        assert!(
-            matches!(&attempt.results[0], RcptResult::Deferred(c) if c.status.to_string() == "4.3.0")
-        );
-        assert!(!attempt.in_doubt);
-        client.quit().await;
-    });
-    sink.done();
-}
-
-#[test]
-fn large_bodies_of_either_kind_arrive_whole() {
-    let line = format!("{}\r\n", "x".repeat(98));
-    let body = line.repeat(30_000);
-    let script = format!(
-        "S: 220 mx\nC: EHLO me.example.org\nS: 250 mx\nC: MAIL FROM:<a@b.c>\nS: 250 ok\nC: RCPT TO:<x@y.z>\n\
-         S: 250 ok\nC: DATA\nS: 354 go\nD: {}\nS: 250 done\nC: QUIT\nS: 221 bye",
-        body.replace('\r', "\\r").replace('\n', "\\n")
-    );
-    for disk in [false, true] {
-        let content = if disk {
-            let mut file = tempfile();
-            file.write_all(body.as_bytes()).unwrap();
-            Body::from_file(file.into(), 0, body.len() as u64)
-        } else {
-            let mut writer = haraka_shared::body::BodyWriter::default();
-            writer.push(body.as_bytes());
-            writer.finish()
-        };
-        for message in [
-            Outgoing::stored(content.clone()),
-            Outgoing::received(Vec::new(), content),
-        ] {
-            let sink = Sink::start(&[&script]);
-            run(async {
-                let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-                let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-                    .await
-                    .unwrap();
-                let attempt = Box::pin(client.send(&envelope(&from, &to), &message))
-                    .await
-                    .unwrap();
-                assert_eq!(shown(&attempt), ["+250 done"]);
-                client.quit().await;
-            });
-            sink.done();
-        }
-    }
-}
-
-#[test]
 fn thousand_recipients_do_not_block_each_other() {
     let to: Vec<String> = (0..1000)
         .map(|i| format!("<recipient-with-a-long-name-{i}@example.com>"))
@@ -686,20 +562,4 @@ fn thousand_recipients_do_not_block_each_other() {
     );
     let expected = vec!["+250 done"; 1000];
     check(false, &to, &script, &expected);
-}
-
-fn tempfile() -> std::fs::File {
-    let path = std::env::temp_dir().join(format!(
-        "haraka-client-{}-{}",
-        std::process::id(),
-        fastrand::u64(..)
-    ));
-    let file = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .unwrap();
-    std::fs::remove_file(&path).unwrap();
-    file
 }

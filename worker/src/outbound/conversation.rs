@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use haraka_shared::body::Body;
 use haraka_shared::limits::BODY_CHUNK;
+use haraka_shared::log::Level;
+use haraka_shared::log_at;
 use haraka_shared::reply::Reply;
 
 use super::attempt::{Attempt, Cause, Lost, RcptResult, Stage, Unusable};
 use super::client::Client;
-use super::exchange::{Book, Exchange, GoAhead, has_ascii_form};
+use super::exchange::{Book, Exchange, Facts, GoAhead, has_ascii_form};
 use super::message::{Envelope, Outgoing};
 use super::wire_form::WireForm;
 use crate::rt;
@@ -33,9 +35,11 @@ impl Client {
         let host = self.peer.host.clone();
         let mut book = Book::new(envelope.recipients.len(), host.clone());
         self.refuse_beforehand(envelope, message, &mut book);
+        let facts = self.facts(envelope, message, &mut book).await;
         let mut open = book.open();
         while !open.is_empty() {
-            match Box::pin(self.transaction(envelope, message, open.clone(), &mut book)).await {
+            let served = self.transaction(envelope, message, facts, open.clone(), &mut book);
+            match Box::pin(served).await {
                 Ok(()) => {}
                 Err(e) => {
                     self.gone = true;
@@ -87,16 +91,44 @@ impl Client {
         }
     }
 
+    /// What MAIL says of the message. Where the disk does not give it, nobody gets it now.
+    async fn facts(&self, envelope: &Envelope<'_>, message: &Outgoing, book: &mut Book) -> Facts {
+        let octets = message.octets();
+        let mut eight_bit = false;
+        if !book.open().is_empty() {
+            match message.is_eight_bit().await {
+                Ok(found) => eight_bit = found,
+                Err(e) => {
+                    book.defer_open(&Unusable::from(Lost::Local(e)).cause(&self.peer.host));
+                }
+            }
+        }
+        if eight_bit && !self.extensions.eight_bit_mime {
+            // RFC 6152 §3 would have it converted or returned. Hosts take it all the same, and a
+            // conversion breaks signatures.
+            log_at!(
+                Level::Notice,
+                &envelope.uuid,
+                "outbound",
+                [],
+                "{} does not offer 8BITMIME and gets an 8-bit message",
+                self.peer.host
+            );
+        }
+        Facts { octets, eight_bit }
+    }
+
     /// One MAIL to final dot, for these recipients. Some may still be open afterwards.
     async fn transaction(
         &mut self,
         envelope: &Envelope<'_>,
         message: &Outgoing,
+        facts: Facts,
         open: Vec<usize>,
         book: &mut Book,
     ) -> Result<(), Unusable> {
         let extensions = std::mem::take(&mut self.extensions);
-        let mut exchange = Exchange::new(envelope, message, &extensions, open, self.dirty);
+        let mut exchange = Exchange::new(envelope, facts, &extensions, open, self.dirty);
         let talked = self.envelope(&mut exchange, book).await;
         (self.dirty, self.gone) = (exchange.dirty, self.gone || exchange.gone);
         let verdict = exchange.verdict();

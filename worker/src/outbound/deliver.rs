@@ -146,7 +146,7 @@ fn handle(worker: &Rc<Worker>, name: &QueueName, item: &Loaded) -> Option<Delive
         HookName::Bounce,
         HookName::DeliveredOk,
     ];
-    WANTED.iter().any(|h| worker.hooks.wants(*h)).then(|| {
+    WANTED.iter().any(|h| worker.minds(*h)).then(|| {
         Delivery::new(DeliveryState {
             uuid: item.todo.uuid.clone(),
             file: name.as_str().to_owned(),
@@ -260,7 +260,6 @@ async fn attempt(
         sender: &item.todo.mail_from,
         recipients: &recipients,
         requests: asked.as_ref().map(Asked::requests),
-        eight_bit: false,
         all_or_none: false,
         at_stake: Some(at_stake),
     };

@@ -13,7 +13,7 @@ use haraka_shared::reply::{Enhanced, Reply};
 
 use super::attempt::{Attempt, Cause, Peer, RcptResult, Stage};
 use super::extensions::Extensions;
-use super::message::{Envelope, Outgoing};
+use super::message::Envelope;
 
 /// The results of all recipients of an envelope, as far as they are known.
 pub(super) struct Book {
@@ -133,10 +133,19 @@ pub(super) enum GoAhead {
     Nonsense(Stage, Reply),
 }
 
+/// What MAIL says of the message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    /// For SIZE.
+    pub(super) octets: u64,
+    /// For BODY.
+    pub(super) eight_bit: bool,
+}
+
 /// One transaction.
 pub(super) struct Exchange<'a> {
     envelope: &'a Envelope<'a>,
-    octets: u64,
+    message: Facts,
     extensions: &'a Extensions,
     utf8: bool,
     open: Vec<usize>,
@@ -157,7 +166,7 @@ pub(super) struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     pub(super) fn new(
         envelope: &'a Envelope<'a>,
-        message: &Outgoing,
+        message: Facts,
         extensions: &'a Extensions,
         open: Vec<usize>,
         dirty: bool,
@@ -165,7 +174,7 @@ impl<'a> Exchange<'a> {
         let foreign = |i: &usize| envelope.recipients.get(*i).is_some_and(|a| !is_ascii(a));
         Exchange {
             envelope,
-            octets: message.octets(),
+            message,
             extensions,
             utf8: extensions.smtp_utf8 && (!is_ascii(envelope.sender) || open.iter().any(foreign)),
             open,
@@ -237,9 +246,9 @@ impl<'a> Exchange<'a> {
     fn mail_line(&self) -> String {
         let mut line = format!("MAIL FROM:{}", self.envelope.sender.format(!self.utf8));
         if self.extensions.size.is_some() {
-            line.push_str(&format!(" SIZE={}", self.octets));
+            line.push_str(&format!(" SIZE={}", self.message.octets));
         }
-        if self.extensions.eight_bit_mime && self.envelope.eight_bit {
+        if self.extensions.eight_bit_mime && self.message.eight_bit {
             line.push_str(" BODY=8BITMIME");
         }
         if self.utf8 {

@@ -1,12 +1,16 @@
 //! What one conversation delivers: an envelope and the message, which may live in memory or on disk.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use haraka_shared::address::Address;
 use haraka_shared::body::Body;
 use haraka_shared::dsn::Requests;
+use haraka_shared::limits::BODY_CHUNK;
+
+use crate::rt;
 
 /// Who gets a message from whom.
 pub struct Envelope<'a> {
@@ -16,9 +20,6 @@ pub struct Envelope<'a> {
     pub sender: &'a Address,
     /// The recipients; results come in the same order.
     pub recipients: &'a [Address],
-    /// The message holds octets over 127; declared with BODY=8BITMIME where that is offered.
-    /// Unset or false: nothing is declared.
-    pub eight_bit: bool,
     /// Which reports the sender asked for; passed on where DSN is offered.
     pub requests: Option<Requests<'a>>,
     /// One refused recipient refuses all; data is sent only when every one was accepted.
@@ -34,6 +35,7 @@ pub struct Outgoing {
     pub(super) head: Arc<[u8]>,
     pub(super) body: Body,
     pub(super) checked: bool,
+    eight_bit: OnceCell<bool>,
 }
 
 impl Outgoing {
@@ -44,6 +46,7 @@ impl Outgoing {
             head: head.into(),
             body,
             checked: true,
+            eight_bit: OnceCell::new(),
         }
     }
 
@@ -54,6 +57,7 @@ impl Outgoing {
             head: Arc::default(),
             body,
             checked: false,
+            eight_bit: OnceCell::new(),
         }
     }
 
@@ -66,4 +70,38 @@ impl Outgoing {
     pub fn octets(&self) -> u64 {
         self.head.len() as u64 + self.body.len()
     }
+
+    /// Whether there is an octet over 127, so that BODY=8BITMIME must be declared (RFC 6152 §3).
+    /// Looked for once; what is on disk is read on another thread, up to the first such octet.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) async fn is_eight_bit(&self) -> io::Result<bool> {
+        if let Some(known) = self.eight_bit.get() {
+            return Ok(*known);
+        }
+        let in_memory = !self.head.is_ascii() || self.body.slices().any(|s| !s.is_ascii());
+        let found = in_memory || (self.body.on_disk() && read_through(self.body.clone()).await?);
+        Ok(*self.eight_bit.get_or_init(|| found))
+    }
+}
+
+async fn read_through(body: Body) -> io::Result<bool> {
+    rt::offload(move || {
+        let mut piece = vec![0; BODY_CHUNK];
+        let mut at = 0;
+        while at < body.len() {
+            let read = body.read_at(at, &mut piece)?;
+            if !piece.get(..read).unwrap_or_default().is_ascii() {
+                return Ok(true);
+            }
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            at += read as u64;
+        }
+        Ok(false)
+    })
+    .await
+    .map_err(io::Error::other)?
 }

@@ -7,6 +7,8 @@ mod accept;
 mod asked;
 pub mod attempt;
 mod batch;
+#[cfg(test)]
+mod body_tests;
 mod bounce;
 #[cfg(test)]
 mod bounce_tests;
@@ -59,7 +61,10 @@ use haraka_shared::spool::{
 use self::batch::Batches;
 use self::item::Loaded;
 use self::mail::Mail;
-use self::schedule::{Job, Schedule, Stats};
+#[cfg(test)]
+pub(crate) use self::wire_form::WireForm;
+
+use self::schedule::{Job, Portion, Schedule, Stats};
 use crate::rt;
 use crate::rt::sync::{Event, Notify};
 use crate::worker::Worker;
@@ -78,6 +83,9 @@ pub enum OutboundError {
 /// Deliveries to one domain at the same time, in each worker: what a busy destination takes well,
 /// and few enough that one which does not answer leaves room for the others.
 const PER_DOMAIN: usize = 50;
+
+/// Time to wait before a directory that could not be read is read again.
+const SCAN_RETRY: Duration = Duration::from_secs(60);
 
 /// Bytes of just accepted messages that are kept in memory for their first delivery; further ones
 /// are read from disk when their turn comes.
@@ -201,7 +209,10 @@ impl Outbound {
                 self.schedule.borrow_mut().flush(epoch_ms());
                 self.wake.notify();
             }
-            Some(domain) => rt::spawn(flush_domain(Rc::clone(worker), domain)).detach(),
+            Some(domain) => {
+                self.schedule.borrow_mut().flush_begun();
+                rt::spawn(flush_domain(Rc::clone(worker), domain)).detach();
+            }
         }
     }
 
@@ -241,8 +252,16 @@ impl Outbound {
         Some(loaded)
     }
 
-    fn wait_for(&self, name: &QueueName) {
-        self.schedule.borrow_mut().later(name);
+    /// Flushes so far; see [`Outbound::wait_for`].
+    fn flushes(&self) -> u64 {
+        self.schedule.borrow().flushes()
+    }
+
+    /// An item that was put off waits for its time, unless there was a flush since its attempt ended.
+    fn wait_for(&self, name: &QueueName, flushes: u64) {
+        let mut schedule = self.schedule.borrow_mut();
+        schedule.later(name, flushes, epoch_ms());
+        drop(schedule);
         self.wake.notify();
     }
 
@@ -302,6 +321,10 @@ async fn run(worker: Rc<Worker>) {
         if let Some(from) = rescan {
             rt::spawn(rescan_from(Rc::clone(&worker), from)).detach();
         }
+        let portion = out.schedule.borrow_mut().next_portion();
+        if let Some(portion) = portion {
+            rt::spawn(flush_portion(Rc::clone(&worker), portion)).detach();
+        }
         let due = {
             let schedule = out.schedule.borrow();
             if schedule.has_room() {
@@ -358,29 +381,60 @@ async fn take_over(worker: Rc<Worker>) {
     }
 }
 
-/// Another look at the items that did not fit into memory.
+/// Another look at the items that did not fit into memory, until it works.
 async fn rescan_from(worker: Rc<Worker>, from: u64) {
+    let out = &worker.outbound;
+    loop {
+        let spool = out.spool();
+        let ownership = out.ownership.borrow().clone();
+        let found = rt::offload(move || {
+            let mut heap = PendingHeap::default();
+            let report = spool.scan(&ownership, |name| {
+                if name.next_attempt >= from {
+                    heap.push(name);
+                }
+            });
+            report.map(|()| heap)
+        })
+        .await;
+        match found {
+            Ok(Ok(heap)) => {
+                out.schedule.borrow_mut().absorb(heap);
+                return out.wake.notify();
+            }
+            Ok(Err(e)) => log_server!(Level::Error, "queue not read again: {e}"),
+            Err(e) => log_server!(Level::Error, "queue not read again: {e}"),
+        }
+        out.moment(SCAN_RETRY).await;
+    }
+}
+
+/// The next items of a flush that are on disk only: those that nothing has happened to since.
+async fn flush_portion(worker: Rc<Worker>, portion: Portion) {
     let out = &worker.outbound;
     let spool = out.spool();
     let ownership = out.ownership.borrow().clone();
     let found = rt::offload(move || {
-        let mut heap = PendingHeap::default();
-        let report = spool.scan(&ownership, |name| {
-            if name.next_attempt >= from {
-                heap.push(name);
-            }
+        let mut heap = portion.heap();
+        let report = spool.scan_untouched(&ownership, portion.from, portion.since, |name| {
+            heap.push_at(name, portion.since);
         });
-        report.map(|_| heap)
+        report.map(|()| heap)
     })
     .await;
-    match found {
-        Ok(Ok(heap)) => {
-            out.schedule.borrow_mut().absorb(heap);
-            out.wake.notify();
+    let found = match found {
+        Ok(Ok(heap)) => heap,
+        Ok(Err(e)) => {
+            log_server!(Level::Error, "queue not flushed: {e}");
+            PendingHeap::default()
         }
-        Ok(Err(e)) => log_server!(Level::Error, "queue not read again: {e}"),
-        Err(e) => log_server!(Level::Error, "queue not read again: {e}"),
-    }
+        Err(e) => {
+            log_server!(Level::Error, "queue not flushed: {e}");
+            PendingHeap::default()
+        }
+    };
+    out.schedule.borrow_mut().found(portion, found);
+    out.wake.notify();
 }
 
 /// The domain is in the file, so each of our items is opened once.

@@ -124,7 +124,6 @@ impl Courier {
                 uuid: envelope.uuid.clone(),
                 sender: envelope.sender,
                 recipients,
-                eight_bit: envelope.eight_bit,
                 all_or_none: true,
                 at_stake: None,
             };

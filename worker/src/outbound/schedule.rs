@@ -41,6 +41,41 @@ struct Lane {
     parked: VecDeque<QueueName>,
 }
 
+/// A flush of the items that are on disk only, in portions: memory stays bounded, and each item is
+/// tried once, as an attempt leaves its mark on the file.
+struct Pass {
+    /// Items of the newest portion that were not started yet.
+    found: PendingHeap,
+    /// Items due by name at this time or later were not looked for yet; none: there are no more.
+    next: Option<u64>,
+    /// When the flush came, in milliseconds since 1970.
+    since: u64,
+    /// Which flush this is.
+    flush: u64,
+    /// A portion is being looked for.
+    looking: bool,
+}
+
+/// A look at the queue directory that a flush needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Portion {
+    /// Items due by name at this time or later.
+    pub(super) from: u64,
+    /// Nothing has happened to them since this time.
+    pub(super) since: u64,
+    flush: u64,
+}
+
+impl Portion {
+    /// Takes the items that are found, as many as a portion has.
+    pub(super) fn heap(self) -> PendingHeap {
+        PendingHeap::with_limit(PORTION)
+    }
+}
+
+/// Items in a portion: 5 MB of memory, and ten looks at the directory for a million.
+const PORTION: usize = 100_000;
+
 /// The book of items that this worker owns.
 pub(super) struct Schedule {
     ready: VecDeque<Job>,
@@ -51,6 +86,10 @@ pub(super) struct Schedule {
     most: usize,
     most_per_lane: usize,
     closed: bool,
+    flushes: u64,
+    /// A rescan from this time on is under way.
+    rescanning: Option<u64>,
+    pass: Option<Pass>,
 }
 
 impl Schedule {
@@ -66,6 +105,9 @@ impl Schedule {
             most,
             most_per_lane,
             closed: false,
+            flushes: 0,
+            rescanning: None,
+            pass: None,
         }
     }
 
@@ -74,9 +116,14 @@ impl Schedule {
         self.ready.push_back(job);
     }
 
-    /// Adds an item that is due at its name's time.
-    pub(super) fn later(&mut self, name: &QueueName) {
-        self.waiting.push(name);
+    /// Adds an item that was put off after an attempt: it is due at its name's time, or now if
+    /// there was a flush since that attempt ended, when there were `flushes`.
+    pub(super) fn later(&mut self, name: &QueueName, flushes: u64, now: u64) {
+        if flushes == self.flushes {
+            self.waiting.push(name);
+        } else {
+            self.waiting.push_at(name, now);
+        }
     }
 
     /// Adds an item that is due at another time than its name's.
@@ -84,14 +131,17 @@ impl Schedule {
         self.waiting.push_at(name, due);
     }
 
-    /// Takes in the backlog.
+    /// Takes in the backlog, or what a rescan found.
     pub(super) fn absorb(&mut self, backlog: PendingHeap) {
+        self.rescanning = None;
         self.waiting.absorb(backlog);
     }
 
-    /// See [`PendingHeap::start_rescan`].
+    /// See [`PendingHeap::start_rescan`]; [`Schedule::absorb`] takes what it finds.
     pub(super) fn start_rescan(&mut self, now: u64) -> Option<u64> {
-        self.waiting.start_rescan(now)
+        let from = self.waiting.start_rescan(now)?;
+        self.rescanning = Some(from);
+        Some(from)
     }
 
     /// The next item to start, if there is one and room for it; counts it as active.
@@ -101,7 +151,11 @@ impl Schedule {
         }
         let job = match self.ready.pop_front() {
             Some(job) => job,
-            None => Job::named(self.waiting.pop_due(now)?),
+            None => Job::named(
+                self.waiting
+                    .pop_due(now)
+                    .or_else(|| self.pass.as_mut()?.found.pop_due(now))?,
+            ),
         };
         self.active += 1;
         Some(job)
@@ -161,9 +215,57 @@ impl Schedule {
         self.active -= 1;
     }
 
-    /// Makes every waiting item due.
+    /// Makes every waiting item due, those on disk only as well: they are looked for from here on,
+    /// in portions that [`Schedule::next_portion`] gives out.
     pub(super) fn flush(&mut self, now: u64) {
+        self.flush_begun();
         self.waiting.flush(now);
+        // What a rescan has on its way is not in `waiting` yet.
+        let on_disk = self.rescanning.or(self.waiting.horizon());
+        self.pass = on_disk.map(|from| Pass {
+            found: PendingHeap::default(),
+            next: Some(from),
+            since: now,
+            flush: self.flushes,
+            looking: false,
+        });
+    }
+
+    /// There is a flush, of which items that are just being put off must hear.
+    pub(super) fn flush_begun(&mut self) {
+        self.flushes += 1;
+    }
+
+    /// How many flushes there were.
+    pub(super) fn flushes(&self) -> u64 {
+        self.flushes
+    }
+
+    /// The items of a flush that are to be looked for now; [`Schedule::found`] takes them.
+    pub(super) fn next_portion(&mut self) -> Option<Portion> {
+        let pass = self.pass.as_mut().filter(|p| !p.looking)?;
+        if !pass.found.is_empty() {
+            return None;
+        }
+        let Some(from) = pass.next.take() else {
+            self.pass = None;
+            return None;
+        };
+        pass.looking = true;
+        Some(Portion {
+            from,
+            since: pass.since,
+            flush: pass.flush,
+        })
+    }
+
+    /// Takes the items of a portion, unless another flush has come, which will find them itself.
+    pub(super) fn found(&mut self, portion: Portion, items: PendingHeap) {
+        if let Some(pass) = self.pass.as_mut().filter(|p| p.flush == portion.flush) {
+            pass.next = items.horizon();
+            pass.found = items;
+            pass.looking = false;
+        }
     }
 
     /// Starts nothing any more.
@@ -173,10 +275,146 @@ impl Schedule {
 
     /// How many items are in which state.
     pub(super) fn stats(&self) -> Stats {
+        let flushed = self.pass.as_ref().map_or(0, |p| p.found.len());
         Stats {
             in_progress: self.active as u64,
-            pending: (self.ready.len() + self.parked) as u64,
+            pending: (self.ready.len() + self.parked + flushed) as u64,
             deferred: self.waiting.len() as u64,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(n: u64, next: u64) -> QueueName {
+        let text = format!("1700000000000_{next}_1_77_AbCdEf_{n}_mx.example");
+        QueueName::parse(&text).unwrap()
+    }
+
+    fn started(schedule: &mut Schedule, now: u64) -> Vec<u64> {
+        let jobs = std::iter::from_fn(|| schedule.start(now));
+        jobs.map(|job| job.name.next_attempt).collect()
+    }
+
+    // covers KEY-43
+    #[test]
+    fn no_more_items_are_active_than_allowed_and_one_that_ends_makes_room() {
+        let mut schedule = Schedule::new(3, 100);
+        for n in 0..5 {
+            schedule.due_now(Job::named(name(n, 100 + n)));
+        }
+        assert_eq!(started(&mut schedule, 0), [100, 101, 102]);
+        assert!(!schedule.has_room());
+        schedule.ended();
+        assert_eq!(started(&mut schedule, 0), [103]);
+        let stats = schedule.stats();
+        assert_eq!((stats.in_progress, stats.pending), (3, 1));
+    }
+
+    // covers OUT-15
+    #[test]
+    fn flush_between_an_attempt_and_its_deferral_makes_the_item_due() {
+        let mut schedule = Schedule::new(100, 100);
+        let before = schedule.flushes();
+        schedule.flush(500);
+        schedule.later(&name(1, 9000), before, 600);
+        schedule.later(&name(2, 9001), schedule.flushes(), 600);
+        assert_eq!(started(&mut schedule, 600), [9000]);
+        assert_eq!(started(&mut schedule, 9001), [9001]);
+    }
+
+    /// A queue directory of which only the first items fit into memory.
+    struct Disk {
+        /// Time in the name, and when the file changed.
+        files: Vec<(u64, u64)>,
+        looks: usize,
+    }
+
+    impl Disk {
+        fn look(&mut self, portion: Portion, limit: usize) -> PendingHeap {
+            self.looks += 1;
+            let mut heap = PendingHeap::with_limit(limit);
+            for (n, (next, changed)) in (0..).zip(&self.files) {
+                if *next >= portion.from && *changed < portion.since {
+                    heap.push_at(&name(n, *next), portion.since);
+                }
+            }
+            heap
+        }
+    }
+
+    fn small(disk: &Disk) -> Schedule {
+        let mut schedule = Schedule::new(1_000_000, 100);
+        let mut backlog = PendingHeap::with_limit(100);
+        for (n, (next, _)) in (0..).zip(&disk.files) {
+            backlog.push(&name(n, *next));
+        }
+        schedule.absorb(backlog);
+        assert!(schedule.stats().deferred <= 100);
+        schedule
+    }
+
+    // covers OUT-15, PB-52
+    #[test]
+    fn flush_reaches_items_on_disk_once_each_with_bounded_memory() {
+        let files = (0..1000).map(|n| (10_000 + n, 0)).collect();
+        let mut disk = Disk { files, looks: 0 };
+        let mut schedule = small(&disk);
+        schedule.flush(500);
+        let mut seen = Vec::new();
+        for _ in 0..100 {
+            let now = started(&mut schedule, 500);
+            for next in &now {
+                // The attempt fails, and the item is put off far beyond what fits into memory.
+                let file = disk.files.iter_mut().find(|f| f.0 == *next).unwrap();
+                *file = (next + 50_000, 501);
+            }
+            seen.extend(now);
+            if let Some(portion) = schedule.next_portion() {
+                assert_eq!(schedule.next_portion(), None, "one look at a time");
+                let found = disk.look(portion, 100);
+                schedule.found(portion, found);
+            }
+            assert!(schedule.stats().pending <= 100);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (10_000..11_000).collect::<Vec<_>>());
+        assert!(disk.looks < 30, "{} looks", disk.looks);
+    }
+
+    // covers OUT-15
+    #[test]
+    fn what_an_older_flush_finds_is_left_to_the_newer_one() {
+        let files = (0..300).map(|n| (10_000 + n, 0)).collect();
+        let mut disk = Disk { files, looks: 0 };
+        let mut schedule = small(&disk);
+        schedule.flush(500);
+        started(&mut schedule, 500);
+        let old = schedule.next_portion().unwrap();
+        schedule.flush(500);
+        let new = schedule.next_portion().unwrap();
+        assert_eq!(old.from, new.from);
+        let found = disk.look(new, 1000);
+        schedule.found(new, found);
+        schedule.found(old, PendingHeap::default());
+        assert_eq!(started(&mut schedule, 500).len() as u64, 10_300 - new.from);
+    }
+
+    // covers OUT-15
+    #[test]
+    fn flush_during_a_rescan_reaches_what_the_rescan_brings() {
+        let files = (0..300).map(|n| (10_000 + n, 0)).collect();
+        let mut disk = Disk { files, looks: 0 };
+        let mut schedule = small(&disk);
+        started(&mut schedule, 10_200);
+        let from = schedule.start_rescan(10_200).unwrap();
+        schedule.flush(500);
+        let portion = schedule.next_portion().unwrap();
+        assert_eq!(portion.from, from);
+        let found = disk.look(portion, 1000);
+        schedule.found(portion, found);
+        assert_eq!(started(&mut schedule, 500).len() as u64, 10_300 - from);
     }
 }

@@ -35,6 +35,7 @@ pub(super) async fn settle(
     delivery: Option<&Delivery>,
     attempt: Attempt,
 ) {
+    let flushes = worker.outbound.flushes();
     let Attempt {
         results,
         peer,
@@ -72,6 +73,7 @@ pub(super) async fn settle(
         worker,
         name: &name,
         delivery,
+        flushes,
     };
     let late = late(worker, &item.todo, &deferred);
     let mut later = put_off(&facts, &item.todo, deferred, &mut failed, in_doubt).await;
@@ -90,13 +92,17 @@ pub(super) async fn settle(
     if later.recipients.is_empty() {
         return remove(worker, &name).await;
     }
-    let attempts = name.attempts + 1;
+    let again = Again {
+        at: later.at,
+        attempts: name.attempts + 1,
+        flushes,
+    };
     let told = tell_of_delay(&facts, &item, &late, &mut later.recipients).await;
     if delivered.is_empty() && failed.is_empty() && !told {
-        return defer(worker, &name, later.at, attempts).await;
+        return defer(worker, &name, again).await;
     }
     item.todo.rcpt_to = later.recipients;
-    rewrite(worker, name, item.todo, later.at, attempts).await;
+    rewrite(worker, name, item.todo, again).await;
 }
 
 /// What the steps of settling need to know of the item besides its envelope.
@@ -104,6 +110,18 @@ struct Facts<'a> {
     worker: &'a Rc<Worker>,
     name: &'a QueueName,
     delivery: Option<&'a Delivery>,
+    /// Flushes before the attempt ended.
+    flushes: u64,
+}
+
+/// When an item is tried again.
+#[derive(Clone, Copy)]
+struct Again {
+    /// In milliseconds since 1970.
+    at: u64,
+    attempts: u32,
+    /// Flushes before the attempt ended; one that comes later means this item as well (OUT-15).
+    flushes: u64,
 }
 
 fn log_refusals(todo: &Todo, what: &str, recipients: &[(Recipient, Cause)]) {
@@ -126,14 +144,12 @@ async fn keep(facts: &Facts<'_>, mut todo: Todo, rest: Vec<Recipient>, unchanged
         return facts.worker.outbound.wait_until(facts.name, at);
     }
     todo.rcpt_to = rest;
-    rewrite(
-        facts.worker,
-        facts.name.clone(),
-        todo,
+    let again = Again {
         at,
-        facts.name.attempts,
-    )
-    .await;
+        attempts: facts.name.attempts,
+        flushes: facts.flushes,
+    };
+    rewrite(facts.worker, facts.name.clone(), todo, again).await;
 }
 
 type Sorted = (
@@ -293,7 +309,7 @@ async fn asked_for(
     let Some(delivery) = facts.delivery else {
         return Some(delay);
     };
-    if !facts.worker.hooks.wants(HookName::Deferred) {
+    if !facts.worker.minds(HookName::Deferred) {
         return Some(delay);
     }
     let deferral = Deferral {
@@ -364,7 +380,7 @@ async fn return_to_sender(
         failed.len()
     );
     if let Some(delivery) = facts.delivery
-        && worker.hooks.wants(HookName::Bounce)
+        && worker.minds(HookName::Bounce)
     {
         let bounced = Bounced {
             error: why.clone(),
@@ -398,7 +414,7 @@ async fn tell_delivered(
     response: &str,
     recipients: &[Recipient],
 ) {
-    if !worker.hooks.wants(HookName::DeliveredOk) {
+    if !worker.minds(HookName::DeliveredOk) {
         return;
     }
     let delivered = Delivered {
@@ -492,11 +508,11 @@ async fn remove_once(worker: &Rc<Worker>, name: &QueueName) -> Result<(), String
 
 /// Puts the whole item off. It waits under its old name if that cannot be changed: it stays queued
 /// whatever happens (PB-22).
-async fn defer(worker: &Rc<Worker>, name: &QueueName, at: u64, attempts: u32) {
+async fn defer(worker: &Rc<Worker>, name: &QueueName, again: Again) {
     let spool = worker.outbound.spool();
     let old = name.clone();
-    let why = match rt::offload(move || spool.defer(&old, at, attempts)).await {
-        Ok(Ok(new)) => return worker.outbound.wait_for(&new),
+    let why = match rt::offload(move || spool.defer(&old, again.at, again.attempts)).await {
+        Ok(Ok(new)) => return worker.outbound.wait_for(&new, again.flushes),
         Ok(Err(e)) if e.is_gone() => return,
         Ok(Err(e)) => e.to_string(),
         Err(e) => e.to_string(),
@@ -509,8 +525,8 @@ async fn defer(worker: &Rc<Worker>, name: &QueueName, at: u64, attempts: u32) {
 
 /// Some recipients are done with, `todo` has the others. While that cannot be written down the item
 /// is held: another attempt would deliver to the first ones again (PB-21).
-async fn rewrite(worker: &Rc<Worker>, name: QueueName, todo: Todo, at: u64, attempts: u32) {
-    let Err(why) = rewrite_once(worker, &name, &todo, at, attempts).await else {
+async fn rewrite(worker: &Rc<Worker>, name: QueueName, todo: Todo, again: Again) {
+    let Err(why) = rewrite_once(worker, &name, &todo, again).await else {
         return;
     };
     log_trouble(&name, &why);
@@ -519,10 +535,7 @@ async fn rewrite(worker: &Rc<Worker>, name: QueueName, todo: Todo, at: u64, atte
     rt::spawn(async move {
         loop {
             worker.outbound.moment(LOCAL_RETRY).await;
-            if rewrite_once(&worker, &name, &todo, at, attempts)
-                .await
-                .is_ok()
-            {
+            if rewrite_once(&worker, &name, &todo, again).await.is_ok() {
                 break;
             }
         }
@@ -535,19 +548,18 @@ async fn rewrite_once(
     worker: &Rc<Worker>,
     name: &QueueName,
     todo: &Todo,
-    at: u64,
-    attempts: u32,
+    again: Again,
 ) -> Result<(), String> {
     let spool = worker.outbound.spool();
     let (old, todo) = (name.clone(), todo.clone());
     let done = rt::offload(move || {
         let mut item = spool.open_item(&old)?;
-        spool.update(&mut item, &todo, at, attempts)
+        spool.update(&mut item, &todo, again.at, again.attempts)
     })
     .await;
     match done {
         Ok(Ok(new)) => {
-            worker.outbound.wait_for(&new);
+            worker.outbound.wait_for(&new, again.flushes);
             Ok(())
         }
         Ok(Err(e)) if e.is_gone() || e.is_broken() => Ok(()),

@@ -15,6 +15,7 @@ use haraka_shared::plugin::LocalFuture;
 use haraka_shared::route::{Host, Route};
 use haraka_shared::services::{Dns, DnsError, MxRecord};
 
+use super::attempt::{Attempt, RcptResult};
 use super::client::{ClientSettings, Timeouts};
 use super::mail_hosts::Local;
 use super::message::{Envelope, Outgoing};
@@ -116,6 +117,19 @@ fn data(input: &mut impl BufRead) -> String {
     }
 }
 
+/// `+` delivered, `~` deferred, `-` failed, each with its text.
+pub(crate) fn shown(attempt: &Attempt) -> Vec<String> {
+    attempt
+        .results
+        .iter()
+        .map(|r| match r {
+            RcptResult::Delivered(reply) => format!("+{reply}"),
+            RcptResult::Deferred(c) => format!("~{c}"),
+            RcptResult::Failed(c) => format!("-{c}"),
+        })
+        .collect()
+}
+
 /// Runs a test on the worker's runtime.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     Runtime::new().unwrap().block_on(test)
@@ -148,7 +162,6 @@ pub(crate) fn envelope<'a>(sender: &'a Address, recipients: &'a [Address]) -> En
         uuid: "TEST.1.1".into(),
         sender,
         recipients,
-        eight_bit: false,
         requests: None,
         all_or_none: false,
         at_stake: None,

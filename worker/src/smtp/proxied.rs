@@ -136,7 +136,6 @@ impl Session {
             remote.host = None;
             remote.info = None;
         }
-        self.note_ends(local);
         match self.wire.belongs_to(self.conn.remote_ip()) {
             Ok(()) => true,
             Err(full) => {
@@ -145,18 +144,6 @@ impl Session {
                 self.settle(Outcome::SayClose(reply)).await
             }
         }
-    }
-
-    /// Both ends among the results, as Haraka leaves them there for plugins.
-    fn note_ends(&self, local: Local) {
-        let results = &self.conn.results;
-        results.add("local", "ip", local.ip.to_string());
-        results.add("local", "port", local.port);
-        let remote = self.conn.remote.borrow();
-        results.add("remote", "ip", remote.ip.to_string());
-        results.add("remote", "port", remote.port);
-        results.add("remote", "is_private", remote.is_private);
-        results.add("remote", "is_local", remote.is_local);
     }
 
     /// Whether what the client has sent is its hello, in the same packet as the proxy's header: that

@@ -186,10 +186,10 @@ impl Session {
 
     /// Commands, one at a time and in order.
     async fn serve(&mut self) {
-        let longest = self.longest_line();
         let command_time = self.config.connection.command_time;
         let mut line = Vec::new();
         loop {
+            let longest = Longest::by(&self.config.connection, self.challenged);
             if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
                 return Box::pin(self.lost(lost)).await;
             }
@@ -204,28 +204,27 @@ impl Session {
             if !self.settle(outcome).await {
                 return;
             }
+            if line.capacity() > KEPT_LINE {
+                line = Vec::new();
+            }
             if self.too_many_errors() {
                 return self.say(&Reply::new(421, "Too many errors"));
             }
         }
     }
 
-    fn longest_line(&self) -> Longest {
-        let config = &self.config.connection;
-        let line = config.max_line_length;
-        let more = if config.dsn { DSN_LENGTH } else { 0 };
-        Longest {
-            line,
-            envelope: line + more,
-        }
-    }
-
     async fn command(&mut self, line: &[u8]) -> Outcome {
-        self.log_command(line);
+        let challenged = std::mem::take(&mut self.challenged);
+        self.log_command(line, challenged);
         let verb = self.conn.hello.borrow().as_ref().map(|(verb, _)| *verb);
         let Some(line) = command::decode(line, verb) else {
             return Outcome::Say(command::EIGHT_BIT);
         };
+        if challenged && !command::is_quit(&line) {
+            // Whatever it looks like: base64 of a name can be a verb (RFC 4954 §4).
+            self.about = Subject::Session;
+            return commands::unrecognized(self, command::response(&line)).await;
+        }
         if line.is_empty() && proxy::is_rest_of_signature(self.wire.buffered()) {
             return commands::proxy_not_allowed(self);
         }
@@ -238,8 +237,7 @@ impl Session {
     }
 
     /// Each command line; the secrets of AUTH stay out (LOG-16).
-    fn log_command(&mut self, line: &[u8]) {
-        let secret = std::mem::take(&mut self.challenged);
+    fn log_command(&self, line: &[u8], secret: bool) {
         if !haraka_shared::log::enabled(Level::Protocol) {
             return;
         }
@@ -427,9 +425,14 @@ impl Session {
         }
         self.reset_transaction().await;
         self.hook(Call::Disconnect(())).await;
-        self.conn.asks.end();
+        self.conn.ended.set(self.lasted());
+        self.conn.part();
         self.log_disconnect();
         self.wire.close().await;
+    }
+
+    fn lasted(&self) -> Duration {
+        rt::precise_now() - self.conn.started
     }
 
     fn log_disconnect(&self) {
@@ -467,10 +470,7 @@ impl Session {
                 ("msgs", (&msgs).into()),
                 ("bytes", conn.total_bytes.get().into()),
                 ("lr", lr.as_deref().unwrap_or_default().into()),
-                (
-                    "time",
-                    (rt::precise_now() - conn.started).as_secs_f64().into()
-                ),
+                ("time", self.lasted().as_secs_f64().into()),
             ],
             "disconnect"
         );
@@ -479,6 +479,7 @@ impl Session {
     /// Ends the transaction, if there is one (HOK-20).
     pub(crate) async fn reset_transaction(&mut self) {
         self.chunks = None;
+        self.conn.reset.set(self.lasted());
         if self.conn.transaction().is_none() {
             return;
         }
@@ -566,8 +567,8 @@ enum Next {
     Verdict(Verdict),
 }
 
-/// Octets that the parameters of RFC 3461 add to RCPT at most (§5.1).
-const DSN_LENGTH: usize = 500;
+/// Octets of a command line whose memory is kept for the next one.
+const KEPT_LINE: usize = 1024;
 
 struct StartDenial {
     hard: &'static str,

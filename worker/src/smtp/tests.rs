@@ -1,5 +1,6 @@
 //! Sessions over a socket pair, on a clock that only timers move.
 
+mod auth;
 mod bdat;
 mod bdat_random;
 mod bodies;
@@ -11,9 +12,11 @@ mod lines;
 mod log_hook;
 mod log_lines;
 mod message;
+mod outbound_hooks;
 mod pipelining;
 mod proxied;
 mod replies;
 mod rig;
+mod smuggling;
 mod start;
 mod verdicts;

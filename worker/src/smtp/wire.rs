@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use haraka_shared::config::ConnectionIni;
 use haraka_shared::reply::Reply;
 
 use crate::rt::{self, Buffer, Deadline, Stream};
@@ -42,12 +43,34 @@ pub(crate) struct Longest {
     pub(crate) line: usize,
     /// MAIL and RCPT, which extensions make longer (RFC 3461 §5.1).
     pub(crate) envelope: usize,
+    /// The command AUTH (RFC 4954 §4).
+    pub(crate) auth: usize,
 }
 
+/// Octets that the parameters of RFC 3461 add to RCPT at most (§5.1).
+const DSN_LENGTH: usize = 500;
+
+/// Octets of the command AUTH and of a response in its exchange at most, with CRLF (RFC 4954 §4).
+const AUTH_LENGTH: usize = 12_288 + 2;
+
 impl Longest {
+    /// As it is configured; `challenged` if the next line is a response in an AUTH exchange.
+    pub(crate) fn by(config: &ConnectionIni, challenged: bool) -> Longest {
+        let line = config.max_line_length;
+        let more = if config.dsn { DSN_LENGTH } else { 0 };
+        let auth = line.max(AUTH_LENGTH);
+        Longest {
+            line: if challenged { auth } else { line },
+            envelope: line + more,
+            auth,
+        }
+    }
+
     fn of(self, input: &[u8]) -> usize {
         if command::is_envelope(input) {
             self.envelope
+        } else if command::is_auth(input) {
+            self.auth
         } else {
             self.line
         }

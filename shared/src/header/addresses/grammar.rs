@@ -108,6 +108,7 @@ impl<'a> Cursor<'a> {
 
     fn group(&mut self) -> Parsed<Group> {
         let phrase = self.phrase(&mut Vec::new())?;
+        refuse_control("phrase", &phrase)?;
         self.blanks()?;
         self.expect(':')?;
         self.list_gap()?;
@@ -518,6 +519,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// A quoted pair may bring any character, but this text may be written to a field again.
+fn refuse_control(name: &'static str, text: &str) -> Parsed<()> {
+    if text.contains(|c: char| c.is_ascii_control()) {
+        return Err(AddressHeaderError::ControlCharacter(name));
+    }
+    Ok(())
+}
+
 fn mailbox(spec: Spec, phrase: String, comments: &[String]) -> Parsed<Mailbox> {
     let comment = comments.join(" ").trim().to_owned();
     let fields = [
@@ -527,9 +536,7 @@ fn mailbox(spec: Spec, phrase: String, comments: &[String]) -> Parsed<Mailbox> {
         ("comment", &comment),
     ];
     for (name, text) in fields {
-        if text.contains(|c: char| c.is_ascii_control()) {
-            return Err(AddressHeaderError::ControlCharacter(name));
-        }
+        refuse_control(name, text)?;
     }
     Ok(Mailbox {
         user: spec.user,

@@ -384,3 +384,30 @@ fn message_is_read_with_fields_and_edits() {
     let mut reader = transaction.reader(ReadOptions::WIRE);
     assert!(done(reader.get_data(&Inline, 10)).is_err());
 }
+
+// covers TXN-17
+#[test]
+fn texts_over_the_limit_stay_as_they_came_and_the_others_are_edited() {
+    let message = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n0123456789\r\n\
+        --b\r\n\r\n01234567890\r\n--b--\r\n";
+    // the line end counts, as it belongs to what filters get
+    for (limit, expected) in [
+        (12, "0123456789\n\nbye\n|01234567890\n"),
+        (11, "0123456789\n|01234567890\n"),
+        (13, "0123456789\n\nbye\n|01234567890\n\nbye\n"),
+    ] {
+        for on_disk in [false, true] {
+            let transaction = transaction(message, on_disk);
+            transaction.set_banner("bye", None);
+            let limits = MimeLimits {
+                max_buffered: limit,
+                ..MimeLimits::default()
+            };
+            done(transaction.prepare_body(&Inline, limits)).unwrap();
+            let all = String::from_utf8(stored(&transaction)).unwrap();
+            let texts = all.replace("\r\n", "\n");
+            let texts: Vec<_> = texts.split("--b").map(str::trim_start).collect();
+            assert_eq!(texts[1..3].join("|"), expected, "{limit} {all:?}");
+        }
+    }
+}

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use haraka_shared::hook::{HookName, Verdict};
 use haraka_shared::log::{Format, Level, configure};
+use haraka_shared::plugin::Wants;
 
-use super::rig::{Client, answering, taking, with};
-use crate::hooks::tests::script::answers;
+use super::rig::{Client, answering, taking, with, with_files};
+use crate::hooks::tests::script::{answers, plugin};
 use crate::rt::tests::{keep_logs, logged};
 use crate::rt::{self, Stream, UnixStream};
 use crate::smtp::listener::admit;
@@ -210,4 +211,60 @@ fn flags_of_the_disconnect_line() {
             );
         },
     );
+}
+
+// covers TXN-17, TXN-18, TXN-19
+#[test]
+fn odd_parts_are_told_once_for_each_kind() {
+    log();
+    let nested = |n: usize| -> String {
+        (0..n)
+            .map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n"))
+            .collect()
+    };
+    for (message, expected) in [
+        (
+            nested(4),
+            "[ERROR] [U.1] [core] Max MIME depth exceeded: 3",
+        ),
+        (
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: x-odd\r\n\r\n\
+             a\r\n--b\r\nContent-Transfer-Encoding: other\r\n\r\na\r\n--b--\r\n"
+                .to_owned(),
+            "[WARN] [U.1] [core] Invalid CTE on email: x-odd, using 8bit",
+        ),
+        (
+            "Content-Type: multipart/mixed\r\n\r\na\r\n".to_owned(),
+            "[WARN] [U.1] [core] Multipart message without boundary: multipart/mixed",
+        ),
+        (
+            format!("A: b\r\n\r\n{}\r\n", "x".repeat(200)),
+            "[WARN] [U.1] [core] 1 text(s) over mailparser.attachment_max_buffered (100) left as they came",
+        ),
+    ] {
+        let files = [
+            ("mailparser.max_mime_depth", "3\n"),
+            ("mailparser.attachment_max_buffered", "100\n"),
+        ];
+        let wish = plugin("wish", &[Wants::hook(HookName::Data)], |_, cx| {
+            cx.transaction().unwrap().set_banner("bye", None);
+            Box::pin(async { Verdict::CONT })
+        });
+        let mut plugins = taking();
+        plugins.push(wish);
+        with_files(&files, plugins, async |rig| {
+            let mut c = rig.introduced().await;
+            for line in ["MAIL FROM:<a@b.c>", "RCPT TO:<x@y.z>", "DATA"] {
+                c.say(line).await;
+            }
+            assert!(c.say(&format!("{message}.")).await.starts_with("250 "));
+            let uuid = c.uuid();
+            let odd: Vec<_> = logged(&uuid)
+                .into_iter()
+                .filter(|l| l.starts_with("[WARN]") || l.starts_with("[ERROR]"))
+                .map(|l| l.replace(&uuid, "U"))
+                .collect();
+            assert_eq!(odd, [expected]);
+        });
+    }
 }

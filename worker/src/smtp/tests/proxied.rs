@@ -74,9 +74,9 @@ async fn is_the_client(rig: &Rig, c: &mut Client) {
             r#""dst_ip":"198.51.100.7","dst_port":"587","proxy_ip":"192.0.2.1"}"#
         )
     );
-    let results = c.conn.results.get("remote").unwrap();
+    let results = c.conn.result("remote").unwrap();
     assert_eq!(results["ip"], "203.0.113.9");
-    assert_eq!(c.conn.results.get("local").unwrap()["port"], 587);
+    assert_eq!(c.conn.result("local").unwrap()["port"], 587);
     let reply = c.say("EHLO x.example.com").await;
     assert!(
         reply.contains("Hello client.example.com [203.0.113.9]"),

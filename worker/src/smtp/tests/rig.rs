@@ -19,7 +19,7 @@ use crate::hooks::tests::script::{Loaded, answers, plugin};
 use crate::outbound::Outbound;
 use crate::rt::sync::mpsc::UnboundedReceiver;
 use crate::rt::tests::run_virtual;
-use crate::rt::{self, Stream, UnixStream};
+use crate::rt::{self, Runtime, Stream, UnixStream};
 use crate::smtp::session::converse;
 use crate::smtp::sessions::{Sessions, Ticket};
 use crate::smtp::wire::Wire;
@@ -61,6 +61,27 @@ pub(super) fn with_files<T, F: Future<Output = T>>(
     plugins: Vec<Loaded>,
     test: impl FnOnce(Rc<Rig>) -> F,
 ) -> T {
+    let dir = directory(files);
+    run_virtual(async {
+        let rig = Rc::new(Rig::new(dir, plugins));
+        test(rig).await
+    })
+}
+
+/// As [`with`], on the real clock: for what talks to other threads or looks at the time of day.
+pub(super) fn with_real_time<T, F: Future<Output = T>>(
+    ini: &str,
+    plugins: Vec<Loaded>,
+    test: impl FnOnce(Rc<Rig>) -> F,
+) -> T {
+    let dir = directory(&[("connection.ini", ini)]);
+    Runtime::new().unwrap().block_on(async {
+        let rig = Rc::new(Rig::new(dir, plugins));
+        test(rig).await
+    })
+}
+
+fn directory(files: &[(&str, &str)]) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("haraka-session-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir_all(dir.join("config")).unwrap();
     std::fs::create_dir(dir.join("queue")).unwrap();
@@ -68,10 +89,7 @@ pub(super) fn with_files<T, F: Future<Output = T>>(
     for (name, text) in files {
         std::fs::write(dir.join("config").join(name), text).unwrap();
     }
-    run_virtual(async {
-        let rig = Rc::new(Rig::new(dir, plugins));
-        test(rig).await
-    })
+    dir
 }
 
 impl Rig {
@@ -92,6 +110,7 @@ impl Rig {
         let outbound = Outbound::new(&config, 0, "aaaaaa", flight).unwrap();
         let (master, told) = rt::sync::mpsc::unbounded();
         let worker = Rc::new_cyclic(|this| Worker {
+            tls: crate::tls::Tls::new(crate::tls::Prepared::default()),
             names: Names::new(&resolver),
             resolver,
             hooks: Registry::build(plugins),
@@ -107,6 +126,23 @@ impl Rig {
         });
         let told = RefCell::new(told);
         Rig { worker, told, dir }
+    }
+
+    /// The files of the queue, by name and content.
+    pub(super) fn queue(&self) -> Vec<(String, String)> {
+        let entries = std::fs::read_dir(self.dir.join("queue")).unwrap();
+        let mut files: Vec<_> = entries
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                (
+                    name,
+                    String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned(),
+                )
+            })
+            .collect();
+        files.sort();
+        files
     }
 
     /// What the master was told since the last look.
@@ -236,6 +272,13 @@ impl Client {
         String::from_utf8(std::mem::take(&mut self.read))
             .unwrap()
             .replace("\r\n", "\n")
+    }
+
+    /// All until the server closes, as it came; the session is over then.
+    pub(super) async fn rest_raw(&mut self) -> Vec<u8> {
+        while self.more().await > 0 {}
+        self.over().await;
+        std::mem::take(&mut self.read)
     }
 
     /// Sends a line, which must end the session; gives all that comes until it is closed.

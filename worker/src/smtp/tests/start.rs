@@ -268,3 +268,24 @@ fn every_session_has_a_disconnect_hook_even_if_it_was_refused_or_said_nothing() 
         assert_eq!(rig.worker.sessions.count(), 0);
     });
 }
+
+// covers HOK-02
+#[test]
+fn worker_starts_only_if_init_child_says_ok_or_nothing() {
+    for (verdict, error) in [
+        (Verdict::OK, None),
+        (Verdict::CONT, None),
+        (Verdict::deny("no keys"), Some("DENY: no keys")),
+        (Verdict::deny_soft(""), Some("DENYSOFT")),
+    ] {
+        let judge = answers("judge", HookName::InitChild, verdict);
+        with("", vec![judge], async |rig| {
+            let begun = crate::life::init_child(&rig.worker).await;
+            match (begun, error) {
+                (Ok(()), None) => {}
+                (Err(e), Some(text)) => assert!(e.to_string().contains(text), "{e}"),
+                (begun, _) => panic!("{begun:?}, not {error:?}"),
+            }
+        });
+    }
+}

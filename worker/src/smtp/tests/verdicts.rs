@@ -1,10 +1,13 @@
 //! What each answer of a plugin at each hook makes of the reply and of the session.
 
-use haraka_shared::hook::{Code, HookName, Message, Verdict};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use haraka_shared::hook::{Call, Code, HookName, Message, Verdict};
 use haraka_shared::plugin::Wants;
 use haraka_shared::reply::{Enhanced, Reply};
 
-use super::rig::{Client, Rig, taking, with};
+use super::rig::{Client, Rig, answering, taking, vouching, with};
 use crate::hooks::tests::script::{Loaded, answers, meddle, plugin};
 
 /// How a hook's answers come out.
@@ -464,4 +467,47 @@ fn plugin_may_change_the_connection_at_every_hook_of_a_session() {
         }
         c.last("QUIT").await;
     });
+}
+
+// covers HOK-19
+#[test]
+fn queue_ok_hears_what_was_said_and_changes_nothing() {
+    for (queue, heard, reply) in [
+        (
+            Verdict::OK,
+            vec!["Message Queued ({U}.1)"],
+            "250 Message Queued ({U}.1)",
+        ),
+        (
+            Verdict::ok("kept"),
+            vec!["kept ({U}.1)"],
+            "250 kept ({U}.1)",
+        ),
+        (Verdict::deny("no"), vec![], "550 no ({U}.1)"),
+        (Verdict::deny_soft("no"), vec![], "450 no ({U}.1)"),
+    ] {
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let seen = Rc::clone(&told);
+        let listener = answering(HookName::QueueOk, move |call| {
+            if let Call::QueueOk(said) = call {
+                seen.borrow_mut().push(said.to_owned());
+            }
+            Verdict::deny("too late")
+        });
+        let store = answers("store", HookName::Queue, queue);
+        with("", vec![vouching(), store, listener], async |rig| {
+            let mut c = rig.introduced().await;
+            for line in ["MAIL FROM:<a@b.c>", "RCPT TO:<x@y.z>", "DATA"] {
+                c.say(line).await;
+            }
+            c.dialogue(&[("A: b\r\n\r\n.", reply)]).await;
+            let uuid = c.uuid();
+            let told: Vec<_> = told
+                .take()
+                .iter()
+                .map(|t| t.replace(&uuid, "{U}"))
+                .collect();
+            assert_eq!(told, heard);
+        });
+    }
 }

@@ -1,0 +1,135 @@
+//! From what a script gives `next()` to a verdict. `haraka/hooks.js` has sorted it by kind before.
+
+use haraka_shared::hook::{Code, HookName, Message, Verdict};
+use haraka_shared::reply::{Enhanced, Reply};
+use haraka_shared::route::{Host, Route};
+use serde_json::Value;
+
+/// The code of a number; anything that is none counts as CONT, as `next()` without one.
+fn code(number: u32) -> Code {
+    [
+        Code::Stop,
+        Code::Deny,
+        Code::DenySoft,
+        Code::DenyDisconnect,
+        Code::Disconnect,
+        Code::Ok,
+        Code::NextHook,
+        Code::Delay,
+        Code::DenySoftDisconnect,
+    ]
+    .into_iter()
+    .find(|c| *c as u32 == number)
+    .unwrap_or(Code::Cont)
+}
+
+/// The verdict: `message` is `{text}`, `{dsn}`, or any plain value.
+pub(super) fn verdict(hook: HookName, number: u32, message: &Value) -> Verdict {
+    let code = code(number);
+    let message = match (hook, code, message) {
+        (_, _, Value::Null) => Message::None,
+        (HookName::GetMx, Code::Ok, routes) => Message::Routes(routes_of(routes)),
+        (HookName::SendEmail | HookName::Deferred, _, seconds) => match number_of(seconds) {
+            Some(seconds) => Message::Seconds(seconds),
+            None => text(seconds),
+        },
+        (_, _, other) => dsn(other).unwrap_or_else(|| text(other)),
+    };
+    Verdict { code, message }
+}
+
+fn number_of(value: &Value) -> Option<f64> {
+    value
+        .as_f64()
+        .or_else(|| value.as_str().and_then(|t| t.trim().parse().ok()))
+}
+
+fn text(value: &Value) -> Message {
+    let line = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let text = match value {
+        Value::Array(lines) => lines.iter().map(line).collect::<Vec<_>>().join("\n"),
+        other => line(other),
+    };
+    if text.is_empty() {
+        return Message::None;
+    }
+    Message::Text(text.into())
+}
+
+/// `{dsn: {code, cls, sub, det, msg}}`, from the objects of haraka-dsn (RES-09).
+fn dsn(value: &Value) -> Option<Message> {
+    let dsn = value.get("dsn")?;
+    let number = |key: &str| dsn.get(key).and_then(Value::as_u64);
+    let small = |key: &str| number(key).and_then(|n| u16::try_from(n).ok());
+    let said = dsn.get("msg").and_then(Value::as_str).unwrap_or_default();
+    let reply = Reply::new(small("code")?, said.to_owned());
+    let class = number("cls").and_then(|n| u8::try_from(n).ok())?;
+    let enhanced = Enhanced::new(class, small("sub")?, small("det")?);
+    Some(Message::Reply(match enhanced {
+        Some(enhanced) => reply.with_enhanced(enhanced),
+        None => reply,
+    }))
+}
+
+/// Text, an object as of HarakaMx, or several of them (HOK-27); what is no route is left out.
+fn routes_of(value: &Value) -> Vec<Route> {
+    match value {
+        Value::Array(all) => all.iter().filter_map(route).collect(),
+        one => route(one).into_iter().collect(),
+    }
+}
+
+fn route(value: &Value) -> Option<Route> {
+    if let Some(text) = value.as_str() {
+        return Route::parse(text).ok();
+    }
+    let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let mut route = match text("path") {
+        Some(path) => Route::to(Host::Path(path.into())),
+        None => Route::parse(&text("exchange")?).ok()?,
+    };
+    let small = |key: &str| value.get(key).and_then(number_of).map(|n| n as u16);
+    route.port = small("port").filter(|p| *p != 0).or(route.port);
+    route.preference = small("priority").unwrap_or_default();
+    route.lmtp |= value
+        .get("using_lmtp")
+        .is_some_and(|v| v == &Value::Bool(true));
+    route.bind = text("bind").and_then(|ip| ip.parse().ok());
+    route.bind_helo = text("bind_helo");
+    route.auth_user = text("auth_user").or(route.auth_user);
+    route.auth_pass = text("auth_pass").or(route.auth_pass);
+    route.auth_type = text("auth_type");
+    Some(route)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    // covers HOK-27, RES-09
+    #[test]
+    fn what_next_is_given_becomes_text_reply_seconds_or_routes() {
+        let deny = Code::Deny as u32;
+        let of = |hook, code, message| verdict(hook, code, &message);
+        let said = of(HookName::Rcpt, deny, json!(["a", "b"]));
+        assert_eq!(said, Verdict::deny("a\nb"));
+        let dsn = json!({ "dsn": { "code": 550, "cls": 5, "sub": 1, "det": 1, "msg": "no" } });
+        let Message::Reply(reply) = of(HookName::Rcpt, deny, dsn).message else {
+            panic!("no reply");
+        };
+        assert_eq!(reply.to_string(), "550 5.1.1 no");
+        let soft = of(HookName::Deferred, Code::DenySoft as u32, json!(60));
+        assert_eq!(soft.message, Message::Seconds(60.0));
+        let mx = json!([{ "exchange": "mx.test", "port": 26 }, "lmtp://b.test"]);
+        let Message::Routes(routes) = of(HookName::GetMx, Code::Ok as u32, mx).message else {
+            panic!("no routes");
+        };
+        assert_eq!((routes[0].port(), routes[1].lmtp), (26, true));
+        assert_eq!(of(HookName::Rcpt, 0, json!(null)), Verdict::CONT);
+    }
+}

@@ -1,0 +1,54 @@
+// Runs first, with the ops. Gives the bridge: what the native side may call.
+(function boot(natives) {
+    'use strict'
+
+    const modules = new Map()
+
+    // Required among built-in modules; `node:` may stand before a name.
+    function builtIn(name) {
+        if (name.startsWith('node:')) name = name.slice(5)
+        const known = modules.get(name)
+        if (known) return known.exports
+        const module = { id: name, filename: name, exports: {}, loaded: false }
+        modules.set(name, module)
+        natives.loader.builtIn(name).call(module.exports, module.exports, builtIn, module, name, '', natives)
+        module.loaded = true
+        return module.exports
+    }
+    natives.builtIn = builtIn
+
+    // Work under way on the native side, by number.
+    const pending = new Map()
+
+    // A promise for the outcome of work that an op has started.
+    natives.outcome = (number) => new Promise((resolve, reject) => pending.set(number, { resolve, reject }))
+
+    function settle(number, done, value) {
+        const waiting = pending.get(number)
+        if (!waiting) return
+        pending.delete(number)
+        if (done) return waiting.resolve(value)
+        const error = new Error(value.message)
+        error.code = value.code
+        waiting.reject(error)
+    }
+
+    builtIn('internal/globals')
+    const plugins = builtIn('internal/plugin')
+    const hooks = builtIn('internal/hooks')
+    const live = builtIn('internal/live')
+    const timers = builtIn('timers')
+    const config = builtIn('haraka-config')
+
+    return {
+        settle,
+        fire: timers.fire,
+        changed: config.changed,
+        load: plugins.load,
+        shutdown: plugins.shutdown,
+        run: hooks.run,
+        forget: hooks.forget,
+        live: live.ask,
+        owners: live.owners,
+    }
+})

@@ -1,0 +1,201 @@
+//! A plugin's hooks as the dispatcher calls them: arguments go in, `next()` comes back.
+
+use std::rc::Rc;
+
+use haraka_shared::connection::Connection;
+use haraka_shared::hook::{Call, Handler, HookFuture, Verdict};
+use haraka_shared::plugin::HookCx;
+use rquickjs::{Function, Object};
+use serde_json::{Value, json};
+
+use super::convert::Json;
+use super::engine::{Engine, ScriptError};
+use super::handle::Handle;
+use super::live::Kept;
+use super::ops::{params, path, shown, with};
+use crate::rt;
+
+/// One plugin in the engine.
+pub(super) struct Scripted {
+    pub(super) engine: Rc<Engine>,
+    /// The plugin's number there.
+    pub(super) number: u32,
+    pub(super) name: Rc<str>,
+    /// The numbers of its methods, in the order of what it wants.
+    pub(super) methods: Vec<u32>,
+}
+
+/// One method of a plugin, which may have several for a hook.
+struct Method {
+    engine: Rc<Engine>,
+    name: Rc<str>,
+    /// Its number in the engine.
+    number: u32,
+}
+
+/// Waits for an answer until it is dropped.
+struct Expected {
+    engine: Rc<Engine>,
+    call: u32,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.engine.host.give_up(self.call);
+    }
+}
+
+impl Handler for Method {
+    fn call<'a>(&'a self, call: Call<'a>, cx: &'a HookCx) -> HookFuture<'a> {
+        Box::pin(self.ask(call, cx))
+    }
+}
+
+impl Handler for Scripted {
+    fn call<'a>(&'a self, _call: Call<'a>, _cx: &'a HookCx) -> HookFuture<'a> {
+        // Hooks are called by method.
+        Box::pin(std::future::ready(Verdict::CONT))
+    }
+
+    fn method(&self, index: usize) -> Option<Rc<dyn Handler>> {
+        Some(Rc::new(Method {
+            engine: Rc::clone(&self.engine),
+            name: Rc::clone(&self.name),
+            number: *self.methods.get(index)?,
+        }))
+    }
+
+    fn shutdown(&self) {
+        let what = format!("{}.shutdown", self.name);
+        self.engine.tell(&what, |_, bridge| {
+            let shutdown: Function<'_> = bridge.get("shutdown")?;
+            shutdown.call((self.number,))
+        });
+    }
+}
+
+impl Method {
+    async fn ask(&self, call: Call<'_>, cx: &HookCx) -> Verdict {
+        let engine = &self.engine;
+        let hook = call.hook();
+        // A line that a script logs comes back here for the plugins of the log hook.
+        while engine.busy() {
+            rt::yield_now().await;
+        }
+        let expected = Expected {
+            engine: Rc::clone(engine),
+            call: engine.host.expect_answer(),
+        };
+        let what = format!("Plugin {} on hook {}", self.name, hook.name());
+        let called = engine.enter(&what, |ctx, bridge| {
+            let subject = subject(engine, ctx, cx)?;
+            let run: Function<'_> = bridge.get("run")?;
+            run.call::<_, ()>((
+                self.number,
+                expected.call,
+                hook.name(),
+                subject,
+                Json(arguments(call)),
+            ))
+        });
+        match called {
+            Ok(()) => engine.host.answered(expected.call).await,
+            Err(ScriptError::Stopped(_)) => Verdict::deny_soft("plugin stopped"),
+            Err(e) => {
+                engine.host.log_failure(&format!("{what}: {e}"));
+                Verdict::CONT
+            }
+        }
+    }
+}
+
+/// Whom the hook is about: `{kind, number, handle}`; the handle only where the engine does not have
+/// an object for it yet.
+fn subject<'js>(
+    engine: &Rc<Engine>,
+    ctx: &rquickjs::Ctx<'js>,
+    cx: &HookCx,
+) -> rquickjs::Result<Object<'js>> {
+    let subject = Object::new(ctx.clone())?;
+    if let Some(connection) = &cx.connection {
+        let (number, new) = number_of(engine, connection);
+        subject.set("kind", "connection")?;
+        subject.set("number", number)?;
+        if new {
+            subject.set("handle", Handle::Connection(connection.clone()))?;
+        }
+    } else if let Some(item) = &cx.delivery {
+        subject.set("kind", "hmail")?;
+        subject.set("handle", Handle::Delivery(item.clone()))?;
+    } else {
+        subject.set("kind", "server")?;
+    }
+    Ok(subject)
+}
+
+fn number_of(engine: &Rc<Engine>, connection: &Connection) -> (u32, bool) {
+    let known = connection.companion.borrow().as_ref().map(|c| c.number());
+    if let Some(number) = known {
+        return (number, false);
+    }
+    let number = engine.host.number();
+    *connection.companion.borrow_mut() = Some(Box::new(Rc::new(Kept {
+        host: Rc::downgrade(&engine.host),
+        number,
+    })));
+    (number, true)
+}
+
+/// What the hook is called with besides its subject, as plain data.
+fn arguments(call: Call<'_>) -> Value {
+    match call {
+        Call::Helo(host) | Call::Ehlo(host) => host.into(),
+        Call::QueueOk(text) => text.into(),
+        Call::Mail(p) | Call::Rcpt(p) => json!({ "address": path(p), "params": params(&p.params) }),
+        Call::RcptOk(address) => shown(address),
+        Call::UnrecognizedCommand(command) => json!([command.verb, command.rest]),
+        Call::Deny(denial) => {
+            let message = denial.verdict.message.text();
+            json!([
+                denial.verdict.code as u32,
+                message,
+                &*denial.plugin,
+                &*denial.method,
+                null,
+                denial.hook.name(),
+            ])
+        }
+        Call::Log(line) => json!({ "level": line.level.name(), "data": line.text, "obj": {} }),
+        Call::GetMx(item) => item.domain.clone().into(),
+        Call::Deferred(d) => {
+            let rcpts: Value = d.recipients.iter().map(shown).collect();
+            json!({ "delay": d.delay, "err": d.error, "fail_recips": rcpts })
+        }
+        Call::Bounce(b) => {
+            let rcpts: Vec<Value> = b
+                .recipients
+                .iter()
+                .map(|(address, reply)| with(shown(address), "reason", reply.clone().into()))
+                .collect();
+            let mx =
+                b.mx.as_ref()
+                    .map(|r| json!({ "exchange": r.host.to_string(), "port": r.port() }));
+            json!({ "message": b.error, "mx": mx, "bounced_rcpt": rcpts, "deferred_rcpt": [] })
+        }
+        Call::DeliveredOk(d) => {
+            let rcpts: Value = d.recipients.iter().map(shown).collect();
+            json!([
+                d.host,
+                d.ip,
+                d.response,
+                d.delay,
+                d.port,
+                d.mode,
+                rcpts,
+                d.secured,
+                d.authenticated
+            ])
+        }
+        _ => Value::Null,
+    }
+}

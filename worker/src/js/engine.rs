@@ -1,0 +1,262 @@
+//! The engine of a worker: one QuickJS runtime, entered for one call at a time.
+//!
+//! Owns entering and leaving: the time limit of each turn, the promise jobs that a call leaves behind,
+//! and the log lines about scripts that failed. Scripts are reached through the `bridge`, an object of
+//! functions that `boot.js` returns; nothing else keeps script values, so that all of them go before
+//! their runtime does.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use haraka_shared::log::Level;
+use haraka_shared::log_at;
+use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime};
+
+use super::burst::Burst;
+use super::convert::{describe, describe_value};
+use super::host::Host;
+use super::limits::Limits;
+use super::watchdog::Watchdog;
+use super::{modules, ops, sources};
+use crate::rt;
+
+/// Why a script could not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScriptError {
+    /// It threw; message and stack.
+    #[error("{0}")]
+    Threw(String),
+    /// It ran for too long and was stopped.
+    #[error("stopped, as it ran too long: {0}")]
+    Stopped(String),
+    /// A script is running already; the engine runs one at a time.
+    #[error("a script is running")]
+    Busy,
+    /// The engine cannot be made.
+    #[error("JavaScript engine: {0}")]
+    Engine(String),
+}
+
+/// The engine.
+pub(crate) struct Engine {
+    // In the order in which they are dropped: values, context, runtime.
+    bridge: RefCell<Option<Persistent<Object<'static>>>>,
+    context: Context,
+    runtime: Runtime,
+    limits: Limits,
+    burst: Rc<Burst>,
+    watchdog: Watchdog,
+    pub(super) host: Rc<Host>,
+    loading: Cell<bool>,
+    /// Some task will go on with the jobs that are left.
+    continued: Cell<bool>,
+    this: Weak<Engine>,
+}
+
+impl Engine {
+    /// An engine with all that scripts find in it, and no plugin.
+    ///
+    /// # Errors
+    /// No memory, or a defect in our own scripts.
+    pub(crate) fn new(host: Host, limits: Limits) -> Result<Rc<Engine>, ScriptError> {
+        let failed = |e: rquickjs::Error| ScriptError::Engine(e.to_string());
+        let runtime = Runtime::new().map_err(failed)?;
+        runtime.set_memory_limit(limits.memory);
+        runtime.set_max_stack_size(limits.stack);
+        let burst = Rc::new(Burst::new(limits));
+        let clock = Rc::clone(&burst);
+        runtime.set_interrupt_handler(Some(Box::new(move || clock.is_over())));
+        let context = Context::full(&runtime).map_err(failed)?;
+        let engine = Rc::new_cyclic(|this| Engine {
+            bridge: RefCell::default(),
+            context,
+            runtime,
+            limits,
+            burst,
+            watchdog: Watchdog::start(limits.hang, hung),
+            host: Rc::new(host.of(Weak::clone(this), limits)),
+            loading: Cell::new(true),
+            continued: Cell::default(),
+            this: Weak::clone(this),
+        });
+        modules::install(&engine.runtime, &engine.host);
+        engine.boot()?;
+        Ok(engine)
+    }
+
+    fn boot(&self) -> Result<(), ScriptError> {
+        let started = self.guarded(|ctx| {
+            let natives = Object::new(ctx.clone())?;
+            ops::install(ctx, &natives, &self.host)?;
+            let boot: Function<'_> = sources::compile(ctx, "boot.js", sources::BOOT)?;
+            let bridge: Object<'_> = boot.call((natives,))?;
+            *self.bridge.borrow_mut() = Some(Persistent::save(ctx, bridge));
+            Ok(())
+        });
+        let host = Rc::clone(&self.host);
+        self.runtime
+            .set_host_promise_rejection_tracker(Some(Box::new(
+                move |ctx, promise, reason, handled| {
+                    host.rejections.note(&ctx, &promise, reason, handled);
+                },
+            )));
+        started
+    }
+
+    /// Plugins are loaded; scripts have less time from now on.
+    pub(crate) fn serve(&self) {
+        self.loading.set(false);
+        self.burst.serve();
+    }
+
+    /// Whether a script is running.
+    pub(super) fn busy(&self) -> bool {
+        self.burst.inside()
+    }
+
+    /// Calls into scripts and lets the promise jobs run that follow from it. `what` names the call
+    /// in log lines.
+    ///
+    /// # Errors
+    /// What the call threw; what its jobs throw is logged.
+    pub(super) fn enter<T>(
+        &self,
+        what: &str,
+        call: impl for<'js> FnOnce(&Ctx<'js>, &Object<'js>) -> rquickjs::Result<T>,
+    ) -> Result<T, ScriptError> {
+        if self.busy() {
+            return Err(ScriptError::Busy);
+        }
+        let bridge = self.bridge.borrow().clone();
+        let Some(bridge) = bridge else {
+            return Err(ScriptError::Engine("not started".to_owned()));
+        };
+        self.burst.enter();
+        self.watchdog.enter();
+        let result = self.guarded(|ctx| call(ctx, &bridge.restore(ctx)?));
+        self.leave(what);
+        result
+    }
+
+    /// As [`Engine::enter`] where a failure is worth a line and nothing more.
+    pub(super) fn tell(
+        &self,
+        what: &str,
+        call: impl for<'js> FnOnce(&Ctx<'js>, &Object<'js>) -> rquickjs::Result<()>,
+    ) {
+        if let Err(e) = self.enter(what, call) {
+            self.host.log_failure(&format!("{what} failed: {e}"));
+        }
+    }
+
+    fn guarded<T>(
+        &self,
+        call: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<T>,
+    ) -> Result<T, ScriptError> {
+        self.context.with(|ctx| {
+            call(&ctx).map_err(|e| {
+                let text = describe(&ctx, &e);
+                match self.burst.stopped() {
+                    true => ScriptError::Stopped(text),
+                    false => ScriptError::Threw(text),
+                }
+            })
+        })
+    }
+
+    /// Promise jobs, then what was rejected, then what ended meanwhile.
+    fn leave(&self, what: &str) {
+        for _ in 0..self.limits.jobs {
+            match self.runtime.execute_pending_job() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(job) => {
+                    let text = job.0.with(|ctx| describe_value(ctx.catch()));
+                    self.host
+                        .log_failure(&format!("{what}: promise job failed: {text}"));
+                }
+            }
+        }
+        self.watchdog.leave();
+        let idle = !self.runtime.is_job_pending();
+        if self.burst.leave(idle, self.loading.get()) {
+            log_at!(
+                Level::Crit,
+                &"-",
+                "plugins",
+                [],
+                "{what}: script stopped, as it ran for more than {:?} of processor time",
+                if self.loading.get() {
+                    self.limits.load
+                } else {
+                    self.limits.turn
+                }
+            );
+            self.host.stopped();
+        }
+        if idle {
+            self.host.idle();
+        }
+        self.host.rejections.report(&self.host);
+        if !idle {
+            self.go_on_later();
+        }
+        self.forget_ended();
+    }
+
+    /// More jobs are left than one turn may run.
+    fn go_on_later(&self) {
+        if self.continued.replace(true) {
+            return;
+        }
+        let engine = Weak::clone(&self.this);
+        rt::spawn(async move {
+            rt::yield_now().await;
+            if let Some(engine) = engine.upgrade() {
+                engine.continued.set(false);
+                engine.burst.enter();
+                engine.watchdog.enter();
+                engine.leave("promise jobs");
+            }
+        })
+        .detach();
+    }
+
+    /// Objects whose connection or transaction ended while a script was running.
+    pub(super) fn forget_ended(&self) {
+        if self.busy() {
+            return;
+        }
+        let ended = self.host.ended.take();
+        if !ended.is_empty() {
+            self.tell("forgetting connections", |_, bridge| {
+                let forget: Function<'_> = bridge.get("forget")?;
+                for (connection, transaction) in ended {
+                    forget.call::<_, ()>((connection, transaction))?;
+                }
+                Ok(())
+            });
+        }
+    }
+
+    /// Bytes of heap in use.
+    #[cfg(test)]
+    pub(super) fn memory_used(&self) -> i64 {
+        self.runtime.memory_usage().malloc_size
+    }
+}
+
+/// Nothing that the worker holds can be trusted to end any more.
+fn hung() {
+    log::error!("a script does not come back and cannot be stopped: the worker ends");
+    std::process::abort();
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Before the context: they are values of it.
+        self.bridge.borrow_mut().take();
+        self.runtime.set_host_promise_rejection_tracker(None);
+        self.runtime.set_interrupt_handler(None);
+    }
+}

@@ -1,0 +1,75 @@
+//! What scripts hold of the server's objects: opaque values that only ops can look into.
+
+use haraka_shared::connection::Connection;
+use haraka_shared::delivery::Delivery;
+use haraka_shared::transaction::Transaction;
+use rquickjs::class::{JsClass, Readable, Trace, Tracer};
+use rquickjs::function::Constructor;
+use rquickjs::{Class, Ctx, Exception, FromJs, IntoJs, JsLifetime, Value};
+
+/// One of the server's objects in a script's hands. It lives as long as any script holds it.
+#[derive(Clone)]
+pub(super) enum Handle {
+    Connection(Connection),
+    Transaction(Transaction),
+    Delivery(Delivery),
+}
+
+#[allow(unsafe_code)]
+// SAFETY: the type has no lifetime and holds no script value.
+unsafe impl<'js> JsLifetime<'js> for Handle {
+    type Changed<'to> = Handle;
+}
+
+impl<'js> Trace<'js> for Handle {
+    fn trace<'a>(&self, _tracer: Tracer<'a, 'js>) {}
+}
+
+impl<'js> JsClass<'js> for Handle {
+    const NAME: &'static str = "Handle";
+    type Mutable = Readable;
+    fn constructor(_ctx: &Ctx<'js>) -> rquickjs::Result<Option<Constructor<'js>>> {
+        Ok(None)
+    }
+}
+
+impl<'js> IntoJs<'js> for Handle {
+    fn into_js(self, ctx: &Ctx<'js>) -> rquickjs::Result<Value<'js>> {
+        Class::instance(ctx.clone(), self).map(Class::into_value)
+    }
+}
+
+impl<'js> FromJs<'js> for Handle {
+    fn from_js(ctx: &Ctx<'js>, value: Value<'js>) -> rquickjs::Result<Handle> {
+        match Class::<Handle>::from_value(&value) {
+            Ok(class) => Ok(class.borrow().clone()),
+            Err(_) => Err(Exception::throw_type(
+                ctx,
+                "not one of the server's objects",
+            )),
+        }
+    }
+}
+
+impl Handle {
+    pub(super) fn connection(self, ctx: &Ctx<'_>) -> rquickjs::Result<Connection> {
+        match self {
+            Handle::Connection(connection) => Ok(connection),
+            _ => Err(Exception::throw_type(ctx, "not a connection")),
+        }
+    }
+
+    pub(super) fn transaction(self, ctx: &Ctx<'_>) -> rquickjs::Result<Transaction> {
+        match self {
+            Handle::Transaction(transaction) => Ok(transaction),
+            _ => Err(Exception::throw_type(ctx, "not a transaction")),
+        }
+    }
+
+    pub(super) fn delivery(self, ctx: &Ctx<'_>) -> rquickjs::Result<Delivery> {
+        match self {
+            Handle::Delivery(delivery) => Ok(delivery),
+            _ => Err(Exception::throw_type(ctx, "not a queue item")),
+        }
+    }
+}

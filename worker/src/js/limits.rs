@@ -1,0 +1,42 @@
+//! What scripts may take. Every limit of the engine is here, with its reason.
+
+use std::time::Duration;
+
+/// Limits of one worker's engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of heap. The address lists and suffix tables of the big plugins take some 30 MB; a
+    /// script that asks for more than this gets an exception and the worker keeps its memory.
+    pub memory: usize,
+    /// Bytes of stack. The worker's thread has 8 MB; deep recursion ends in an exception well before.
+    pub stack: usize,
+    /// Processor time from entering the engine until it has nothing to do. While a script computes,
+    /// nobody else is served, and no session should notice.
+    pub turn: Duration,
+    /// The same while plugins are loaded: nothing is served yet, and big tables are built.
+    pub load: Duration,
+    /// Further processor time for what is left after a script was stopped.
+    pub rest: Duration,
+    /// Time after which a script that cannot be stopped costs its worker; see `watchdog`.
+    pub hang: Duration,
+    /// Promise jobs that run before the worker does something else; a chain without end then goes on
+    /// in later turns, until its processor time is used up.
+    pub jobs: u32,
+    /// Octets that one call may take in, such as a file that is read as a whole.
+    pub file: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            memory: 256 << 20,
+            stack: 1 << 20,
+            turn: Duration::from_secs(2),
+            load: Duration::from_secs(30),
+            rest: Duration::from_millis(100),
+            hang: Duration::from_secs(60),
+            jobs: 5_000,
+            file: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Notes and results that scripts have taken over, as native code reads and writes them.
+//!
+//! While a script is running the engine cannot be entered; then nothing is there and nothing is
+//! written. Native plugins run when no script does.
+
+use std::rc::{Rc, Weak};
+
+use haraka_shared::live::{Companion, LiveTree};
+use rquickjs::{Ctx, Function, Object};
+use serde_json::{Map, Value};
+
+use super::convert::Json;
+use super::engine::Engine;
+use super::host::Host;
+
+/// Whose tree it is: `notes` or `results` of a connection or transaction.
+pub(super) struct Tree {
+    engine: Weak<Engine>,
+    /// The connection's number, or the transaction's uuid.
+    owner: Json,
+    kind: String,
+}
+
+impl Tree {
+    pub(super) fn new(host: &Host, owner: Json, kind: String) -> Rc<Tree> {
+        let engine = host.engine().map_or(Weak::new(), |e| Rc::downgrade(&e));
+        Rc::new(Tree {
+            engine,
+            owner,
+            kind,
+        })
+    }
+
+    fn ask(&self, what: &str, path: &[&str], value: Value) -> Option<Value> {
+        let engine = self.engine.upgrade()?;
+        let path: Value = path.iter().copied().collect();
+        let answer = engine.enter(&self.kind, |_: &Ctx<'_>, bridge: &Object<'_>| {
+            let live: Function<'_> = bridge.get("live")?;
+            let owner = self.owner.clone();
+            live.call::<_, Option<String>>((owner, &*self.kind, what, Json(path), Json(value)))
+        });
+        match answer {
+            Ok(text) => text.and_then(|t| serde_json::from_str(&t).ok()),
+            Err(e) => {
+                engine.host.log_failure(&format!("{}: {e}", self.kind));
+                None
+            }
+        }
+    }
+}
+
+impl LiveTree for Tree {
+    fn read(&self, path: &[&str]) -> Option<Value> {
+        self.ask("read", path, Value::Null)
+    }
+
+    fn write(&self, path: &[&str], value: Value) {
+        self.ask("write", path, value);
+    }
+
+    fn append(&self, path: &[&str], value: Value) {
+        self.ask("append", path, value);
+    }
+
+    fn all(&self) -> Map<String, Value> {
+        match self.ask("read", &[], Value::Null) {
+            Some(Value::Object(map)) => map,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// What keeps a connection's object in the engine alive.
+pub(super) struct Kept {
+    pub(super) host: Weak<Host>,
+    pub(super) number: u32,
+}
+
+impl Kept {
+    fn forget(&self, transaction: Option<String>) {
+        if let Some(host) = self.host.upgrade() {
+            host.ended.borrow_mut().push((self.number, transaction));
+            if let Some(engine) = host.engine() {
+                engine.forget_ended();
+            }
+        }
+    }
+}
+
+impl Companion for Kept {
+    fn number(&self) -> u32 {
+        self.number
+    }
+
+    fn transaction_over(&self, uuid: &str) {
+        self.forget(Some(uuid.to_owned()));
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.forget(None);
+    }
+}

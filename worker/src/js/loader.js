@@ -1,0 +1,118 @@
+// CommonJS: require, its cache and its paths.
+
+const path = require('path')
+const { loader } = natives
+
+// Parts of built-in modules that have a name of their own.
+const PARTS = {
+    'assert/strict': () => require('assert'),
+    constants: () => require('fs').constants,
+    'dns/promises': () => require('dns').promises,
+    'fs/promises': () => require('fs').promises,
+    'path/posix': () => path,
+    'stream/promises': () => require('stream').promises,
+    'timers/promises': () => require('timers').promises,
+    tty: () => ({ isatty: () => false }),
+    'util/types': () => require('util').types,
+}
+
+// Used where a plugin's own packages do not have them: older names of what comes with Haraka.
+const FALLBACKS = {
+    '@haraka/email-address': 'internal/address',
+    'address-rfc2821': 'internal/address',
+}
+
+const cache = Object.create(null)
+
+function builtIn(name) {
+    const part = PARTS[name]
+    return part ? part() : require(name)
+}
+
+function notFound(request, from) {
+    const error = new Error(`Cannot find module '${request}'\nRequire stack:\n- ${from}`)
+    error.code = 'MODULE_NOT_FOUND'
+    error.requireStack = [from]
+    return error
+}
+
+// The calls of the older generation of addresses; see globals.js.
+function bothGenerations(text) {
+    return text.replace(/\.(address|host|user)\(\s*\)/g, '.$1$$called()')
+}
+
+class Module {
+    constructor(filename, parent) {
+        this.id = filename
+        this.filename = filename
+        this.path = path.dirname(filename)
+        this.exports = {}
+        this.parent = parent
+        this.children = []
+        this.loaded = false
+        this.paths = loader.paths(this.path)
+        this.require = makeRequire(this)
+    }
+
+    // Runs the text as this module.
+    _compile(text, filename = this.filename, strict = false) {
+        const run = loader.compile(filename, bothGenerations(text), strict)
+        run.call(this.exports, this.exports, this.require, this, filename, path.dirname(filename))
+    }
+}
+
+function load(filename, parent) {
+    const known = cache[filename]
+    if (known) return known.exports
+    const module = new Module(filename, parent)
+    cache[filename] = module
+    parent?.children.push(module)
+    try {
+        if (loader.isEsm(filename)) {
+            module.exports = loader.esm(filename)
+        } else if (filename.endsWith('.json')) {
+            module.exports = JSON.parse(loader.file(filename))
+        } else if (filename.endsWith('.node')) {
+            throw new Error(`native addons cannot be loaded: ${filename}`)
+        } else {
+            module._compile(loader.file(filename))
+        }
+    } catch (err) {
+        delete cache[filename]
+        throw err
+    }
+    module.loaded = true
+    return module.exports
+}
+
+function makeRequire(module) {
+    const name = (request) => (request.startsWith('node:') ? request.slice(5) : request)
+
+    const resolve = (request) => {
+        if (loader.hasBuiltIn(name(request))) return request
+        const found = loader.resolve(request, module.path)
+        if (found) return found
+        if (FALLBACKS[request]) return FALLBACKS[request]
+        throw notFound(request, module.filename)
+    }
+
+    function requireFrom(request) {
+        if (typeof request !== 'string' || request === '') throw new TypeError('require needs a name')
+        if (loader.hasBuiltIn(name(request))) return builtIn(name(request))
+        const found = resolve(request)
+        return found === FALLBACKS[request] ? require(found) : load(found, module)
+    }
+
+    requireFrom.resolve = resolve
+    resolve.paths = () => module.paths
+    requireFrom.cache = cache
+    requireFrom.main = undefined
+    requireFrom.extensions = Object.create(null)
+    return requireFrom
+}
+
+exports.Module = Module
+exports.load = load
+exports.cache = cache
+exports.makeRequire = makeRequire
+exports.main = new Module(path.join(natives.process.installDir(), 'haraka.js'), undefined)

@@ -1,0 +1,28 @@
+//! Plugins written in JavaScript: one QuickJS engine per worker, started when the first is loaded.
+//!
+//! The only folder that knows rquickjs. `engine` enters and leaves the engine and limits what scripts
+//! take, `plugin` and `call` make them plugins like any other, `ops/` is what they can ask of the native
+//! side, `boot.js`, `node/` and `haraka/` are the scripts that turn this into Node's modules and Haraka's
+//! objects. Must never run a script where sessions wait for more than a moment: see `limits`.
+
+mod answer;
+mod burst;
+mod call;
+mod convert;
+mod engine;
+mod handle;
+mod host;
+mod limits;
+mod live;
+mod modules;
+mod ops;
+mod plugin;
+mod rejections;
+mod resolve;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod watchdog;
+
+pub use engine::ScriptError;
+pub(crate) use plugin::Scripts;

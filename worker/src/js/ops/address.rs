@@ -1,0 +1,67 @@
+//! The grammar of addresses, for scripts' `Address`.
+
+use std::rc::Rc;
+
+use haraka_shared::address::{Address, Limits};
+use rquickjs::{Ctx, Exception, Object};
+use serde_json::{Value, json};
+
+use super::op;
+use crate::js::convert::Json;
+use crate::js::host::Host;
+
+pub(super) fn install<'js>(
+    ctx: &Ctx<'js>,
+    field: &Object<'js>,
+    _host: &Rc<Host>,
+) -> rquickjs::Result<()> {
+    op!(ctx, field, "parse", |ctx: Ctx<'_>, text: String| {
+        match Address::parse(&text, Limits::default()) {
+            Ok(address) => Ok(Json(shown(&address))),
+            Err(e) => Err(Exception::throw_message(&ctx, &e.to_string())),
+        }
+    });
+    op!(
+        ctx,
+        field,
+        "ofParts",
+        |ctx: Ctx<'_>, user: String, host: String| {
+            match Address::from_parts(&user, &host) {
+                Ok(address) => Ok(Json(shown(&address))),
+                Err(e) => Err(Exception::throw_message(&ctx, &e.to_string())),
+            }
+        }
+    );
+    Ok(())
+}
+
+/// The parts of an address as scripts see them.
+pub(in crate::js) fn shown(address: &Address) -> Value {
+    let given = |part: &str| (!address.is_null()).then(|| part.to_owned());
+    json!({
+        "original": address.original(),
+        "user": given(address.user()),
+        "host": given(address.host()),
+        "original_host": address.original_host(),
+        "is_utf8": address.is_utf8(),
+    })
+}
+
+/// An object with one more key.
+pub(in crate::js) fn with(mut object: Value, key: &str, value: Value) -> Value {
+    if let Some(map) = object.as_object_mut() {
+        map.insert(key.to_owned(), value);
+    }
+    object
+}
+
+/// An address that a script has made or changed: its text if that still says the same, else its parts.
+pub(in crate::js) fn told(parts: &Value) -> Option<Address> {
+    let text = |key: &str| parts.get(key).and_then(Value::as_str).unwrap_or_default();
+    if text("user").is_empty() {
+        return Some(Address::null());
+    }
+    let written = Address::parse(text("original"), Limits::default()).ok();
+    let same = written.filter(|a| a.user() == text("user") && a.host() == text("host"));
+    same.or_else(|| Address::from_parts(text("user"), text("host")).ok())
+}

@@ -1,0 +1,125 @@
+//! Octets to text and back, for `Buffer`.
+
+use std::rc::Rc;
+
+use rquickjs::{Ctx, Object};
+
+use super::op;
+use crate::js::convert::Bytes;
+use crate::js::host::Host;
+
+pub(super) fn install<'js>(
+    ctx: &Ctx<'js>,
+    field: &Object<'js>,
+    _host: &Rc<Host>,
+) -> rquickjs::Result<()> {
+    op!(ctx, field, "toUtf8", |bytes: Bytes| {
+        String::from_utf8_lossy(&bytes.0).into_owned()
+    });
+    op!(ctx, field, "fromUtf8", |text: Bytes| text);
+    op!(ctx, field, "toLatin1", |bytes: Bytes| bytes
+        .0
+        .iter()
+        .map(|b| char::from(*b))
+        .collect::<String>());
+    op!(ctx, field, "toHex", |bytes: Bytes| hex(&bytes.0));
+    op!(ctx, field, "fromHex", |text: String| Bytes(from_hex(&text)));
+    op!(ctx, field, "toBase64", |bytes: Bytes, url: bool| base64(
+        &bytes.0, url
+    ));
+    op!(ctx, field, "fromBase64", |text: String| Bytes(from_base64(
+        &text
+    )));
+    op!(
+        ctx,
+        field,
+        "find",
+        |hay: Bytes, needle: Bytes, from: usize| {
+            let rest = hay.0.get(from..).unwrap_or_default();
+            let found = memchr::memmem::find(rest, &needle.0);
+            found.map(|at| at + from)
+        }
+    );
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('0');
+    bytes
+        .iter()
+        .flat_map(|b| [digit(b >> 4), digit(b & 15)])
+        .collect()
+}
+
+/// Up to the first pair that is not hexadecimal, as Node.
+fn from_hex(text: &str) -> Vec<u8> {
+    let mut digits = text.chars().map(|c| c.to_digit(16));
+    let mut out = Vec::with_capacity(text.len() / 2);
+    while let (Some(Some(high)), Some(Some(low))) = (digits.next(), digits.next()) {
+        out.push(u8::try_from(high << 4 | low).unwrap_or_default());
+    }
+    out
+}
+
+const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+fn base64(bytes: &[u8], url: bool) -> String {
+    let alphabet = if url { URL } else { STANDARD };
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..=group.len() {
+            let index = (bits >> (18 - 6 * place) & 63) as usize;
+            out.push(alphabet.get(index).map_or('=', |b| char::from(*b)));
+        }
+        if !url {
+            out.extend(std::iter::repeat_n('=', 3 - group.len()));
+        }
+    }
+    out
+}
+
+/// Both alphabets; anything else is skipped, and `=` ends it, as Node reads it.
+fn from_base64(text: &str) -> Vec<u8> {
+    let value = |c: u8| match c {
+        b'A'..=b'Z' => Some(c - b'A'),
+        b'a'..=b'z' => Some(c - b'a' + 26),
+        b'0'..=b'9' => Some(c - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    };
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0u32, 0u8);
+    for c in text.bytes().take_while(|c| *c != b'=') {
+        let Some(six) = value(c) else { continue };
+        bits = bits << 6 | u32::from(six);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count & 255) as u8);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_and_hex_give_back_what_went_in_and_read_what_node_reads() {
+        for text in ["", "f", "fo", "foo", "foobar", "\u{ff}\u{0}x"] {
+            let bytes = text.as_bytes();
+            assert_eq!(from_base64(&base64(bytes, false)), bytes);
+            assert_eq!(from_base64(&base64(bytes, true)), bytes);
+            assert_eq!(from_hex(&hex(bytes)), bytes);
+        }
+        assert_eq!(base64(b"fo", false), "Zm8=");
+        assert_eq!(base64(&[251, 255], true), "-_8");
+        assert_eq!(from_base64("Zm 9v\nYg==Zm9v"), b"foob");
+        assert_eq!(from_hex("6162zz63"), b"ab");
+    }
+}

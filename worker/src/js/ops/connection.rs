@@ -1,0 +1,187 @@
+//! The connection as scripts read and change it. Each property is one row here; the object with its
+//! getters and setters is in `haraka/connection.js`.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use haraka_shared::connection::{Connection, HelloVerb};
+use haraka_shared::reply::Reply;
+use haraka_shared::transaction::Tally;
+use rquickjs::{Ctx, Object};
+use serde_json::{Value, json};
+
+use super::op;
+use crate::js::convert::Json;
+use crate::js::handle::Handle;
+use crate::js::host::Host;
+use crate::rt;
+
+pub(super) fn install<'js>(
+    ctx: &Ctx<'js>,
+    field: &Object<'js>,
+    host: &Rc<Host>,
+) -> rquickjs::Result<()> {
+    let h = Rc::clone(host);
+    op!(
+        ctx,
+        field,
+        "get",
+        move |ctx: Ctx<'_>, of: Handle, name: String| {
+            let conn = of.connection(&ctx)?;
+            rquickjs::Result::Ok(Json(get(&h, &conn, &name)))
+        }
+    );
+    op!(ctx, field, "set", |ctx: Ctx<'_>,
+                            of: Handle,
+                            name: String,
+                            value: Json| {
+        let conn = of.connection(&ctx)?;
+        rquickjs::Result::Ok(set(&conn, &name, &value.0))
+    });
+    op!(ctx, field, "transaction", |ctx: Ctx<'_>, of: Handle| {
+        let conn = of.connection(&ctx)?;
+        rquickjs::Result::Ok(conn.transaction().map(Handle::Transaction))
+    });
+    op!(
+        ctx,
+        field,
+        "respond",
+        |ctx: Ctx<'_>, of: Handle, code: u16, lines: Vec<String>| {
+            of.connection(&ctx)?.say(Reply::lines_of(code, lines));
+            rquickjs::Result::Ok(())
+        }
+    );
+    op!(
+        ctx,
+        field,
+        "resetTransaction",
+        |ctx: Ctx<'_>, of: Handle| {
+            of.connection(&ctx)?.set_transaction(None);
+            rquickjs::Result::Ok(())
+        }
+    );
+    Ok(())
+}
+
+fn tally(t: &Tally) -> Value {
+    json!({ "accept": t.accept.get(), "tempfail": t.tempfail.get(), "reject": t.reject.get() })
+}
+
+fn get(host: &Host, conn: &Connection, name: &str) -> Value {
+    match name {
+        "local result" | "remote result" | "helo result" | "reset result" | "disconnect result" => {
+            let of = name.split(' ').next().unwrap_or_default();
+            conn.core_result(of).map_or(Value::Null, Value::Object)
+        }
+        "uuid" => format!("{:X}", conn.uuid.hyphenated()).into(),
+        "remote" => {
+            let r = conn.remote.borrow();
+            json!({
+                "ip": r.ip.to_string(), "port": r.port, "host": r.host.as_deref(),
+                "info": r.info.as_deref(), "closed": r.closed, "is_private": r.is_private,
+                "is_local": r.is_local,
+            })
+        }
+        "local" => {
+            let local = conn.local.get();
+            let me = host.services().map(|s| s.config().me.clone());
+            json!({ "ip": local.ip.to_string(), "port": local.port, "host": me, "info": "Haraka" })
+        }
+        "hello" => match &*conn.hello.borrow() {
+            Some((verb, host)) => {
+                let verb = match verb {
+                    HelloVerb::Helo => "HELO",
+                    HelloVerb::Ehlo => "EHLO",
+                };
+                json!({ "verb": verb, "host": &**host })
+            }
+            None => json!({ "verb": null, "host": null }),
+        },
+        "tls" => json!({ "enabled": conn.tls.borrow().is_some() }),
+        "proxy" => {
+            let proxy = conn.proxy.get();
+            let kind = proxy.ip.map(|_| "haproxy");
+            json!({ "allowed": proxy.allowed, "ip": proxy.ip.map(|ip| ip.to_string()), "type": kind })
+        }
+        "relaying" => conn.relaying().into(),
+        "esmtp" => conn.esmtp.get().into(),
+        "pipelining" => conn.pipelining.get().into(),
+        "early_talker" => conn.early_talker.get().into(),
+        "errors" => conn.errors.get().into(),
+        "tran_count" => conn.tran_count.get().into(),
+        "totalbytes" => conn.total_bytes.get().into(),
+        "rcpt_count" => tally(&conn.rcpt_count),
+        "msg_count" => tally(&conn.msg_count),
+        "last_reject" => conn
+            .last_reject
+            .borrow()
+            .as_deref()
+            .unwrap_or_default()
+            .into(),
+        "authheader" => conn.authheader.borrow().as_deref().into(),
+        "capabilities" => conn.capabilities.borrow().iter().cloned().collect(),
+        "start_time" => {
+            let ago = rt::precise_now().saturating_duration_since(conn.started);
+            let now = std::time::SystemTime::now();
+            let since = now
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap_or_default();
+            let ms = since.saturating_sub(ago).as_millis();
+            u64::try_from(ms).unwrap_or_default().into()
+        }
+        _ => Value::Null,
+    }
+}
+
+/// Whether there is such a property and the value suits it.
+fn set(conn: &Connection, name: &str, value: &Value) -> bool {
+    let flag = || value.as_bool().unwrap_or_else(|| truthy(value));
+    let text = || value.as_str();
+    match name {
+        "relaying" => conn.set_relaying(flag()),
+        "esmtp" => conn.esmtp.set(flag()),
+        "pipelining" => conn.pipelining.set(flag()),
+        "early_talker" => conn.early_talker.set(flag()),
+        "errors" => match value.as_u64().and_then(|n| u32::try_from(n).ok()) {
+            Some(errors) => conn.errors.set(errors),
+            None => return false,
+        },
+        "capabilities" => {
+            let lines = value.as_array().into_iter().flatten();
+            *conn.capabilities.borrow_mut() = lines
+                .filter_map(|l| l.as_str().map(str::to_owned))
+                .collect();
+        }
+        "remote.ip" => match text().and_then(|t| t.parse::<IpAddr>().ok()) {
+            Some(ip) => conn.set_remote_ip(ip),
+            None => return false,
+        },
+        "remote.port" => match value.as_u64().and_then(|n| u16::try_from(n).ok()) {
+            Some(port) => conn.remote.borrow_mut().port = port,
+            None => return false,
+        },
+        "remote.host" => conn.remote.borrow_mut().host = text().map(Rc::from),
+        "remote.info" => conn.remote.borrow_mut().info = text().map(Rc::from),
+        "remote.is_private" => conn.remote.borrow_mut().is_private = flag(),
+        "remote.is_local" => conn.remote.borrow_mut().is_local = flag(),
+        "hello.host" => {
+            let mut hello = conn.hello.borrow_mut();
+            let verb = hello.as_ref().map_or(HelloVerb::Ehlo, |(verb, _)| *verb);
+            *hello = text().map(|host| (verb, Rc::from(host)));
+        }
+        "authheader" => *conn.authheader.borrow_mut() = text().map(Box::from),
+        "last_reject" => *conn.last_reject.borrow_mut() = text().map(Box::from),
+        _ => return false,
+    }
+    true
+}
+
+fn truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(yes) => *yes,
+        Value::Number(n) => n.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    }
+}

@@ -1,0 +1,102 @@
+//! Finding and compiling scripts: `require` in `loader.js` is made from these.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use rquickjs::{Ctx, Exception, Function, Module, Object};
+
+use super::op;
+use crate::js::convert::throw_io;
+use crate::js::host::Host;
+use crate::js::resolve::{How, module_directories, resolve};
+use crate::js::sources;
+
+pub(super) fn install<'js>(
+    ctx: &Ctx<'js>,
+    field: &Object<'js>,
+    _host: &Rc<Host>,
+) -> rquickjs::Result<()> {
+    op!(
+        ctx,
+        field,
+        "resolve",
+        |request: String, directory: String| {
+            resolve(&request, Path::new(&directory), How::Require)
+                .map(|found| found.to_string_lossy().into_owned())
+        }
+    );
+    op!(ctx, field, "paths", |directory: String| {
+        module_directories(Path::new(&directory))
+            .map(|d| d.to_string_lossy().into_owned())
+            .collect::<Vec<_>>()
+    });
+    op!(ctx, field, "isEsm", |path: String| {
+        crate::js::resolve::is_esm(Path::new(&path))
+    });
+    op!(ctx, field, "hasBuiltIn", |name: String| {
+        sources::is_built_in(&name)
+    });
+    op!(ctx, field, "builtIn", built_in);
+    op!(ctx, field, "hasCorePlugin", |name: String| {
+        sources::core_plugin(&name).is_some()
+    });
+    op!(ctx, field, "corePlugin", core_plugin);
+    op!(ctx, field, "file", file);
+    op!(ctx, field, "compile", compile);
+    op!(ctx, field, "esm", esm);
+    Ok(())
+}
+
+const MODULE: &str = "exports, require, module, __filename, __dirname";
+
+/// A built-in module as a function of CommonJS's parameters and the ops.
+fn built_in<'js>(ctx: Ctx<'js>, name: String) -> rquickjs::Result<Function<'js>> {
+    match sources::built_in(&name) {
+        Some((_, file, text)) => function(&ctx, file, &format!("{MODULE}, natives"), text, true),
+        None => Err(Exception::throw_message(&ctx, "no such built-in module")),
+    }
+}
+
+fn core_plugin<'js>(ctx: Ctx<'js>, name: String) -> rquickjs::Result<Function<'js>> {
+    match sources::core_plugin(&name) {
+        Some((_, file, text)) => function(&ctx, file, MODULE, text, true),
+        None => Err(Exception::throw_message(&ctx, "no such core plugin")),
+    }
+}
+
+/// The text of a script file, without the line that makes it a program on Unix.
+fn file(ctx: Ctx<'_>, path: String) -> rquickjs::Result<String> {
+    let text = std::fs::read(&path).map_err(|e| throw_io(&ctx, &e, "open", &path))?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Ok(match text.strip_prefix("#!") {
+        Some(rest) => format!("//{rest}"),
+        None => text,
+    })
+}
+
+fn compile<'js>(
+    ctx: Ctx<'js>,
+    path: String,
+    text: String,
+    strict: bool,
+) -> rquickjs::Result<Function<'js>> {
+    function(&ctx, &path, MODULE, &text, strict)
+}
+
+/// All on one line before the text, so that errors show the lines of the file.
+fn function<'js>(
+    ctx: &Ctx<'js>,
+    file: &str,
+    parameters: &str,
+    text: &str,
+    strict: bool,
+) -> rquickjs::Result<Function<'js>> {
+    let strict = if strict { "\"use strict\";" } else { "" };
+    let source = format!("(function ({parameters}) {{{strict}{text}\n}})");
+    sources::compile(ctx, file, source)
+}
+
+/// An ES module that is required: its promise jobs run now, so it must not wait for anything else.
+fn esm<'js>(ctx: Ctx<'js>, path: String) -> rquickjs::Result<Object<'js>> {
+    Module::import(&ctx, path)?.finish()
+}

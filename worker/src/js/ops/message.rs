@@ -1,0 +1,114 @@
+//! Reading a message out, in the forms that `message_stream` offers.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use haraka_shared::message_stream::{LineEnd, MessageReader, ReadOptions};
+use haraka_shared::services::Services;
+use rquickjs::class::{JsClass, Readable, Trace, Tracer};
+use rquickjs::function::Constructor;
+use rquickjs::{Class, Ctx, JsLifetime, Object};
+use serde_json::Value;
+
+use super::op;
+use crate::js::convert::Json;
+use crate::js::handle::Handle;
+use crate::js::host::{Host, Outcome};
+
+/// A message that is being read.
+#[derive(Clone)]
+struct Reading(Rc<RefCell<Option<MessageReader>>>);
+
+#[allow(unsafe_code)]
+// SAFETY: the type has no lifetime and holds no script value.
+unsafe impl<'js> JsLifetime<'js> for Reading {
+    type Changed<'to> = Reading;
+}
+
+impl<'js> Trace<'js> for Reading {
+    fn trace<'a>(&self, _tracer: Tracer<'a, 'js>) {}
+}
+
+impl<'js> JsClass<'js> for Reading {
+    const NAME: &'static str = "Reading";
+    type Mutable = Readable;
+    fn constructor(_ctx: &Ctx<'js>) -> rquickjs::Result<Option<Constructor<'js>>> {
+        Ok(None)
+    }
+}
+
+pub(super) fn install<'js>(
+    ctx: &Ctx<'js>,
+    field: &Object<'js>,
+    host: &Rc<Host>,
+) -> rquickjs::Result<()> {
+    op!(ctx, field, "open", open);
+    let h = Rc::clone(host);
+    op!(
+        ctx,
+        field,
+        "all",
+        move |ctx: Ctx<'_>, of: Handle, how: Json| {
+            let txn = of.transaction(&ctx)?;
+            let mut reader = txn.reader(options(&how.0));
+            let most = usize::try_from(h.limits.file).unwrap_or(usize::MAX);
+            rquickjs::Result::Ok(with_services(&h, async move |services| {
+                match reader.get_data(services, most).await {
+                    Ok(bytes) => Outcome::Bytes(bytes),
+                    Err(e) => e.into(),
+                }
+            }))
+        }
+    );
+    let h = Rc::clone(host);
+    op!(ctx, field, "next", move |reading: Class<'_, Reading>| {
+        let place = reading.borrow().0.clone();
+        with_services(&h, async move |services| {
+            // Whoever reads twice at a time finds the end.
+            let taken = place.take();
+            let Some(mut reader) = taken else {
+                return Outcome::Data(Value::Null);
+            };
+            let piece = reader.next(services).await;
+            *place.borrow_mut() = Some(reader);
+            match piece {
+                Ok(Some(bytes)) => Outcome::Bytes(bytes),
+                Ok(None) => Outcome::Data(Value::Null),
+                Err(e) => e.into(),
+            }
+        })
+    });
+    Ok(())
+}
+
+fn open<'js>(ctx: Ctx<'js>, of: Handle, how: Json) -> rquickjs::Result<Class<'js, Reading>> {
+    let reader = of.transaction(&ctx)?.reader(options(&how.0));
+    Class::instance(ctx, Reading(Rc::new(RefCell::new(Some(reader)))))
+}
+
+fn with_services<F>(host: &Rc<Host>, work: F) -> u32
+where
+    F: AsyncFnOnce(&dyn Services) -> Outcome + 'static,
+{
+    let services = host.services();
+    host.start(async move {
+        match services {
+            Some(services) => work(&*services).await,
+            None => std::io::Error::other("there are no messages before the worker serves").into(),
+        }
+    })
+}
+
+fn options(how: &Value) -> ReadOptions {
+    let flag = |key: &str| how.get(key).and_then(Value::as_bool);
+    ReadOptions {
+        line_ends: match how.get("line_endings").and_then(Value::as_str) {
+            Some("\n") => LineEnd::Lf,
+            _ => LineEnd::Crlf,
+        },
+        stuffed: ReadOptions::stuffing(flag("dot_stuffed"), flag("dot_stuffing")),
+        ending_dot: flag("ending_dot").unwrap_or(false),
+        skip_headers: flag("skip_headers").unwrap_or(false),
+        clamd_style: flag("clamd_style").unwrap_or(false),
+    }
+}

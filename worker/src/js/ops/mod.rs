@@ -1,0 +1,79 @@
+//! What scripts can ask of the native side, a file for each field. `boot.js` gets these functions
+//! and hands them to the built-in modules; plugins never see them.
+
+mod address;
+mod bytes;
+mod config;
+mod connection;
+mod crypto;
+mod delivery;
+mod dns;
+mod fs;
+mod header;
+mod hook;
+mod live;
+mod loader;
+mod log;
+mod message;
+mod net;
+mod process;
+mod timers;
+mod transaction;
+
+use std::rc::Rc;
+
+use rquickjs::{Ctx, Object};
+
+use super::host::Host;
+
+/// A field: puts its functions into the object.
+type Install = for<'js> fn(&Ctx<'js>, &Object<'js>, &Rc<Host>) -> rquickjs::Result<()>;
+
+const FIELDS: [(&str, Install); 18] = [
+    ("address", address::install),
+    ("bytes", bytes::install),
+    ("config", config::install),
+    ("connection", connection::install),
+    ("crypto", crypto::install),
+    ("delivery", delivery::install),
+    ("dns", dns::install),
+    ("fs", fs::install),
+    ("header", header::install),
+    ("hook", hook::install),
+    ("live", live::install),
+    ("loader", loader::install),
+    ("log", log::install),
+    ("message", message::install),
+    ("net", net::install),
+    ("process", process::install),
+    ("timers", timers::install),
+    ("transaction", transaction::install),
+];
+
+/// Puts all of them into `natives`, each field as an object.
+pub(super) fn install<'js>(
+    ctx: &Ctx<'js>,
+    natives: &Object<'js>,
+    host: &Rc<Host>,
+) -> rquickjs::Result<()> {
+    for (name, install) in FIELDS {
+        let field = Object::new(ctx.clone())?;
+        install(ctx, &field, host)?;
+        natives.set(name, field)?;
+    }
+    Ok(())
+}
+
+/// Defines a function of a field.
+macro_rules! op {
+    ($ctx:ident, $field:ident, $name:literal, $function:expr) => {
+        $field.set(
+            $name,
+            rquickjs::Function::new($ctx.clone(), $function)?.with_name($name)?,
+        )?
+    };
+}
+use op;
+
+pub(super) use address::{shown, with};
+pub(super) use transaction::{params, path};

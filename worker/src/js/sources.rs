@@ -1,0 +1,106 @@
+//! The scripts that are part of the program, and how a script becomes a function.
+//!
+//! A built-in module is a CommonJS module with one more parameter, `natives`: the ops. Its name here
+//! is what scripts require; a file of `node/`, `haraka/` or `core_plugins/` each.
+
+use rquickjs::context::EvalOptions;
+use rquickjs::{Ctx, Function};
+
+/// What runs first and gives the bridge.
+pub(super) const BOOT: &str = include_str!("boot.js");
+
+macro_rules! table {
+    ($($name:literal => $file:literal),* $(,)?) => {
+        &[$(($name, $file, include_str!($file))),*]
+    };
+}
+
+/// Built-in modules: name, file, text. Those of Node come before files of the same name, as do
+/// those that are this server's own; see `loader.js` for the others.
+const BUILT_IN: &[(&str, &str, &str)] = table! {
+    "internal/loader" => "loader.js",
+    "internal/globals" => "globals.js",
+    "internal/hooks" => "haraka/hooks.js",
+    "internal/connection" => "haraka/connection.js",
+    "internal/transaction" => "haraka/transaction.js",
+    "internal/header" => "haraka/header.js",
+    "internal/message_stream" => "haraka/message_stream.js",
+    "internal/hmail" => "haraka/hmail.js",
+    "internal/plugin" => "haraka/plugin.js",
+    "internal/server" => "haraka/server.js",
+    "internal/live" => "haraka/live.js",
+    "internal/logger" => "haraka/logger.js",
+    "internal/address" => "haraka/address.js",
+    "haraka-config" => "haraka/config.js",
+    "haraka-constants" => "haraka/constants.js",
+    "haraka-notes" => "haraka/notes.js",
+    "haraka-results" => "haraka/results.js",
+    "assert" => "node/assert.js",
+    "buffer" => "node/buffer.js",
+    "child_process" => "node/child_process.js",
+    "crypto" => "node/crypto.js",
+    "dns" => "node/dns.js",
+    "events" => "node/events.js",
+    "fs" => "node/fs.js",
+    "module" => "node/module.js",
+    "net" => "node/net.js",
+    "os" => "node/os.js",
+    "path" => "node/path.js",
+    "process" => "node/process.js",
+    "punycode" => "node/punycode.js",
+    "querystring" => "node/querystring.js",
+    "readline" => "node/readline.js",
+    "stream" => "node/stream.js",
+    "string_decoder" => "node/string_decoder.js",
+    "timers" => "node/timers.js",
+    "url" => "node/url.js",
+    "util" => "node/util.js",
+};
+
+/// Plugins of the core that others inherit from or that have no native form.
+const CORE_PLUGINS: &[(&str, &str, &str)] = table! {
+    "queue/discard" => "core_plugins/queue_discard.js",
+    "rcpt_to.host_list_base" => "core_plugins/rcpt_to.host_list_base.js",
+};
+
+type Entry = &'static (&'static str, &'static str, &'static str);
+
+/// The built-in module of this name: its file and text.
+pub(super) fn built_in(name: &str) -> Option<Entry> {
+    BUILT_IN.iter().find(|(known, _, _)| *known == name)
+}
+
+/// Whether scripts can require it: a built-in module, or a part of one with a name of its own.
+pub(super) fn is_built_in(name: &str) -> bool {
+    PARTS.contains(&name) || (built_in(name).is_some() && !name.starts_with("internal/"))
+}
+
+/// Parts of built-in modules; `loader.js` knows which.
+const PARTS: [&str; 9] = [
+    "assert/strict",
+    "constants",
+    "dns/promises",
+    "fs/promises",
+    "path/posix",
+    "stream/promises",
+    "timers/promises",
+    "tty",
+    "util/types",
+];
+
+/// The core's plugin of this name.
+pub(super) fn core_plugin(name: &str) -> Option<Entry> {
+    CORE_PLUGINS.iter().find(|(known, _, _)| *known == name)
+}
+
+/// Evaluates a script whose value is a function. Errors show `file`.
+pub(super) fn compile<'js>(
+    ctx: &Ctx<'js>,
+    file: &str,
+    source: impl Into<Vec<u8>>,
+) -> rquickjs::Result<Function<'js>> {
+    let mut options = EvalOptions::default();
+    options.strict = false;
+    options.filename = Some(file.to_owned());
+    ctx.eval_with_options(source, options)
+}

@@ -1,0 +1,205 @@
+//! Tests of the engine without a server: what it gives back, and how a module is found.
+
+use std::fs;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use haraka_shared::config::{ConfigDir, Watch};
+use haraka_shared::live::LiveTree;
+use rquickjs::{Function, Object};
+use serde_json::json;
+
+use super::convert::Json;
+use super::engine::{Engine, ScriptError};
+use super::host::Host;
+use super::limits::Limits;
+use super::resolve::{How, resolve};
+use crate::rt::Runtime;
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Dir {
+        let name = format!("haraka-js-{}-{name}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(dir.join("config")).unwrap();
+        Dir(fs::canonicalize(dir).unwrap())
+    }
+
+    fn file(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn find(&self, request: &str, from: &str, how: How) -> Option<String> {
+        let found = resolve(request, &self.0.join(from), how)?;
+        Some(found.strip_prefix(&self.0).unwrap().display().to_string())
+    }
+
+    fn engine(&self, limits: Limits) -> Rc<Engine> {
+        let config = ConfigDir::open(&self.0).unwrap();
+        Engine::new(Host::new(&config, &self.0, &Watch::new()), limits).unwrap()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn eval(engine: &Engine, text: &str) -> Result<serde_json::Value, ScriptError> {
+    engine
+        .enter("test", |ctx, _| ctx.eval::<Json, _>(text))
+        .map(|json| json.0)
+}
+
+// covers PLG-06
+#[test]
+fn modules_are_found_by_the_rules_of_node() {
+    let dir = Dir::new("resolve");
+    let exports = r#"{"name":"a","exports":{".":{"import":"./i.mjs","default":"./r.js"},
+        "./sub/*":"./lib/*.js","./up":"./../../escape.js","./none":null}}"#;
+    dir.file("node_modules/a/package.json", exports);
+    dir.file("node_modules/a/i.mjs", "");
+    dir.file("node_modules/a/r.js", "");
+    dir.file("node_modules/a/lib/x.js", "");
+    dir.file("escape.js", "");
+    dir.file("node_modules/@s/b/package.json", r#"{"main":"./lib"}"#);
+    dir.file("node_modules/@s/b/lib/index.js", "");
+    dir.file("node_modules/c.js", "");
+    dir.file("p/q/own.json", "{}");
+    dir.file("p/node_modules/c/index.js", "");
+    let require = |request, from| dir.find(request, from, How::Require);
+    for (request, from, expected) in [
+        ("a", "p/q", Some("node_modules/a/r.js")),
+        ("a/sub/x", "p", Some("node_modules/a/lib/x.js")),
+        ("a/r.js", "p", None),
+        ("a/up", "p", None),
+        ("a/none", "p", None),
+        ("@s/b", "p/q", Some("node_modules/@s/b/lib/index.js")),
+        (
+            "@s/b/lib/index",
+            "p/q",
+            Some("node_modules/@s/b/lib/index.js"),
+        ),
+        ("c", "p/q", Some("p/node_modules/c/index.js")),
+        ("c", "", Some("node_modules/c.js")),
+        ("./own", "p/q", Some("p/q/own.json")),
+        ("../q/own.json", "p/q", Some("p/q/own.json")),
+        ("./none", "p/q", None),
+        ("a", "node_modules/a/lib", Some("node_modules/a/r.js")),
+    ] {
+        assert_eq!(
+            require(request, from).as_deref(),
+            expected,
+            "{request} in {from}"
+        );
+    }
+    let import = dir.find("a", "p", How::Import);
+    assert_eq!(import.as_deref(), Some("node_modules/a/i.mjs"));
+}
+
+#[test]
+fn engine_gives_its_memory_back_and_knows_what_was_thrown() {
+    let dir = Dir::new("memory");
+    let engine = dir.engine(Limits::default());
+    assert_eq!(
+        eval(&engine, "({ a: [1, 'x', null] })").unwrap(),
+        json!({ "a": [1, "x", null] })
+    );
+    let thrown = eval(&engine, "(() => { throw new TypeError('no') })()").unwrap_err();
+    assert!(
+        thrown.to_string().starts_with("TypeError: no\n"),
+        "{thrown}"
+    );
+    let before = engine.memory_used();
+    for _ in 0..3 {
+        let failed = eval(
+            &engine,
+            "(() => { const all = []; for (;;) all.push('x'.repeat(1e6) + all.length) })()",
+        );
+        assert!(matches!(failed, Err(ScriptError::Threw(_))), "{failed:?}");
+    }
+    assert!(engine.memory_used() < before + (1 << 20));
+}
+
+#[test]
+fn endless_chain_of_promises_is_stopped_once_its_time_is_used_up() {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let dir = Dir::new("chain");
+        let short = std::time::Duration::from_millis(50);
+        let limits = Limits {
+            turn: short,
+            load: short,
+            rest: short / 10,
+            ..Limits::default()
+        };
+        let engine = dir.engine(limits);
+        eval(
+            &engine,
+            "globalThis.turns = 0; (async () => { for (;;) { turns += 1; await null } })(); 1",
+        )
+        .unwrap();
+        let mut before = -1.0;
+        for _ in 0..10_000 {
+            crate::rt::yield_now().await;
+            let turns = eval(&engine, "turns").unwrap().as_f64().unwrap();
+            if turns == before {
+                return;
+            }
+            before = turns;
+        }
+        panic!("still running");
+    });
+}
+
+// covers RES-07
+#[test]
+fn native_code_reads_and_writes_the_plain_part_of_a_scripts_notes() {
+    let dir = Dir::new("live");
+    let engine = dir.engine(Limits::default());
+    let notes = haraka_shared::notes::Notes::default();
+    notes.set("queue.wants", "outbound");
+    let tree = super::live::Tree::new(&engine.host, Json(json!(7)), "notes".to_owned());
+    let handed = notes.hand_over(Rc::clone(&tree) as Rc<dyn LiveTree>);
+    assert_eq!(handed, json!({ "queue": { "wants": "outbound" } }));
+    engine
+        .enter("test", |ctx, _| {
+            let setup: Function<'_> = ctx.eval(
+                "(handed) => { const loops = { n: 1 }; loops.self = loops; \
+                 Object.assign(handed, { loops, run() {}, when: new Date(0), list: ['a'], socket: new (class S {})() }); \
+                 return handed }",
+            )?;
+            let held: Object<'_> = setup.call((Json(handed),))?;
+            ctx.globals().set("held", held)
+        })
+        .unwrap();
+    // The owner of number 7, as the connection's own script makes it.
+    engine
+        .enter("test", |_, bridge| {
+            let owners: Object<'_> = bridge.get("owners")?;
+            let set: Function<'_> = owners.get("set")?;
+            let globals = owners.ctx().globals();
+            let owner = Object::new(owners.ctx().clone())?;
+            owner.set("notes", globals.get::<_, Object<'_>>("held")?)?;
+            set.call::<_, ()>((rquickjs::function::This(owners), 7, owner))
+        })
+        .unwrap();
+    assert_eq!(notes.text("queue.wants").as_deref(), Some("outbound"));
+    assert!(notes.lists("list", "a"));
+    notes.set("queue.more.deep", 5);
+    assert_eq!(
+        eval(&engine, "held.queue.more").unwrap(),
+        json!({ "deep": 5 })
+    );
+    assert_eq!(
+        notes.to_json(),
+        json!({ "queue": { "wants": "outbound", "more": { "deep": 5 } }, "loops": { "n": 1 },
+            "when": "1970-01-01T00:00:00.000Z", "list": ["a"] })
+    );
+    notes.take_back();
+    assert!(!notes.is_live() && notes.truthy("loops.n"));
+}
