@@ -14,7 +14,7 @@ mod skeleton;
 
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration, register};
 
-pub use auth::FlatFile;
+pub use auth::{AuthBridge, AuthProxy, AuthVpopmaild, FlatFile};
 pub use queue::discard::Discard;
 pub use queue::maildir::Maildir;
 pub use queue::smtp_forward::SmtpForward;
@@ -40,6 +40,9 @@ macro_rules! plugins {
 }
 
 plugins! {
+    "auth/auth_bridge" => AuthBridge,
+    "auth/auth_proxy" => AuthProxy,
+    "auth/auth_vpopmaild" => AuthVpopmaild,
     "auth/flat_file" => FlatFile,
     "queue/discard" => Discard,
     "queue/maildir" => Maildir,
@@ -65,6 +68,9 @@ mod tests {
     fn the_table_gives_each_plugin_its_own_name() {
         assert!(NAMES.is_sorted());
         let own = [
+            AuthBridge::NAME,
+            AuthProxy::NAME,
+            AuthVpopmaild::NAME,
             FlatFile::NAME,
             Discard::NAME,
             Maildir::NAME,

@@ -65,7 +65,11 @@ impl Server {
             Some(Some((user, password))) if is_word(user) && is_rest(password.as_bytes()) => {
                 Some((user.to_owned(), Secret::from(password)))
             }
-            Some(_) => return Err(ini.error(section, "sysadmin", "is not user:password").into()),
+            Some(_) => {
+                return Err(ini
+                    .error(section, "sysadmin", "is not user:password")
+                    .into());
+            }
         };
         Ok(Server { at, sysadmin })
     }

@@ -116,7 +116,11 @@ impl Attempt<'_> {
             offers = positive(talk.command(&hello, "EHLO").await?, "EHLO")?;
         }
         let names = offered(&offers, "AUTH").unwrap_or_default();
-        let named = |m: Mechanism| names.split_whitespace().any(|n| Mechanism::parse(n) == Some(m));
+        let named = |m: Mechanism| {
+            names
+                .split_whitespace()
+                .any(|n| Mechanism::parse(n) == Some(m))
+        };
         let mechanism = [Mechanism::Plain, Mechanism::Login]
             .into_iter()
             .find(|m| named(*m))

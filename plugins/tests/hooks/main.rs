@@ -9,9 +9,13 @@
 )]
 
 mod auth;
+mod auth_proxy;
+mod auth_vpopmaild;
+mod dialogue;
 mod in_host_list;
 mod maildir;
 mod queue;
 mod relay;
+mod scripted;
 mod site;
 mod smtp_forward;

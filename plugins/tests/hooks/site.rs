@@ -12,6 +12,7 @@ use haraka_shared::body::Body;
 use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::connection::{Connection, Local};
 use haraka_shared::delivery::{Delivery, DeliveryState};
+use haraka_shared::dial::{DialError, Dialogue, Endpoint};
 use haraka_shared::header::{Header, HeaderLimits};
 use haraka_shared::hook::{Call, HookFuture, Path, Verdict};
 use haraka_shared::notes::Notes;
@@ -20,6 +21,8 @@ use haraka_shared::route::Route;
 use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services};
 use haraka_shared::transaction::Transaction;
 use serde_json::Value;
+
+use crate::dialogue;
 
 /// An install directory, removed at the end.
 pub struct Site {
@@ -70,6 +73,13 @@ impl Services for Fake {
         // On another thread, as in a worker, so that what blocks has to be Send.
         std::thread::spawn(work).join().unwrap();
         Box::pin(std::future::ready(()))
+    }
+    fn dial<'a>(
+        &'a self,
+        to: &'a Endpoint,
+        within: Duration,
+    ) -> LocalFuture<'a, Result<Box<dyn Dialogue>, DialError>> {
+        Box::pin(std::future::ready(dialogue::open(to, within)))
     }
     fn forward<'a>(
         &'a self,
