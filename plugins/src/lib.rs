@@ -11,6 +11,7 @@ mod rcpt_to_in_host_list;
 mod relay;
 mod renamed;
 mod skeleton;
+mod tls;
 
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration, register};
 
@@ -23,6 +24,7 @@ pub use rcpt_to_in_host_list::InHostList;
 pub use relay::Relay;
 pub use renamed::renamed;
 pub use skeleton::Skeleton;
+pub use tls::Tls;
 
 macro_rules! plugins {
     ($($name:literal => $plugin:ty),* $(,)?) => {
@@ -51,6 +53,7 @@ plugins! {
     "rcpt_to.in_host_list" => InHostList,
     "relay" => Relay,
     "skeleton" => Skeleton,
+    "tls" => Tls,
 }
 
 /// The names that [`load`] knows, sorted.
@@ -79,6 +82,7 @@ mod tests {
             InHostList::NAME,
             Relay::NAME,
             Skeleton::NAME,
+            Tls::NAME,
         ];
         assert_eq!(names(), own);
     }

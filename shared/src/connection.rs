@@ -9,18 +9,18 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Deref;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::asks::{Ask, Asks};
+use crate::asks::{self, Ask, Asks, StartTls};
 use crate::core_results::Lasted;
 use crate::live::Companion;
 use crate::net;
 use crate::notes::Notes;
 use crate::reply::Reply;
 use crate::results::Results;
-use crate::tls::Tls;
+use crate::tls::{Tls, TlsFailure};
 use crate::transaction::{Tally, Transaction};
 
 /// HELO or EHLO.
@@ -109,6 +109,8 @@ pub struct ConnectionState {
     pub last_reject: RefCell<Option<Box<str>>>,
     /// Lines of the EHLO reply while the capabilities hook runs.
     pub capabilities: RefCell<Vec<String>>,
+    /// STARTTLS was offered.
+    pub tls_advertised: Cell<bool>,
     /// The TLS session, once begun.
     pub tls: RefCell<Option<Rc<Tls>>>,
     /// What the Received field says of a login; also makes its protocol ESMTPA (AUT-05, RFC 3848).
@@ -157,6 +159,7 @@ impl Connection {
             total_bytes: Cell::new(0),
             last_reject: RefCell::new(None),
             capabilities: RefCell::default(),
+            tls_advertised: Cell::new(false),
             tls: RefCell::new(None),
             authheader: RefCell::new(None),
             asks: Asks::default(),
@@ -249,6 +252,29 @@ impl Connection {
     pub fn say(&self, reply: Reply) {
         // Where there is no client there is nobody to answer.
         self.asks.leave(Ask::Say(reply));
+    }
+
+    /// Says `go_ahead` and begins TLS from within a hook (RFC 3207 §4.2). What the client sent in
+    /// the clear behind its command is dropped; once the handshake is done the session has
+    /// forgotten its hello and its transaction, and [`ConnectionState::tls`] is set. After any failure but
+    /// [`TlsFailure::NoCertificate`] nothing more can be said to this client: the plugin ends the
+    /// session.
+    ///
+    /// # Errors
+    /// See [`TlsFailure`].
+    pub async fn start_tls(
+        &self,
+        go_ahead: Reply,
+        within: Option<Duration>,
+    ) -> Result<Rc<Tls>, TlsFailure> {
+        let (answer, awaiting) = asks::answer();
+        self.asks.leave(Ask::StartTls(StartTls {
+            go_ahead,
+            within,
+            answer,
+        }));
+        // An ask that nobody takes is dropped, which ends the wait.
+        awaiting.await.unwrap_or(Err(TlsFailure::NoSession))
     }
 
     /// Counts a protocol error.

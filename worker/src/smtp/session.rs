@@ -61,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) chunks: Option<Box<Chunks>>,
     /// The last reply asked for more of AUTH (334), so the next line is a secret.
     challenged: bool,
+    /// The port of ours that was connected to, whatever a proxy says.
+    pub(super) port: u16,
 }
 
 /// Serves a client until it or the server ends the session.
@@ -71,6 +73,7 @@ pub(crate) fn converse(
 ) -> impl Future<Output = ()> {
     let mut session = Session {
         config: worker.settings(),
+        port: conn.local.get().port,
         worker,
         conn,
         wire,
@@ -96,7 +99,9 @@ pub(crate) fn converse(
 
 impl Session {
     async fn begin(&mut self) -> bool {
-        Box::pin(self.meet_proxy()).await && self.greet(HookName::ConnectInit).await
+        Box::pin(self.meet_proxy()).await
+            && Box::pin(self.begin_tls()).await
+            && self.greet(HookName::ConnectInit).await
     }
 
     /// Everything before the first command (CON-06), from this hook on; false ends the session.
@@ -310,6 +315,9 @@ impl Session {
 
     /// Gathers a reply for the client; the wire writes it before it waits for more input.
     pub(crate) fn say(&mut self, reply: &Reply) {
+        if self.wire.is_broken() {
+            return;
+        }
         let with_status;
         let reply = if self.config.connection.enhanced_status_codes {
             with_status = status::with_status(reply.clone(), self.about);
@@ -462,7 +470,7 @@ impl Session {
                 ("relay", yes_no(conn.relaying()).into()),
                 ("early", yes_no(conn.early_talker.get()).into()),
                 ("esmtp", yes_no(conn.esmtp.get()).into()),
-                ("tls", "N".into()),
+                ("tls", yes_no(conn.tls.borrow().is_some()).into()),
                 ("pipe", yes_no(conn.pipelining.get()).into()),
                 ("errors", conn.errors.get().into()),
                 ("txns", conn.tran_count.get().into()),
@@ -530,6 +538,7 @@ impl Session {
                     while let Some(ask) = conn.asks.take() {
                         Box::pin(self.grant(ask)).await;
                     }
+                    conn.asks.rest();
                     return verdict;
                 }
             }
@@ -544,12 +553,15 @@ impl Session {
                     self.conn.remote.borrow_mut().closed = true;
                 }
             }
+            Ask::StartTls(ask) => self.start_tls(ask).await,
         }
     }
 
     /// Whether a client that speaks during this hook is an early talker.
     fn out_of_turn(&self, hook: HookName) -> bool {
-        !self.conn.esmtp.get()
+        // After STARTTLS it is the client's turn while the plugin's hook is still running.
+        (hook != HookName::UnrecognizedCommand || self.conn.tls.borrow().is_none())
+            && !self.conn.esmtp.get()
             && !self.conn.early_talker.get()
             && hook < HookName::DataPost
             && !self.said_hello_with_header()

@@ -19,4 +19,5 @@ mod replies;
 mod rig;
 mod smuggling;
 mod start;
+mod tls;
 mod verdicts;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use haraka_shared::config::ConnectionIni;
 use haraka_shared::reply::Reply;
 
-use crate::rt::{self, Buffer, Deadline, Stream};
+use crate::rt::{self, Buffer, Deadline, HandshakeError, Stream};
 use crate::smtp::proto::command;
 use crate::smtp::proto::line::{self, LineError, Split};
 use crate::smtp::sessions::{Full, Ticket};
@@ -95,6 +95,8 @@ pub(crate) struct Wire {
     session_end: Option<Instant>,
     /// The client sends what nobody will read.
     unread: bool,
+    /// A handshake failed: nothing can be read or said any more.
+    broken: bool,
     ticket: Ticket,
 }
 
@@ -118,6 +120,7 @@ impl Wire {
             idle,
             session_end: session.map(|time| now + time),
             unread: false,
+            broken: false,
             ticket,
         }
     }
@@ -193,6 +196,9 @@ impl Wire {
     /// Reads more bytes behind the buffered ones.
     pub(crate) async fn fill(&mut self, limit: Option<Instant>) -> Result<(), Lost> {
         self.flush().await?;
+        if self.broken {
+            return Err(Lost::Gone);
+        }
         let until = [limit, self.session_end].into_iter().flatten().min();
         loop {
             let now = rt::now();
@@ -305,8 +311,72 @@ impl Wire {
         self.output.get(before..).unwrap_or_default()
     }
 
+    /// Whether a handshake failed, after which nothing can be read or said.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Drops what came in the clear and was not looked at (RFC 3207 §4.2).
+    pub(crate) fn forget_input(&mut self) {
+        self.input = None;
+        self.start = 0;
+        self.end = 0;
+        self.scanned = 0;
+        self.kept = Vec::new();
+    }
+
+    /// Writes what was gathered, then begins TLS; unconsumed bytes are the beginning of it. After a
+    /// failure the stream is [broken](Wire::is_broken).
+    pub(crate) async fn start_tls(
+        &mut self,
+        session: rustls::Connection,
+        within: Duration,
+    ) -> Result<Result<(), HandshakeError>, Lost> {
+        self.flush().await?;
+        let first = self.buffered().to_vec();
+        self.forget_input();
+        let end = rt::now() + within;
+        self.deadline
+            .reset_at(self.session_end.map_or(end, |limit| limit.min(end)));
+        let Wire {
+            stream,
+            ticket,
+            deadline,
+            ..
+        } = self;
+        let mut shaking = Box::pin(stream.start_tls_from(first, session));
+        let done = std::future::poll_fn(|cx| {
+            if ticket.told_to_leave(cx) {
+                return Poll::Ready(Err(Lost::Stopping));
+            }
+            if let Poll::Ready(done) = shaking.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            match Pin::new(&mut *deadline).poll(cx) {
+                Poll::Ready(_) => Poll::Ready(Err(Lost::TooSlow)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        drop(shaking);
+        if !matches!(done, Ok(Ok(()))) {
+            self.broken = true;
+            // An alert may be on its way to a client that goes on sending.
+            self.unread = true;
+        }
+        done
+    }
+
+    /// What `look` finds in the TLS session; `None` while the stream is in the clear.
+    pub(crate) fn with_tls<T>(&self, look: impl FnOnce(&rustls::Connection) -> T) -> Option<T> {
+        self.stream.with_tls(look)
+    }
+
     /// Writes what was gathered.
     pub(crate) async fn flush(&mut self) -> Result<(), Lost> {
+        if self.broken {
+            self.output.clear();
+        }
         if self.output.is_empty() {
             return Ok(());
         }

@@ -89,9 +89,24 @@ impl Tls {
         }
     }
 
+    /// One that follows nothing.
+    #[cfg(test)]
+    pub(crate) fn of(contexts: Contexts) -> Tls {
+        Tls::new(Prepared {
+            contexts,
+            ..Prepared::default()
+        })
+    }
+
     /// The contexts of now; they stay as they are for as long as they are held.
     pub(crate) fn contexts(&self) -> Arc<Contexts> {
         Arc::clone(&self.contexts.borrow())
+    }
+
+    /// Others from now on.
+    #[cfg(test)]
+    pub(crate) fn replace(&self, prepared: Prepared) {
+        *self.contexts.borrow_mut() = Arc::new(prepared.contexts);
     }
 
     /// Where the master's keys go.

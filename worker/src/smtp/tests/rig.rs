@@ -16,13 +16,14 @@ use haraka_shared::plugin::Wants;
 use crate::dns::{Names, Resolver};
 use crate::hooks::Registry;
 use crate::hooks::tests::script::{Loaded, answers, plugin};
-use crate::outbound::Outbound;
+use crate::outbound::{Kits, Outbound};
 use crate::rt::sync::mpsc::UnboundedReceiver;
 use crate::rt::tests::run_virtual;
 use crate::rt::{self, Runtime, Stream, UnixStream};
 use crate::smtp::session::converse;
 use crate::smtp::sessions::{Sessions, Ticket};
 use crate::smtp::wire::Wire;
+use crate::tls::{Prepared, ends};
 use crate::worker::Worker;
 
 pub(super) const BYE: &str = "221 mx.example.org closing connection. Have a jolly good day.";
@@ -107,10 +108,13 @@ impl Rig {
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
         let flight = Arc::new(FlightPage::new().unwrap());
-        let outbound = Outbound::new(&config, 0, "aaaaaa", flight).unwrap();
+        let tls = Rc::new(crate::tls::Tls::new(crate::tls::Prepared::default()));
+        let kits = Kits::new(Rc::clone(&tls), config_dir.clone(), &config.tls);
+        let dns = Rc::new(resolver.clone());
+        let outbound = Outbound::new(&config, 0, "aaaaaa", flight, dns, kits).unwrap();
         let (master, told) = rt::sync::mpsc::unbounded();
         let worker = Rc::new_cyclic(|this| Worker {
-            tls: crate::tls::Tls::new(crate::tls::Prepared::default()),
+            tls,
             names: Names::new(&resolver),
             resolver,
             hooks: Registry::build(plugins),
@@ -126,6 +130,22 @@ impl Rig {
         });
         let told = RefCell::new(told);
         Rig { worker, told, dir }
+    }
+
+    /// From now on there is a certificate.
+    pub(super) fn offer_tls(&self) {
+        let (cert, key) = ends::files();
+        std::fs::write(self.dir.join("config/tls_cert.pem"), cert).unwrap();
+        std::fs::write(self.dir.join("config/tls_key.pem"), key).unwrap();
+        let config = self.worker.settings();
+        self.worker
+            .tls
+            .replace(Prepared::load(&self.worker.dir, &config));
+    }
+
+    /// From now on there is none.
+    pub(super) fn withdraw_tls(&self) {
+        self.worker.tls.replace(Prepared::default());
     }
 
     /// The files of the queue, by name and content.
@@ -168,7 +188,7 @@ impl Rig {
         self.converse(connection("192.0.2.1", 25), ticket)
     }
 
-    fn converse(&self, conn: Connection, ticket: Ticket) -> Client {
+    pub(super) fn converse(&self, conn: Connection, ticket: Ticket) -> Client {
         let (stream, theirs) = UnixStream::pair().unwrap();
         let config = self.worker.settings();
         let (idle, session) = (
@@ -178,7 +198,7 @@ impl Rig {
         let wire = Wire::new(Stream::from(theirs), idle, session, ticket);
         let task = rt::spawn(converse(Rc::clone(&self.worker), conn.clone(), wire));
         Client {
-            stream,
+            stream: stream.into(),
             conn,
             task: Some(task),
             read: Vec::new(),
@@ -212,7 +232,7 @@ pub(super) fn connection(ip: &str, local_port: u16) -> Connection {
 
 /// The client's end.
 pub(super) struct Client {
-    pub(super) stream: UnixStream,
+    pub(super) stream: Stream,
     /// As the server sees it.
     pub(super) conn: Connection,
     task: Option<rt::Task<()>>,
@@ -285,6 +305,17 @@ impl Client {
     pub(super) async fn last(&mut self, line: &str) -> String {
         self.send(&format!("{line}\r\n")).await;
         self.rest().await
+    }
+
+    /// Says STARTTLS and shakes hands.
+    pub(super) async fn start_tls(&mut self) {
+        assert_eq!(self.say("STARTTLS").await, "220 Go ahead.");
+        self.shake_hands().await;
+    }
+
+    pub(super) async fn shake_hands(&mut self) {
+        let shaken = self.stream.start_tls(ends::client().into());
+        shaken.await.unwrap();
     }
 
     /// Waits for the end of the session.
