@@ -12,10 +12,11 @@ mod relay;
 mod renamed;
 mod skeleton;
 mod tls;
+mod xclient;
 
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration, register};
 
-pub use auth::{AuthBridge, AuthProxy, AuthVpopmaild, FlatFile};
+pub use auth::{AuthBridge, AuthProxy, AuthVpopmaild, Dovecot, FlatFile};
 pub use queue::discard::Discard;
 pub use queue::maildir::Maildir;
 pub use queue::smtp_forward::SmtpForward;
@@ -25,6 +26,7 @@ pub use relay::Relay;
 pub use renamed::renamed;
 pub use skeleton::Skeleton;
 pub use tls::Tls;
+pub use xclient::Xclient;
 
 macro_rules! plugins {
     ($($name:literal => $plugin:ty),* $(,)?) => {
@@ -45,6 +47,7 @@ plugins! {
     "auth/auth_bridge" => AuthBridge,
     "auth/auth_proxy" => AuthProxy,
     "auth/auth_vpopmaild" => AuthVpopmaild,
+    "auth/dovecot" => Dovecot,
     "auth/flat_file" => FlatFile,
     "queue/discard" => Discard,
     "queue/maildir" => Maildir,
@@ -54,6 +57,7 @@ plugins! {
     "relay" => Relay,
     "skeleton" => Skeleton,
     "tls" => Tls,
+    "xclient" => Xclient,
 }
 
 /// The names that [`load`] knows, sorted.
@@ -74,6 +78,7 @@ mod tests {
             AuthBridge::NAME,
             AuthProxy::NAME,
             AuthVpopmaild::NAME,
+            Dovecot::NAME,
             FlatFile::NAME,
             Discard::NAME,
             Maildir::NAME,
@@ -83,6 +88,7 @@ mod tests {
             Relay::NAME,
             Skeleton::NAME,
             Tls::NAME,
+            Xclient::NAME,
         ];
         assert_eq!(names(), own);
     }

@@ -8,6 +8,7 @@ pub mod auth_proxy;
 pub mod auth_vpopmaild;
 pub mod backend;
 pub mod base;
+pub mod dovecot;
 pub mod exchange;
 pub mod flat_file;
 mod md5_crypt;
@@ -27,3 +28,5 @@ pub type AuthBridge = base::AuthPlugin<auth_bridge::AuthBridge>;
 pub type AuthProxy = base::AuthPlugin<auth_proxy::AuthProxy>;
 /// auth/auth_vpopmaild.
 pub type AuthVpopmaild = base::AuthPlugin<auth_vpopmaild::AuthVpopmaild>;
+/// auth/dovecot.
+pub type Dovecot = base::AuthPlugin<dovecot::Dovecot>;

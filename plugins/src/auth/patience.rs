@@ -19,8 +19,16 @@ pub(super) fn limit(
     plugin: &str,
     most: Duration,
 ) -> Result<Duration, PluginError> {
+    Ok(self::most(env, plugin)?.map_or(most, |whole| most.min(whole)))
+}
+
+/// A second less than the plugin may take for a hook; none if it may take for ever.
+///
+/// # Errors
+/// The files with the plugin's time cannot be read.
+pub(super) fn most(env: &PluginEnv<'_>, plugin: &str) -> Result<Option<Duration>, PluginError> {
     let whole = env.config.plugin_timeout(plugin)?;
-    Ok(whole.map_or(most, |whole| most.min(whole.saturating_sub(SPARE))))
+    Ok(whole.map(|whole| whole.saturating_sub(SPARE)))
 }
 
 /// A point in time until which somebody may take.

@@ -9,6 +9,7 @@
 )]
 
 mod auth;
+mod auth_dovecot;
 mod auth_proxy;
 mod auth_vpopmaild;
 mod dialogue;
@@ -19,3 +20,17 @@ mod relay;
 mod scripted;
 mod site;
 mod smtp_forward;
+mod xclient;
+
+/// Says that a test was skipped and why; under `CI=true` that is a failure.
+#[track_caller]
+fn skip(reason: &str) {
+    let ci = std::env::var("CI").as_deref() == Ok("true");
+    assert!(!ci, "skipped under CI: {reason}");
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Past the capture of test output.
+    drop(std::io::Write::write_fmt(
+        &mut std::io::stderr(),
+        format_args!("skipped {name}: {reason}\n"),
+    ));
+}
