@@ -16,7 +16,7 @@ mod xclient;
 
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration, register};
 
-pub use auth::{AuthBridge, AuthProxy, AuthVpopmaild, Dovecot, FlatFile};
+pub use auth::{AuthBridge, AuthLdap, AuthProxy, AuthVpopmaild, Dovecot, FlatFile};
 pub use queue::discard::Discard;
 pub use queue::maildir::Maildir;
 pub use queue::smtp_forward::SmtpForward;
@@ -44,6 +44,7 @@ macro_rules! plugins {
 }
 
 plugins! {
+    "auth-ldap" => AuthLdap,
     "auth/auth_bridge" => AuthBridge,
     "auth/auth_proxy" => AuthProxy,
     "auth/auth_vpopmaild" => AuthVpopmaild,
@@ -75,6 +76,7 @@ mod tests {
     fn the_table_gives_each_plugin_its_own_name() {
         assert!(NAMES.is_sorted());
         let own = [
+            AuthLdap::NAME,
             AuthBridge::NAME,
             AuthProxy::NAME,
             AuthVpopmaild::NAME,

@@ -200,7 +200,7 @@ impl Dialogue for Link {
                 let why = "the server spoke in the clear when TLS was to begin";
                 return Err(DialError::Tls(why.to_owned()));
             }
-            let session = secure::session(name, trust)?;
+            let session = secure::session(name, trust).await?;
             let shaken = in_time(
                 self.step,
                 "in the TLS handshake",

@@ -3,14 +3,16 @@
 //! `base` leads the exchange for every one of them; a plugin is a [`backend::Backend`] and says who
 //! may log in and how. Clear-text passwords are [`secret::Secret`] and reach no log line.
 
-pub mod auth_bridge;
-pub mod auth_proxy;
-pub mod auth_vpopmaild;
+mod auth_bridge;
+mod auth_ldap;
+mod auth_proxy;
+mod auth_vpopmaild;
 pub mod backend;
 pub mod base;
-pub mod dovecot;
+mod dovecot;
 pub mod exchange;
 pub mod flat_file;
+mod ldap;
 mod md5_crypt;
 pub mod mechanism;
 mod organization;
@@ -24,6 +26,8 @@ mod turns;
 pub type FlatFile = base::AuthPlugin<flat_file::FlatFile>;
 /// auth/auth_bridge.
 pub type AuthBridge = base::AuthPlugin<auth_bridge::AuthBridge>;
+/// auth-ldap.
+pub type AuthLdap = base::AuthPlugin<auth_ldap::AuthLdap>;
 /// auth/auth_proxy.
 pub type AuthProxy = base::AuthPlugin<auth_proxy::AuthProxy>;
 /// auth/auth_vpopmaild.

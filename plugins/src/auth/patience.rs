@@ -19,17 +19,12 @@ pub(super) fn limit(
     plugin: &str,
     most: Duration,
 ) -> Result<Duration, PluginError> {
-    Ok(self::most(env, plugin)?.map_or(most, |whole| most.min(whole)))
+    let whole = env.config.plugin_timeout(plugin)?;
+    Ok(whole.map_or(most, |whole| most.min(whole.saturating_sub(SPARE))))
 }
 
-/// A second less than the plugin may take for a hook; none if it may take for ever.
-///
-/// # Errors
-/// The files with the plugin's time cannot be read.
-pub(super) fn most(env: &PluginEnv<'_>, plugin: &str) -> Result<Option<Duration>, PluginError> {
-    let whole = env.config.plugin_timeout(plugin)?;
-    Ok(whole.map(|whole| whole.saturating_sub(SPARE)))
-}
+/// Where a configured time is beyond what the clock can count.
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// A point in time until which somebody may take.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +33,8 @@ pub(super) struct Patience(Instant);
 impl Patience {
     /// From now on.
     pub(super) fn of(limit: Duration) -> Patience {
-        Patience(Instant::now() + limit)
+        let now = Instant::now();
+        Patience(now.checked_add(limit).unwrap_or(now + LONGEST))
     }
 
     /// What is left.

@@ -96,7 +96,11 @@ impl Attempt<'_> {
             cx,
         };
         let found = self.converse(&mut talk, server).await;
-        if !matches!(found, Err(LoginError::Dial(_) | LoginError::Reply(_))) {
+        let in_step = matches!(
+            found,
+            Ok(_) | Err(LoginError::Refused { .. } | LoginError::NoMechanism)
+        );
+        if in_step {
             // A farewell to which nothing is owed.
             drop(talk.say("QUIT", "QUIT").await);
         }

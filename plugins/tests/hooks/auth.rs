@@ -32,7 +32,7 @@ fn all_methods(users: &str) -> Site {
     ))
 }
 
-pub fn encoded(text: &str) -> String {
+fn encoded(text: &str) -> String {
     STANDARD.encode(text)
 }
 
@@ -44,7 +44,7 @@ fn greeted(plugin: &Plugin, ip: &str) -> Connection {
 }
 
 /// Sends a line that no built-in command handles; the replies, then the verdict if it says more.
-pub fn line(plugin: &Plugin, connection: &Connection, line: &str) -> Vec<String> {
+fn line(plugin: &Plugin, connection: &Connection, line: &str) -> Vec<String> {
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
     let command = UnknownCommand::new(verb, rest);
     let verdict = plugin.ask(connection, Call::UnrecognizedCommand(command));
@@ -70,7 +70,7 @@ fn text_of(ask: Ask) -> String {
     }
 }
 
-pub fn log_in(plugin: &Plugin, connection: &Connection, user: &str, password: &str) -> Vec<String> {
+fn log_in(plugin: &Plugin, connection: &Connection, user: &str, password: &str) -> Vec<String> {
     let response = encoded(&format!("\0{user}\0{password}"));
     line(plugin, connection, &format!("AUTH PLAIN {response}"))
 }

@@ -1,6 +1,7 @@
 //! An install directory with one plugin loaded, and a client to try it on.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::path::{Path as FsPath, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
@@ -22,7 +23,7 @@ use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services
 use haraka_shared::transaction::Transaction;
 use serde_json::Value;
 
-use crate::dialogue;
+use crate::script::Script;
 
 /// An install directory, removed at the end.
 pub struct Site {
@@ -42,6 +43,10 @@ pub struct Fake {
     pub forwards: RefCell<Vec<Result<Forwarded, ForwardError>>>,
     /// The routes that forwarding was asked for.
     pub routes: RefCell<Vec<(Route, bool)>>,
+    /// Scripts of the servers that are called, in that order; `None` is not to be reached.
+    pub back_ends: RefCell<VecDeque<Option<Script>>>,
+    /// The servers that were called.
+    pub called: RefCell<Vec<String>>,
     /// How long plugins waited; nobody does so in earnest.
     pub slept: RefCell<Vec<Duration>>,
     /// Keep work for the pool here instead of doing it.
@@ -77,9 +82,18 @@ impl Services for Fake {
     fn dial<'a>(
         &'a self,
         to: &'a Endpoint,
-        within: Duration,
+        _within: Duration,
     ) -> LocalFuture<'a, Result<Box<dyn Dialogue>, DialError>> {
-        Box::pin(std::future::ready(dialogue::open(to, within)))
+        self.called.borrow_mut().push(to.to_string());
+        let script = self.back_ends.borrow_mut().pop_front();
+        let answer = match script.expect("a script for each call") {
+            Some(script) => Ok(Box::new(script) as Box<dyn Dialogue>),
+            None => Err(DialError::Connect {
+                to: to.to_string(),
+                cause: std::io::ErrorKind::ConnectionRefused.into(),
+            }),
+        };
+        Box::pin(std::future::ready(answer))
     }
     fn forward<'a>(
         &'a self,
@@ -115,6 +129,8 @@ impl Site {
             dir: dir.clone(),
             forwards: RefCell::default(),
             routes: RefCell::default(),
+            back_ends: RefCell::default(),
+            called: RefCell::default(),
             slept: RefCell::default(),
             busy: RefCell::default(),
         });

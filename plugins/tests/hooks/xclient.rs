@@ -1,127 +1,130 @@
-//! xclient: who may use it, and what becomes of the connection.
+//! xclient: who may say who the client is, and what becomes of the connection.
 
 use haraka_shared::connection::{Connection, HelloVerb};
 use haraka_shared::hook::{Call, Code, Message, UnknownCommand, Verdict};
-use haraka_shared::transaction::Transaction;
-use serde_json::json;
 
-use crate::site::{Plugin, Site, client, path};
+use crate::site::{Plugin, Site, client, sending};
 
-const NAME: &str = "xclient";
-const OFFER: &str = "XCLIENT NAME ADDR PROTO HELO LOGIN PORT DESTADDR DESTPORT";
-
-fn say(plugin: &Plugin, connection: &Connection, arguments: &str) -> Verdict {
-    let command = UnknownCommand::new("XCLIENT", arguments);
+fn say(plugin: &Plugin, connection: &Connection, rest: &str) -> Verdict {
+    let command = UnknownCommand::new("XCLIENT", rest);
     plugin.ask(connection, Call::UnrecognizedCommand(command))
 }
 
-fn refusal(verdict: Verdict) -> String {
-    match verdict.message {
-        Message::Reply(reply) if verdict.code == Code::Deny => reply.to_string(),
-        other => panic!("{:?} {other:?}", verdict.code),
+fn refusal(verdict: &Verdict) -> String {
+    match (&verdict.code, &verdict.message) {
+        (Code::Deny, Message::Reply(reply)) => reply.to_string(),
+        other => panic!("{other:?}"),
     }
+}
+
+fn offers(plugin: &Plugin, ip: &str) -> Vec<String> {
+    let connection = client(ip);
+    plugin.ask(&connection, Call::Capabilities(()));
+    connection.capabilities.take()
 }
 
 // covers EXT-07, PI3-07
 #[test]
-fn only_this_machine_and_listed_proxies_may_and_are_offered_it() {
+fn command_is_offered_to_listed_hosts_and_this_machine_only() {
     let site = Site::new(&[(
         "xclient.hosts",
-        "192.0.2.7\n198.51.100.0/24\nnonsense\n2001:db8::7\n",
+        "192.0.2.1\nno host\n198.51.100.0/24 # proxies\n",
     )]);
-    let plugin = site.load(NAME);
-    let offered = |ip: &str| {
-        let connection = client(ip);
-        plugin.ask(&connection, Call::Capabilities(()));
-        connection.capabilities.take()
-    };
-    let arguments = "ADDR=203.0.113.1 NAME=c.test";
-    for proxy in [
-        "127.0.0.1",
-        "::1",
-        "192.0.2.7",
-        "198.51.100.9",
-        "2001:db8::7",
+    let plugin = site.load("xclient");
+    for (ip, trusted) in [
+        ("127.0.0.1", true),
+        ("::1", true),
+        ("192.0.2.1", true),
+        ("198.51.100.77", true),
+        ("192.0.2.2", false),
+        ("127.0.0.2", false),
+        ("10.0.0.1", false),
     ] {
-        assert_eq!(offered(proxy), [OFFER], "{proxy}");
-        let verdict = say(&plugin, &client(proxy), arguments);
-        assert_eq!(verdict, Verdict::new(Code::NextHook, "connect"));
+        assert_eq!(!offers(&plugin, ip).is_empty(), trusted, "{ip}");
+        let verdict = say(&plugin, &client(ip), "ADDR=203.0.113.5");
+        match trusted {
+            true => assert_eq!(verdict.code, Code::NextHook, "{ip}"),
+            false => assert_eq!(refusal(&verdict), "550 5.5.0 Not authorized", "{ip}"),
+        }
     }
-    for other in ["127.0.0.2", "192.0.2.8", "10.0.0.1", "2001:db8::8"] {
-        assert!(offered(other).is_empty(), "{other}");
-        let connection = client(other);
-        let refused = refusal(say(&plugin, &connection, arguments));
-        assert_eq!(refused, "550 5.5.0 Not authorized");
-        assert_eq!(connection.remote_ip().to_string(), other);
-    }
-    site.change(&[("xclient.hosts", "192.0.2.8\n")]);
-    assert_eq!(offered("192.0.2.8"), [OFFER]);
-    assert!(offered("192.0.2.7").is_empty());
+    let line = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
+    assert_eq!(offers(&plugin, "::1"), [line]);
+    site.change(&[("xclient.hosts", "192.0.2.2\n")]);
+    assert!(offers(&plugin, "192.0.2.1").is_empty() && !offers(&plugin, "192.0.2.2").is_empty());
 }
 
 // covers PI3-07
 #[test]
-fn it_is_refused_in_a_transaction_and_without_an_address() {
-    let site = Site::new(&[]);
-    let plugin = site.load(NAME);
-    let connection = client("127.0.0.1");
-    for arguments in [
-        "",
-        "NAME=a.test",
-        "ADDR=[UNAVAILABLE]",
-        "ADDR=1.2.3",
-        "DESTADDR=192.0.2.1",
+fn command_without_an_address_or_inside_a_transaction_changes_nothing() {
+    let plugin = Site::new(&[]).load("xclient");
+    for (rest, reply) in [
+        ("", "501 5.5.4 No valid IP address found"),
+        ("NAME=x", "501 5.5.4 No valid IP address found"),
+        ("ADDR=[UNAVAILABLE]", "501 5.5.4 No valid IP address found"),
+        ("ADDR=2001:db8::1", "501 5.5.4 No valid IP address found"),
+        (
+            "ADDR=192.0.2.9 NAME=a+0Ab",
+            "501 5.5.4 Invalid XCLIENT attribute",
+        ),
     ] {
-        let refused = refusal(say(&plugin, &connection, arguments));
-        assert_eq!(refused, "501 5.5.4 No valid IP address found");
+        let connection = client("127.0.0.1");
+        connection.set_relaying(true);
+        assert_eq!(refusal(&say(&plugin, &connection, rest)), reply, "{rest}");
+        assert_eq!(connection.remote_ip().to_string(), "127.0.0.1");
+        assert!(connection.relaying());
     }
-    assert_eq!(connection.remote_ip().to_string(), "127.0.0.1");
-    let transaction = Transaction::new("T.1".into(), path("<a@b.test>"));
-    connection.set_transaction(Some(transaction));
-    let refused = refusal(say(&plugin, &connection, "ADDR=192.0.2.1"));
-    assert_eq!(refused, "503 5.5.0 Mail transaction in progress");
+    let busy = sending("<a@b.org>");
+    let refused = say(&plugin, &busy, "ADDR=192.0.2.9");
+    assert_eq!(refusal(&refused), "503 5.5.0 Mail transaction in progress");
+    let other = UnknownCommand::new("XFORWARD", "ADDR=192.0.2.9");
+    let verdict = plugin.ask(&client("::1"), Call::UnrecognizedCommand(other));
+    assert_eq!(verdict, Verdict::CONT);
 }
 
-// covers PI3-07, PA-29
+// covers PI3-07, EXT-07, PA-29, PB-06
 #[test]
-fn connection_becomes_that_of_the_client_and_keeps_no_rights_of_the_proxy() {
-    let site = Site::new(&[]);
-    let plugin = site.load(NAME);
+fn connection_is_that_of_the_announced_client_from_then_on() {
+    let plugin = Site::new(&[]).load("xclient");
     let connection = client("127.0.0.1");
     connection.set_relaying(true);
-    connection.set_remote_host("localhost");
     connection.notes.set("auth_user", "proxy");
-    *connection.authheader.borrow_mut() = Some("(authenticated bits=0)\n".into());
+    connection.set_remote_host("localhost");
     let verdict = say(
         &plugin,
         &connection,
-        "ADDR=IPV6:2001:db8::9 PORT=99 PROTO=ESMTP HELO=Me.test LOGIN=Anna DESTADDR=192.0.2.5 DESTPORT=587",
+        "ADDR=8.8.4.4 NAME=Mail.Example.org PORT=1234 PROTO=ESMTP HELO=Mail.Example.org \
+         LOGIN=Jane+40Example.org DESTADDR=192.0.2.25 DESTPORT=587",
     );
-    assert_eq!(verdict, Verdict::new(Code::NextHook, "lookup_rdns"));
-    assert!(!connection.relaying());
-    assert!(!connection.notes.truthy("auth_user"));
-    assert!(connection.authheader.borrow().is_none());
-    {
-        let remote = connection.remote.borrow();
-        assert_eq!(remote.ip.to_string(), "2001:db8::9");
-        assert_eq!((remote.port, remote.is_local), (99, false));
-        assert_eq!((remote.host.as_ref(), remote.info.as_ref()), (None, None));
+    assert_eq!(verdict, Verdict::new(Code::NextHook, "connect"));
+    assert!(!connection.relaying() && !connection.notes.truthy("auth_user"));
+    assert!(connection.needs_auth() && connection.esmtp.get());
+    let remote = connection.remote.borrow();
+    assert_eq!(remote.ip.to_string(), "8.8.4.4");
+    assert!(remote.port == 1234 && !remote.is_local && !remote.is_private);
+    for name in [&remote.host, &remote.info] {
+        assert_eq!(name.as_deref(), Some("Mail.Example.org"));
     }
-    let hello = connection.hello.borrow().clone();
-    assert_eq!(hello, Some((HelloVerb::Ehlo, "Me.test".into())));
-    assert!(connection.esmtp.get() && connection.needs_auth());
-    let result = connection.results.get(NAME).unwrap();
-    assert_eq!(result["login"], json!("Anna"));
-    // It is no proxy any more.
-    let refused = refusal(say(&plugin, &connection, "ADDR=127.0.0.1"));
-    assert_eq!(refused, "550 5.5.0 Not authorized");
+    assert_eq!(remote.login.as_deref(), Some("Jane@Example.org"));
+    assert_eq!(connection.local.get().ip.to_string(), "192.0.2.25");
+    let hello = connection.hello.borrow();
+    let (verb, host) = hello.as_ref().unwrap();
+    assert!(*verb == HelloVerb::Ehlo && &**host == "Mail.Example.org");
 }
 
+// covers PI3-07
 #[test]
-fn responses_in_an_exchange_of_auth_are_left_to_it() {
-    let site = Site::new(&[]);
-    let plugin = site.load(NAME);
+fn what_is_not_announced_is_looked_up_or_stays() {
+    let plugin = Site::new(&[]).load("xclient");
     let connection = client("127.0.0.1");
-    connection.notes.set("authenticating", true);
-    assert_eq!(say(&plugin, &connection, "ADDR=192.0.2.1"), Verdict::CONT);
+    connection.set_remote_host("localhost");
+    *connection.hello.borrow_mut() = Some((HelloVerb::Ehlo, "proxy".into()));
+    let verdict = say(
+        &plugin,
+        &connection,
+        "ADDR=IPV6:2001:db8::5 NAME=[UNAVAILABLE]",
+    );
+    assert_eq!(verdict, Verdict::new(Code::NextHook, "lookup_rdns"));
+    assert!(connection.hello.borrow().is_none() && !connection.esmtp.get());
+    assert!(connection.remote.borrow().host.is_none());
+    assert_eq!(connection.local.get().port, 25);
 }
