@@ -14,6 +14,8 @@ use crate::reply::Reply;
 pub enum Ask {
     /// Send this reply.
     Say(Reply),
+    /// End the session.
+    Close,
 }
 
 /// Those that are not granted yet, oldest first.
@@ -42,6 +44,15 @@ impl Asks {
     /// The oldest one.
     pub fn take(&self) -> Option<Ask> {
         self.waiting.borrow_mut().pop_front()
+    }
+
+    /// Whether there is one; wakes the session when there is.
+    pub fn poll_waiting(&self, cx: &mut Context<'_>) -> bool {
+        if !self.waiting.borrow().is_empty() {
+            return true;
+        }
+        *self.session.borrow_mut() = Some(cx.waker().clone());
+        false
     }
 
     /// Waits for one.

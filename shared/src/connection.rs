@@ -248,6 +248,11 @@ impl Connection {
         self.asks.leave(Ask::Say(reply));
     }
 
+    /// Has the session end, as soon as it looks (`connection.disconnect()`).
+    pub fn hang_up(&self) {
+        self.asks.leave(Ask::Close);
+    }
+
     /// Counts a protocol error.
     pub fn count_error(&self) {
         self.errors.set(self.errors.get().saturating_add(1));

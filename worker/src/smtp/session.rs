@@ -190,8 +190,16 @@ impl Session {
         let command_time = self.config.connection.command_time;
         let mut line = Vec::new();
         loop {
-            if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
-                return Box::pin(self.lost(lost)).await;
+            self.wire.heed(Some(self.conn.clone()));
+            let next = self.wire.next_line(longest, command_time, &mut line).await;
+            self.wire.heed(None);
+            match next {
+                Ok(()) => {}
+                Err(Lost::Asked) => {
+                    self.grant_all().await;
+                    continue;
+                }
+                Err(lost) => return Box::pin(self.lost(lost)).await,
             }
             self.mind_pipelining(&line);
             let outcome = match rt::catch(Box::pin(self.command(&line))).await {
@@ -399,6 +407,9 @@ impl Session {
                     "client does not take our replies"
                 );
             }
+            Lost::Dismissed | Lost::Asked => {
+                self.conn.remote.borrow_mut().closed = true;
+            }
             Lost::Stopping => {
                 let text = format!("{} Service shutting down", self.config.me);
                 self.say(&Reply::new(421, text));
@@ -529,17 +540,27 @@ impl Session {
             match next.await {
                 Next::Ask(ask) => Box::pin(self.grant(ask)).await,
                 Next::Verdict(verdict) => {
-                    while let Some(ask) = conn.asks.take() {
-                        Box::pin(self.grant(ask)).await;
-                    }
+                    self.grant_all().await;
                     return verdict;
                 }
             }
         }
     }
 
+    async fn grant_all(&mut self) {
+        while let Some(ask) = self.conn.asks.take() {
+            Box::pin(self.grant(ask)).await;
+        }
+    }
+
     async fn grant(&mut self, ask: Ask) {
         match ask {
+            Ask::Close => {
+                // What was said before is still heard.
+                drop(self.wire.flush().await);
+                self.wire.dismiss();
+                self.conn.remote.borrow_mut().closed = true;
+            }
             Ask::Say(reply) => {
                 self.say(&reply);
                 if self.wire.flush().await.is_err() {

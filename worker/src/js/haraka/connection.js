@@ -1,5 +1,6 @@
 // The connection, over the server's own. What it does not know plugins may add.
 
+const EventEmitter = require('events')
 const logger = require('internal/logger')
 const live = require('internal/live')
 const { Transaction } = require('internal/transaction')
@@ -7,8 +8,8 @@ const { Transaction } = require('internal/transaction')
 const { connection } = natives
 
 // Properties that the server has; the second list can be set.
-const READ = ['uuid', 'tran_count', 'totalbytes', 'rcpt_count', 'msg_count', 'start_time']
-const WRITE = ['relaying', 'esmtp', 'pipelining', 'early_talker', 'errors', 'last_reject']
+const READ = ['uuid', 'totalbytes', 'rcpt_count', 'msg_count', 'start_time']
+const WRITE = ['tran_count', 'relaying', 'esmtp', 'pipelining', 'early_talker', 'errors', 'last_reject']
 const GROUPS = {
     remote: ['ip', 'port', 'host', 'info', 'closed', 'is_private', 'is_local'],
     local: ['ip', 'port', 'host', 'info'],
@@ -36,6 +37,32 @@ function group(handle, part) {
     return out
 }
 
+// What a command is about, for `state`.
+const { state: STATES } = require('haraka-constants').connection
+
+// The socket, as far as plugins get to see it: addresses, and what they listen to or pause.
+function clientOf(connection) {
+    const client = new EventEmitter()
+    const part = (name, group, key) =>
+        Object.defineProperty(client, name, { get: () => connection[group][key], enumerable: true })
+    part('remoteAddress', 'remote', 'ip')
+    part('remotePort', 'remote', 'port')
+    part('localAddress', 'local', 'ip')
+    part('localPort', 'local', 'port')
+    // The server reads no further command while a hook runs, so that there is nothing to stop.
+    client.pause = () => client
+    client.resume = () => client
+    client.end = () => connection.disconnect()
+    client.destroy = () => connection.disconnect()
+    client.getPeerCertificate = () => connection.tls.peerCertificate ?? {}
+    client.getCipher = () => connection.tls.cipher
+    client.authorized = connection.tls.verified
+    return client
+}
+
+// Findings kept of a connection and of a transaction each, as the server keeps its own.
+const MOST_FINDINGS = 100
+
 class Connection {
     #handle
     #capabilities
@@ -49,7 +76,9 @@ class Connection {
         this.hook = null
         this.encoding = 'utf8'
         this.last_response = null
-        this.state = 1
+        this.current_line = null
+        this.last_rcpt_msg = null
+        this.hooks_to_run = []
         live.owners.set(number, this)
     }
 
@@ -58,6 +87,18 @@ class Connection {
         Object.defineProperty(this, name, { value, writable: true, configurable: true, enumerable: true })
         return value
     }
+
+    get client() {
+        return this.#kept('client', () => clientOf(this))
+    }
+
+    // Where the session stands; a plugin may set it, which changes nothing.
+    get state() {
+        if (this.remote.closed) return STATES.DISCONNECTED
+        return this.hook === null ? STATES.CMD : STATES.PAUSE
+    }
+
+    set state(_state) {}
 
     get server() {
         return globalThis.server
@@ -102,6 +143,11 @@ class Connection {
         this.transactionSeen()?.end()
     }
 
+    // Answers the same to whatever the client says, as after a denial at the start.
+    loop_respond(code, message) {
+        this.respond(code, message)
+    }
+
     // The open transaction, if any script has looked at it.
     transactionSeen() {
         const handle = connection.transaction(this.#handle)
@@ -114,14 +160,33 @@ class Connection {
             code = message.code
             lines = [message.reply]
         }
-        connection.respond(this.#handle, Number(code), lines.map((line) => String(line ?? '')))
-        this.last_response = `${code} ${lines.join(' ')}`
+        const texts = lines.flat().flatMap((line) => String(line ?? '').split(/\r?\n/))
+        connection.respond(this.#handle, Number(code), texts)
+        this.last_response = `${code} ${texts.join(' ')}`
         if (done) setImmediate(done)
     }
 
+    // Ends the session, once what was said has been written; the hook `disconnect` runs.
+    disconnect() {
+        connection.disconnect(this.#handle)
+    }
+
     reset_transaction(done) {
+        this.transactionSeen()?.over()
         connection.resetTransaction(this.#handle)
         if (done) setImmediate(done)
+    }
+
+    // Adds to what the field Authentication-Results will say, and gives what it says so far.
+    auth_results(finding) {
+        const { transaction } = this
+        const notes = transaction?.notes ?? this.notes
+        // What a client sent must not add a line to a header.
+        const clean = String(finding ?? '').replace(/[\x00-\x1f\x7f]/g, '')
+        const list = (notes.authentication_results ??= [])
+        if (clean && list.length < MOST_FINDINGS) list.push(clean)
+        const found = new Set([this.notes.authentication_results, list].flatMap((all) => all ?? []))
+        return found.size > 0 ? [this.local.host, ...found].join(';\r\n\t') : undefined
     }
 
     get(path) {

@@ -51,6 +51,10 @@ pub(super) fn install<'js>(
             rquickjs::Result::Ok(())
         }
     );
+    op!(ctx, field, "disconnect", |ctx: Ctx<'_>, of: Handle| {
+        of.connection(&ctx)?.hang_up();
+        rquickjs::Result::Ok(())
+    });
     op!(
         ctx,
         field,
@@ -97,7 +101,7 @@ fn get(host: &Host, conn: &Connection, name: &str) -> Value {
             }
             None => json!({ "verb": null, "host": null }),
         },
-        "tls" => json!({ "enabled": conn.tls.borrow().is_some() }),
+        "tls" => tls(conn),
         "proxy" => {
             let proxy = conn.proxy.get();
             let kind = proxy.ip.map(|_| "haproxy");
@@ -132,6 +136,29 @@ fn get(host: &Host, conn: &Connection, name: &str) -> Value {
     }
 }
 
+/// With the names of Node's objects.
+fn tls(conn: &Connection) -> Value {
+    let session = conn.tls.borrow();
+    let Some(tls) = session.as_deref() else {
+        return json!({ "enabled": false, "verified": false, "cipher": {} });
+    };
+    let certificate = tls.peer.as_ref().map(|peer| {
+        let names: Vec<String> = peer.names.iter().map(|n| format!("DNS:{n}")).collect();
+        json!({
+            "subject": { "CN": peer.subject, "O": peer.organization },
+            "issuer": { "CN": peer.issuer }, "subjectaltname": names.join(", "),
+            "fingerprint": peer.fingerprint, "fingerprint256": peer.fingerprint256,
+        })
+    });
+    json!({
+        "enabled": true, "verified": tls.verified, "verifyError": tls.verify_error,
+        "cipher": {
+            "name": tls.cipher, "standardName": tls.standard_cipher, "version": tls.version,
+        },
+        "peerCertificate": certificate,
+    })
+}
+
 /// Whether there is such a property and the value suits it.
 fn set(conn: &Connection, name: &str, value: &Value) -> bool {
     let flag = || value.as_bool().unwrap_or_else(|| truthy(value));
@@ -141,6 +168,10 @@ fn set(conn: &Connection, name: &str, value: &Value) -> bool {
         "esmtp" => conn.esmtp.set(flag()),
         "pipelining" => conn.pipelining.set(flag()),
         "early_talker" => conn.early_talker.set(flag()),
+        "tran_count" => match value.as_u64().and_then(|n| u32::try_from(n).ok()) {
+            Some(count) => conn.tran_count.set(count),
+            None => return false,
+        },
         "errors" => match value.as_u64().and_then(|n| u32::try_from(n).ok()) {
             Some(errors) => conn.errors.set(errors),
             None => return false,
