@@ -140,7 +140,7 @@ fn get(host: &Host, conn: &Connection, name: &str) -> Value {
 fn tls(conn: &Connection) -> Value {
     let session = conn.tls.borrow();
     let Some(tls) = session.as_deref() else {
-        return json!({ "enabled": false, "verified": false, "cipher": {} });
+        return json!({ "enabled": false, "advertised": false, "verified": false, "cipher": {} });
     };
     let certificate = tls.peer.as_ref().map(|peer| {
         let names: Vec<String> = peer.names.iter().map(|n| format!("DNS:{n}")).collect();
@@ -151,7 +151,7 @@ fn tls(conn: &Connection) -> Value {
         })
     });
     json!({
-        "enabled": true, "verified": tls.verified, "verifyError": tls.verify_error,
+        "enabled": true, "advertised": true, "verified": tls.verified, "verifyError": tls.verify_error,
         "cipher": {
             "name": tls.cipher, "standardName": tls.standard_cipher, "version": tls.version,
         },
