@@ -104,16 +104,19 @@ exports.filterRun = (number, ct, encoding, octets) => {
     return typeof made === 'string' ? Buffer.from(made) : made
 }
 
-// Resolves when every stream that a plugin reads is at its end, or stands still because it was
-// paused: what is read of a message is read before its hooks go on.
+// Resolves when every stream that a plugin reads is at its end: what is read of a message is read
+// before its hooks go on. One that stands still is waited for if the plugin gave it its connection,
+// which then stands still as well.
 exports.settled = (streams) => {
     const waits = streams.splice(0).map((stream) => {
-        const reads = stream.begun || stream.listenerCount('data') > 0 || stream.listenerCount('readable') > 0
+        const still = () => stream.isPaused() && !stream.connection
+        const reads = stream.connection || stream.begun || stream.listenerCount('data') > 0 || stream.listenerCount('readable') > 0
         if (!reads && stream.listenerCount('end') > 0 && !stream.isPaused()) stream.resume()
         else if (!reads) return undefined
         return new Promise((resolve) => {
-            for (const event of ['end', 'error', 'close', 'pause']) stream.once(event, resolve)
-            if (stream.isPaused() || stream.readableEnded || stream.destroyed) resolve()
+            for (const event of ['end', 'error', 'close']) stream.once(event, resolve)
+            stream.on('pause', () => still() && resolve())
+            if (still() || stream.readableEnded || stream.destroyed) resolve()
         })
     })
     return Promise.all(waits)

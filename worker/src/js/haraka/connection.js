@@ -74,6 +74,8 @@ class Connection {
         // Those whose objects were made here and go with this one at the latest.
         Object.defineProperty(this, 'transactions', { value: new Set() })
         this.hook = null
+        Object.defineProperty(this, 'resumed', { value: undefined, writable: true })
+        Object.defineProperty(this, 'goOn', { value: undefined, writable: true })
         this.encoding = 'utf8'
         this.last_response = null
         this.current_line = null
@@ -99,6 +101,10 @@ class Connection {
     }
 
     set state(_state) {}
+
+    get tran_uuid() {
+        return `${this.uuid}.${this.tran_count}`
+    }
 
     get server() {
         return globalThis.server
@@ -141,6 +147,17 @@ class Connection {
     end() {
         if (this.#capabilities) connection.set(this.#handle, 'capabilities', this.#capabilities)
         this.transactionSeen()?.end()
+    }
+
+    // Holds back what comes after the message: its hooks wait for `resume`, in their time limits.
+    pause() {
+        this.resumed ??= new Promise((resolve) => (this.goOn = resolve))
+    }
+
+    resume() {
+        this.goOn?.()
+        this.resumed = undefined
+        this.goOn = undefined
     }
 
     // Answers the same to whatever the client says, as after a denial at the start.

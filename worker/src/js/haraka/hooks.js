@@ -109,8 +109,9 @@ exports.run = (method, call, hook, given, raw) => {
     }
 
     // Attachments that are being read come to their end first.
-    const streams = hook === 'data_post' ? subject.transactionSeen?.()?.streams : undefined
-    if (streams?.length > 0) settled(streams).then(begin)
+    const streams = hook === 'data_post' ? (subject.transactionSeen?.()?.streams ?? []) : []
+    if (streams.length > 0) settled(streams).then(() => subject.resumed).then(begin)
+    else if (hook === 'data_post' && subject.resumed) subject.resumed.then(begin)
     else begin()
 }
 
