@@ -291,9 +291,12 @@ fn sending(sink: &Sink, script: &str) -> Server {
         addr.ip(),
         addr.port()
     );
-    Server::start(
-        install_with(&format!("{script}{routing}")).set("outbound.ini", "main", "local_mx_ok", "true"),
-    )
+    Server::start(install_with(&format!("{script}{routing}")).set(
+        "outbound.ini",
+        "main",
+        "local_mx_ok",
+        "true",
+    ))
 }
 
 // covers OUT-22, OUT-23, HOK-25
@@ -355,7 +358,10 @@ fn plugins_send_mail_from_text_octets_and_streams() {
     server.wait_for_log("text: true Message Queued (", DEADLINE);
     server.wait_for_log("nobody: false No recipients for email", DEADLINE);
     server.wait_for_log("bad: false Malformed from: ", DEADLINE);
-    server.wait_for_log("from text 127.0.0.1 SMTP false false 0/far.test/true/true", DEADLINE);
+    server.wait_for_log(
+        "from text 127.0.0.1 SMTP false false 0/far.test/true/true",
+        DEADLINE,
+    );
 }
 
 // covers HOK-26, HOK-27, HOK-28, HOK-29
@@ -403,7 +409,10 @@ fn hooks_about_deliveries_get_what_happened_and_decide() {
         greeted(&server).cmd("VRFY x").text() == "queue 1 later.test"
     });
     let messages = sink.wait_accepted(3);
-    let object = messages.iter().find(|m| m.to[0].contains("object")).unwrap();
+    let object = messages
+        .iter()
+        .find(|m| m.to[0].contains("object"))
+        .unwrap();
     assert_eq!(object.helo, "helo.test");
 }
 

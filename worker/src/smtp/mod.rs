@@ -5,6 +5,7 @@ mod commands;
 pub(crate) mod listener;
 pub mod proto;
 mod proxied;
+mod secure;
 mod session;
 pub(crate) mod sessions;
 #[cfg(test)]

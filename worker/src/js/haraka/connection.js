@@ -9,7 +9,7 @@ const { connection } = natives
 
 // Properties that the server has; the second list can be set.
 const READ = ['uuid', 'totalbytes', 'rcpt_count', 'msg_count', 'start_time']
-const WRITE = ['tran_count', 'relaying', 'esmtp', 'pipelining', 'early_talker', 'errors', 'last_reject']
+const WRITE = ['tran_count', 'relaying', 'esmtp', 'pipelining', 'early_talker', 'errors', 'last_reject', 'authheader']
 const GROUPS = {
     remote: ['ip', 'port', 'host', 'info', 'closed', 'is_private', 'is_local'],
     local: ['ip', 'port', 'host', 'info'],

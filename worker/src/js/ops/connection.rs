@@ -122,6 +122,7 @@ fn get(host: &Host, conn: &Connection, name: &str) -> Value {
             .as_deref()
             .unwrap_or_default()
             .into(),
+        "authheader" => conn.authheader.borrow().as_deref().into(),
         "capabilities" => conn.capabilities.borrow().iter().cloned().collect(),
         "start_time" => {
             let ago = rt::precise_now().saturating_duration_since(conn.started);
@@ -199,6 +200,7 @@ fn set(conn: &Connection, name: &str, value: &Value) -> bool {
             let verb = hello.as_ref().map_or(HelloVerb::Ehlo, |(verb, _)| *verb);
             *hello = text().map(|host| (verb, Rc::from(host)));
         }
+        "authheader" => *conn.authheader.borrow_mut() = text().map(Box::from),
         "last_reject" => *conn.last_reject.borrow_mut() = text().map(Box::from),
         _ => return false,
     }
