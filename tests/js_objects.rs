@@ -177,6 +177,62 @@ fn sender_and_recipients_can_be_replaced() {
     );
 }
 
+// covers HOK-12, CON-24, CON-26
+#[test]
+fn recipient_that_a_script_changes_is_what_later_plugins_reply_and_log_see() {
+    let install = install_with(
+        r#"
+        exports.hook_rcpt = (next, connection, [rcpt]) => {
+            if (rcpt.user === 'moved') rcpt.host = 'here.test'
+            next()
+        }"#,
+    )
+    .file(
+        "plugins/second.js",
+        "exports.hook_rcpt = function (next, connection, [rcpt]) { this.loginfo(`asked ${rcpt}`); next() }",
+    )
+    .plugins(&["mine", "second", "rcpt_to.in_host_list", "queue/test"]);
+    let server = Server::start(install);
+    let mut client = greeted(&server);
+    client.cmd("MAIL FROM:<a@b.test>").expect(250);
+    client.cmd("RCPT TO:<x@far.test>").expect(550);
+    let moved = client.cmd("RCPT TO:<moved@far.test>").expect(250);
+    assert_eq!(moved.text(), "recipient <moved@here.test> OK");
+    client.cmd("RCPT TO:<y@far.test>").expect(550);
+    client.data(MESSAGE).expect(250);
+    for asked in ["x@far.test", "moved@here.test", "y@far.test"] {
+        server.wait_for_log(&format!("[second] asked <{asked}>"), DEADLINE);
+    }
+}
+
+// covers HOK-20, RES-05
+#[test]
+fn resetting_runs_its_hook_and_results_are_published_where_there_is_redis() {
+    let server = server_with(
+        r#"
+        exports.hook_init_child = function (next) {
+            server.notes.redis = { publish: async (channel, text) => this.loginfo(`${channel.replace(/-.*/, '')} ${text}`) }
+            next()
+        }
+        exports.hook_unrecognized_command = function (next, connection) {
+            connection.results.incr(this, { count: 2 })
+            connection.reset_transaction(() => {
+                connection.respond(250, `transaction ${connection.transaction}`, () => next(OK))
+            })
+        }
+        exports.hook_reset_transaction = function (next, connection) {
+            this.loginfo(`reset ${connection.transaction.uuid.split('.').pop()}`)
+            setTimeout(next, 5)
+        }"#,
+    );
+    let mut client = greeted(&server);
+    client.cmd("MAIL FROM:<a@b.test>").expect(250);
+    assert_eq!(client.cmd("XRESET").expect(250).text(), "transaction null");
+    server.wait_for_log("[mine] reset 1", DEADLINE);
+    server.wait_for_log(r#"result {"plugin":"mine","result":{"count":2}}"#, DEADLINE);
+    client.cmd("RCPT TO:<c@here.test>").expect(503);
+}
+
 // covers CON-01, CON-54
 #[test]
 fn connection_has_its_documented_members_and_can_be_ended() {

@@ -20,6 +20,8 @@ pub enum Ask {
     Say(Reply),
     /// End the session.
     Close,
+    /// End the transaction, its hook included.
+    Reset(Answer<()>),
     /// Begin TLS.
     StartTls(StartTls),
 }

@@ -254,6 +254,14 @@ impl Connection {
         self.asks.leave(Ask::Say(reply));
     }
 
+    /// Ends the transaction as RSET does, its hook included; resolves when that is done.
+    pub async fn reset_transaction(&self) {
+        let (answer, awaiting) = asks::answer();
+        self.asks.leave(Ask::Reset(answer));
+        // Where there is no session nobody answers.
+        awaiting.await;
+    }
+
     /// Has the session end, as soon as it looks (`connection.disconnect()`).
     pub fn hang_up(&self) {
         self.asks.leave(Ask::Close);

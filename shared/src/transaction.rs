@@ -87,6 +87,8 @@ pub struct TransactionState {
     mail_from: RefCell<Rc<Path>>,
     /// Recipients that may still get the message.
     pub rcpt_to: RefCell<Vec<Path>>,
+    /// What a plugin made of the recipient that the others are being asked about.
+    pub asked: RefCell<Option<Box<Path>>>,
     /// The header block; plugins may add and remove fields.
     pub header: RefCell<Header>,
     /// The body, once the message is complete; empty when it was discarded.
@@ -114,6 +116,7 @@ impl Transaction {
             uuid,
             mail_from: RefCell::new(Rc::new(mail_from)),
             rcpt_to: RefCell::default(),
+            asked: RefCell::default(),
             header: RefCell::default(),
             body: RefCell::default(),
             data_bytes: Cell::new(0),

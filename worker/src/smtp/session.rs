@@ -571,6 +571,10 @@ impl Session {
                 self.wire.dismiss();
                 self.conn.remote.borrow_mut().closed = true;
             }
+            Ask::Reset(answer) => {
+                self.reset_transaction().await;
+                answer.give(());
+            }
             Ask::Say(reply) => {
                 self.say(&reply);
                 if self.wire.flush().await.is_err() {

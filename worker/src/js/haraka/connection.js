@@ -189,9 +189,8 @@ class Connection {
     }
 
     reset_transaction(done) {
-        this.transactionSeen()?.over()
-        connection.resetTransaction(this.#handle)
-        if (done) setImmediate(done)
+        const over = natives.outcome(connection.resetTransaction(this.#handle))
+        if (done) over.then(() => done())
     }
 
     // Adds to what the field Authentication-Results will say, and gives what it says so far.

@@ -28,10 +28,7 @@ const same = (a, parts) => a.user === parts.user && a.host === parts.host
 // The arguments after `next` and the subject, from plain data.
 const ARGUMENTS = {
     mail: ({ params }, connection) => [connection.transaction.mail_from, params],
-    rcpt({ address, params }, connection) {
-        const last = connection.transaction.rcpt_to.at(-1)
-        return [last && same(last, address) ? last : Address.of(address), params]
-    },
+    rcpt: ({ address, params }, connection) => [connection.transaction.asked(address), params],
     rcpt_ok(parts, connection) {
         const last = connection.transaction.rcpt_to.at(-1)
         return last && same(last, parts) ? last : Address.of(parts)

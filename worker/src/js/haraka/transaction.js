@@ -29,6 +29,7 @@ class Transaction {
     #rcpts
     #known
     #sender
+    #asked
     #body
     #made
     #held = []
@@ -125,6 +126,19 @@ class Transaction {
         this.#known = shown(before)
     }
 
+    // The recipient that plugins are asked about: the same object for all of them.
+    asked(parts) {
+        const { accept, tempfail, reject } = this.rcpt_count
+        const count = accept + tempfail + reject
+        if (this.#asked?.count !== count) {
+            const last = this.rcpt_to.at(-1)
+            const same = last && last.user === parts.user && last.host === parts.host
+            const address = same ? last : withParams(parts)
+            this.#asked = { count, address, known: shown([address]) }
+        }
+        return this.#asked.address
+    }
+
     // A hook begins: what the server has counts.
     begin() {
         this.#known = undefined
@@ -136,6 +150,11 @@ class Transaction {
         if (this.#sender) {
             const now = shown([this.#sender.address])
             if (now !== this.#sender.known) this.mail_from = this.#sender.address
+        }
+        if (this.#asked) {
+            const now = shown([this.#asked.address])
+            if (now !== this.#asked.known) transaction.set(this.#handle, 'asked', told(this.#asked.address))
+            this.#asked.known = now
         }
         if (!this.#rcpts || this.#known === undefined) return
         const now = shown(this.#rcpts)

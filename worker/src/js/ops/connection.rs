@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::op;
 use crate::js::convert::Json;
 use crate::js::handle::Handle;
-use crate::js::host::Host;
+use crate::js::host::{Host, Outcome};
 use crate::rt;
 
 pub(super) fn install<'js>(
@@ -55,13 +55,17 @@ pub(super) fn install<'js>(
         of.connection(&ctx)?.hang_up();
         rquickjs::Result::Ok(())
     });
+    let h = Rc::clone(host);
     op!(
         ctx,
         field,
         "resetTransaction",
-        |ctx: Ctx<'_>, of: Handle| {
-            of.connection(&ctx)?.set_transaction(None);
-            rquickjs::Result::Ok(())
+        move |ctx: Ctx<'_>, of: Handle| {
+            let conn = of.connection(&ctx)?;
+            rquickjs::Result::Ok(h.start(async move {
+                conn.reset_transaction().await;
+                Outcome::Data(Value::Null)
+            }))
         }
     );
     Ok(())

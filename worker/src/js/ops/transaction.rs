@@ -92,6 +92,13 @@ fn set(txn: &Transaction, name: &str, value: &Value) -> bool {
                 params: told_params(value.get("params")),
             });
         }
+        "asked" => {
+            let Some(address) = told(value) else {
+                return false;
+            };
+            let params = told_params(value.get("params"));
+            *txn.asked.borrow_mut() = Some(Box::new(Path { address, params }));
+        }
         "data_bytes" => txn.data_bytes.set(value.as_u64().unwrap_or_default()),
         "rcpt_to" => {
             let Some(all) = value.as_array() else {
