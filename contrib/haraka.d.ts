@@ -39,6 +39,8 @@ declare namespace Haraka {
     }
     type Named = Plugin | { name: string } | string
     interface Results {
+        conn: Connection
+        store: Record<string, any>
         add(plugin: Named, result: Result): string
         incr(plugin: Named, result: Record<string, number | string>): void
         push(plugin: Named, result: Record<string, unknown>): string
@@ -256,6 +258,11 @@ declare namespace Haraka {
         send_email(from: string | Address, to: string | Address | (string | Address)[], contents: unknown, next?: (code: Code, message: unknown) => void, options?: SendOptions): void
         send_trans_email(transaction: Transaction, next?: (code: Code, message: unknown) => void): void
         list_queue(done?: (err: Error | null, items: object[]) => void): Promise<object[]> | void
+        config: Config
+        net_utils: any
+        name: string
+        HMailItem: new (...args: any[]) => HMail
+        TODOItem: new (domain: string, recipients: Address[], transaction: Transaction) => Todo
         stat_queue(done?: (err: Error | null, stat: { queue_count: number }) => void): Promise<{ queue_count: number }> | void
     }
 

@@ -74,7 +74,7 @@ fn parts_of_a_message_have_header_text_and_children() {
     );
     stored(&server, MULTIPART);
     server.wait_for_log(
-        r#"["multipart/mixed",false,"","",[["multipart/alternative",false,"","",[["text/plain",false,"Café\n.line\n","iso-8859-1",[]],["text/html",true,"<p>hi</p>\n","UTF-8",[]]]],["application/octet-stream",false,"","",[]]]]"#,
+        r#"["multipart/mixed",false,"","UTF-8",[["multipart/alternative",false,"","UTF-8",[["text/plain",false,"Café\n.line\n","iso-8859-1",[]],["text/html",true,"<p>hi</p>\n","UTF-8",[]]]],["application/octet-stream",false,"","UTF-8",[]]]]"#,
         DEADLINE,
     );
     server.wait_for_log(
@@ -247,7 +247,7 @@ fn connection_has_its_documented_members_and_can_be_ended() {
             this.loginfo(JSON.stringify([remote.host, remote.is_private, remote.is_local, local.host, hello, tls, proxy]))
             this.loginfo(JSON.stringify([connection.get('remote.none.x') === undefined, connection.get('notes.a.b'),
                 connection.esmtp, connection.pipelining, connection.errors, connection.tran_count, connection.relaying,
-                connection.client.remoteAddress, connection.state === state.PAUSE, Date.now() - connection.start_time < 60000,
+                connection.client.remoteAddress, connection.state === state.CMD, Date.now() - connection.start_time < 60000,
                 connection.transaction === null, connection.msg_count, connection.server === server, connection.capabilities]))
             next(DENY, 'seen')
         }
@@ -259,7 +259,7 @@ fn connection_has_its_documented_members_and_can_be_ended() {
             }
             if (command === 'TWO') {
                 return connection.respond(252, ['first', 'second'], () => {
-                    this.loginfo(`said ${connection.last_response}`)
+                    this.loginfo(`said ${JSON.stringify(connection.last_response)}`)
                     next(OK)
                 })
             }
@@ -272,7 +272,7 @@ fn connection_has_its_documented_members_and_can_be_ended() {
             return next(OK)
         }
         exports.hook_disconnect = function (next, connection) {
-            this.loginfo(`gone ${connection.hello.host} ${connection.remote.closed} ${connection.state === state.DISCONNECTED}`)
+            this.loginfo(`gone ${connection.hello.host} ${connection.remote.closed} ${connection.state === state.DISCONNECTING}`)
             next()
         }"#,
     );
@@ -288,7 +288,7 @@ fn connection_has_its_documented_members_and_can_be_ended() {
     );
     let two = client.cmd("TWO").expect(252);
     assert_eq!(two.lines, ["first", "second"]);
-    server.wait_for_log("said 252 first second", DEADLINE);
+    server.wait_for_log(r#"said "252-first\r\n252 second\r\n""#, DEADLINE);
     assert_eq!(client.cmd("BYE now").expect(221).text(), "bye now");
     client.expect_close();
     server.wait_for_log("gone client.test true true", DEADLINE);

@@ -557,34 +557,6 @@ impl Session {
         }
     }
 
-    async fn grant_all(&mut self) {
-        while let Some(ask) = self.conn.asks.take() {
-            Box::pin(self.grant(ask)).await;
-        }
-    }
-
-    async fn grant(&mut self, ask: Ask) {
-        match ask {
-            Ask::Close => {
-                // What was said before is still heard.
-                drop(self.wire.flush().await);
-                self.wire.dismiss();
-                self.conn.remote.borrow_mut().closed = true;
-            }
-            Ask::Reset(answer) => {
-                self.reset_transaction().await;
-                answer.give(());
-            }
-            Ask::Say(reply) => {
-                self.say(&reply);
-                if self.wire.flush().await.is_err() {
-                    self.conn.remote.borrow_mut().closed = true;
-                }
-            }
-            Ask::StartTls(ask) => self.start_tls(ask).await,
-        }
-    }
-
     /// Whether a client that speaks during this hook is an early talker.
     fn out_of_turn(&self, hook: HookName) -> bool {
         // After STARTTLS it is the client's turn while the plugin's hook is still running.

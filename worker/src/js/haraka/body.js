@@ -39,7 +39,7 @@ class Body {
     }
 
     get body_encoding() {
-        return this.text()[1]
+        return this.text()[1] || 'UTF-8'
     }
 
     // The decoded octets, from their beginning.

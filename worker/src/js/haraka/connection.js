@@ -96,8 +96,8 @@ class Connection {
 
     // Where the session stands; a plugin may set it, which changes nothing.
     get state() {
-        if (this.remote.closed) return STATES.DISCONNECTED
-        return this.hook === null ? STATES.CMD : STATES.PAUSE
+        if (this.remote.closed || this.hook === 'disconnect') return STATES.DISCONNECTING
+        return this.resumed ? STATES.PAUSE_DATA : STATES.CMD
     }
 
     set state(_state) {}
@@ -128,7 +128,8 @@ class Connection {
         return new Transaction(handle, this)
     }
 
-    // A list while the hook `capabilities` runs; it goes back with the answer.
+    // What the reply to EHLO offers, as it was after the last script of the hook `capabilities`; a list
+    // to add to while that runs.
     get capabilities() {
         this.#capabilities ??= connection.get(this.#handle, 'capabilities')
         return this.#capabilities
@@ -140,12 +141,12 @@ class Connection {
 
     begin(hook) {
         this.hook = hook
-        this.#capabilities = undefined
+        if (hook === 'capabilities') this.#capabilities = undefined
         this.transactionSeen()?.begin()
     }
 
     end() {
-        if (this.#capabilities) connection.set(this.#handle, 'capabilities', this.#capabilities)
+        if (this.#capabilities && this.hook === 'capabilities') connection.set(this.#handle, 'capabilities', this.#capabilities)
         this.transactionSeen()?.end()
     }
 
@@ -179,7 +180,8 @@ class Connection {
         }
         const texts = lines.flat().flatMap((line) => String(line ?? '').split(/\r?\n/))
         connection.respond(this.#handle, Number(code), texts)
-        this.last_response = `${code} ${texts.join(' ')}`
+        const mark = (i) => (i + 1 < texts.length ? '-' : ' ')
+        this.last_response = texts.map((text, i) => `${code}${mark(i)}${text}\r\n`).join('')
         if (done) setImmediate(done)
     }
 
