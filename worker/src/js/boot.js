@@ -37,6 +37,7 @@
     const plugins = builtIn('internal/plugin')
     const hooks = builtIn('internal/hooks')
     const live = builtIn('internal/live')
+    const body = builtIn('internal/body')
     const timers = builtIn('timers')
     const config = builtIn('haraka-config')
 
@@ -49,6 +50,9 @@
         run: hooks.run,
         forget: hooks.forget,
         live: live.ask,
+        attachment: body.attachment,
+        filterWants: body.filterWants,
+        filterRun: body.filterRun,
         owners: live.owners,
     }
 })

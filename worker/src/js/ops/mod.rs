@@ -2,6 +2,7 @@
 //! and hands them to the built-in modules; plugins never see them.
 
 mod address;
+mod body;
 mod bytes;
 mod config;
 mod connection;
@@ -16,6 +17,7 @@ mod loader;
 mod log;
 mod message;
 mod net;
+mod outbound;
 mod process;
 mod timers;
 mod transaction;
@@ -29,8 +31,9 @@ use super::host::Host;
 /// A field: puts its functions into the object.
 type Install = for<'js> fn(&Ctx<'js>, &Object<'js>, &Rc<Host>) -> rquickjs::Result<()>;
 
-const FIELDS: [(&str, Install); 18] = [
+const FIELDS: [(&str, Install); 20] = [
     ("address", address::install),
+    ("body", body::install),
     ("bytes", bytes::install),
     ("config", config::install),
     ("connection", connection::install),
@@ -45,6 +48,7 @@ const FIELDS: [(&str, Install); 18] = [
     ("log", log::install),
     ("message", message::install),
     ("net", net::install),
+    ("outbound", outbound::install),
     ("process", process::install),
     ("timers", timers::install),
     ("transaction", transaction::install),
