@@ -7,6 +7,7 @@ mod config;
 mod connection;
 mod crypto;
 mod delivery;
+mod dgram;
 mod dns;
 mod fs;
 mod header;
@@ -17,6 +18,7 @@ mod log;
 mod message;
 mod net;
 mod process;
+mod socket;
 mod timers;
 mod transaction;
 
@@ -29,13 +31,14 @@ use super::host::Host;
 /// A field: puts its functions into the object.
 type Install = for<'js> fn(&Ctx<'js>, &Object<'js>, &Rc<Host>) -> rquickjs::Result<()>;
 
-const FIELDS: [(&str, Install); 18] = [
+const FIELDS: [(&str, Install); 20] = [
     ("address", address::install),
     ("bytes", bytes::install),
     ("config", config::install),
     ("connection", connection::install),
     ("crypto", crypto::install),
     ("delivery", delivery::install),
+    ("dgram", dgram::install),
     ("dns", dns::install),
     ("fs", fs::install),
     ("header", header::install),
@@ -46,6 +49,7 @@ const FIELDS: [(&str, Install); 18] = [
     ("message", message::install),
     ("net", net::install),
     ("process", process::install),
+    ("socket", socket::install),
     ("timers", timers::install),
     ("transaction", transaction::install),
 ];
