@@ -83,6 +83,7 @@ pub struct Side {
 /// A connection whose dialogue is recorded.
 pub struct Recorded<'a> {
     client: SmtpClient,
+    open: bool,
     record: &'a mut Vec<String>,
 }
 
@@ -103,7 +104,7 @@ pub fn same_as_haraka(
     let ours = vec![env!("CARGO_BIN_EXE_haraka").to_owned()];
     let own = play(install(setup, &packages, dns), &ours, &scenario);
     let kept = std::env::var_os("RECORDS").map(PathBuf::from);
-    let kept = kept.map(|dir| dir.join(setup.plugins.join("+")));
+    let kept = kept.map(|dir| dir.join(setup.plugins.join("+").replace('.', "_")));
     let known = kept
         .as_ref()
         .and_then(|file| fs::read_to_string(file.with_extension("peer")).ok());
@@ -230,6 +231,7 @@ impl Side {
         self.record.push(format!("from {ip}"));
         let mut recorded = Recorded {
             client,
+            open: true,
             record: &mut self.record,
         };
         dialogue(&mut recorded);
@@ -294,6 +296,9 @@ impl Recorded<'_> {
     /// Sends each line and records the reply, until the server hangs up.
     pub fn says(&mut self, lines: &[&str]) {
         for line in lines {
+            if !self.open {
+                return;
+            }
             self.record.push(format!("> {line}"));
             if self
                 .client
@@ -338,9 +343,16 @@ impl Recorded<'_> {
     }
 
     fn reply(&mut self) -> bool {
+        self.open = self.receive();
+        self.open
+    }
+
+    fn receive(&mut self) -> bool {
         match self.client.try_reply() {
             Ok(Some(reply)) => {
-                for line in &reply.lines {
+                // Of the extensions that it alone has, our server tells at EHLO.
+                let own = |line: &&String| !["CHUNKING", "DSN"].contains(&line.as_str());
+                for line in reply.lines.iter().filter(own) {
                     self.record.push(masked(&format!("{} {line}", reply.code)));
                 }
                 true
