@@ -18,6 +18,10 @@ use crate::tls::{Tls, TlsFailure};
 pub enum Ask {
     /// Send this reply.
     Say(Reply),
+    /// End the session.
+    Close,
+    /// End the transaction, its hook included.
+    Reset(Answer<()>),
     /// Begin TLS.
     StartTls(StartTls),
 }
@@ -125,6 +129,14 @@ impl Asks {
     /// The oldest one.
     pub fn take(&self) -> Option<Ask> {
         self.held.borrow_mut().as_mut()?.waiting.pop_front()
+    }
+
+    /// Whether there is one; wakes the session when there is.
+    pub fn poll_waiting(&self, cx: &mut Context<'_>) -> bool {
+        let mut held = self.held.borrow_mut();
+        let held = held.get_or_insert_default();
+        held.session = Some(cx.waker().clone());
+        !held.waiting.is_empty()
     }
 
     /// Waits for one.

@@ -257,6 +257,19 @@ impl Connection {
         self.asks.leave(Ask::Say(reply));
     }
 
+    /// Ends the transaction as RSET does, its hook included; resolves when that is done.
+    pub async fn reset_transaction(&self) {
+        let (answer, awaiting) = asks::answer();
+        self.asks.leave(Ask::Reset(answer));
+        // Where there is no session nobody answers.
+        awaiting.await;
+    }
+
+    /// Has the session end, as soon as it looks (`connection.disconnect()`).
+    pub fn hang_up(&self) {
+        self.asks.leave(Ask::Close);
+    }
+
     /// Says `go_ahead` and begins TLS from within a hook (RFC 3207 §4.2). What the client sent in
     /// the clear behind its command is dropped; once the handshake is done the session has
     /// forgotten its hello and its transaction, and [`ConnectionState::tls`] is set. After any failure but

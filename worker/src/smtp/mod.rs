@@ -2,6 +2,7 @@
 
 mod answer;
 mod commands;
+mod grants;
 pub(crate) mod listener;
 pub mod proto;
 mod proxied;

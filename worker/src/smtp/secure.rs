@@ -104,6 +104,7 @@ impl Session {
             }
             Err(Lost::TooSlow | Lost::Idle) => TlsFailure::TimedOut,
             Err(Lost::Stopping) => TlsFailure::Gone("the server stops".into()),
+            Err(Lost::Dismissed | Lost::Asked) => TlsFailure::Gone("the session ends".into()),
             Err(Lost::Deaf | Lost::Line(_)) => {
                 TlsFailure::Gone("client does not take our replies".into())
             }

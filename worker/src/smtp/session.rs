@@ -200,8 +200,19 @@ impl Session {
         let mut line = Vec::new();
         loop {
             let longest = Longest::by(&self.config.connection, self.challenged);
-            if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
-                return Box::pin(self.lost(lost)).await;
+            // Only scripts ask for something while no hook runs.
+            if self.conn.companion.borrow().is_some() {
+                self.wire.heed(Some(self.conn.clone()));
+            }
+            let next = self.wire.next_line(longest, command_time, &mut line).await;
+            self.wire.heed(None);
+            match next {
+                Ok(()) => {}
+                Err(Lost::Asked) => {
+                    self.grant_all().await;
+                    continue;
+                }
+                Err(lost) => return Box::pin(self.lost(lost)).await,
             }
             self.mind_pipelining(&line);
             let outcome = match rt::catch(Box::pin(self.command(&line))).await {
@@ -410,6 +421,9 @@ impl Session {
                     "client does not take our replies"
                 );
             }
+            Lost::Dismissed | Lost::Asked => {
+                self.conn.remote.borrow_mut().closed = true;
+            }
             Lost::Stopping => {
                 let text = format!("{} Service shutting down", self.config.me);
                 self.say(&Reply::new(421, text));
@@ -540,25 +554,11 @@ impl Session {
             match next.await {
                 Next::Ask(ask) => Box::pin(self.grant(ask)).await,
                 Next::Verdict(verdict) => {
-                    while let Some(ask) = conn.asks.take() {
-                        Box::pin(self.grant(ask)).await;
-                    }
+                    self.grant_all().await;
                     conn.asks.rest();
                     return verdict;
                 }
             }
-        }
-    }
-
-    async fn grant(&mut self, ask: Ask) {
-        match ask {
-            Ask::Say(reply) => {
-                self.say(&reply);
-                if self.wire.flush().await.is_err() {
-                    self.conn.remote.borrow_mut().closed = true;
-                }
-            }
-            Ask::StartTls(ask) => self.start_tls(ask).await,
         }
     }
 

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use haraka_shared::config::ConnectionIni;
+use haraka_shared::connection::Connection;
 use haraka_shared::reply::Reply;
 
 use crate::rt::{self, Buffer, Deadline, HandshakeError, Stream};
@@ -34,6 +35,10 @@ pub(crate) enum Lost {
     Deaf,
     /// The connection broke with this error.
     Broken(std::io::Error),
+    /// A plugin ended the session.
+    Dismissed,
+    /// Not lost: a plugin asks for something while the client is silent.
+    Asked,
 }
 
 /// How long a command line may be, with its line end.
@@ -95,6 +100,10 @@ pub(crate) struct Wire {
     session_end: Option<Instant>,
     /// The client sends what nobody will read.
     unread: bool,
+    /// A plugin ended the session: nothing is read or written any more.
+    dismissed: bool,
+    /// Who may ask for something while a command is waited for.
+    asking: Option<Connection>,
     /// A handshake failed: nothing can be read or said any more.
     broken: bool,
     ticket: Ticket,
@@ -120,6 +129,8 @@ impl Wire {
             idle,
             session_end: session.map(|time| now + time),
             unread: false,
+            dismissed: false,
+            asking: None,
             broken: false,
             ticket,
         }
@@ -174,6 +185,9 @@ impl Wire {
     ) -> Result<(), Lost> {
         let mut command_end = None;
         loop {
+            if self.dismissed {
+                return Err(Lost::Dismissed);
+            }
             let longest = longest.of(self.buffered());
             match line::split(self.buffered(), self.scanned, longest) {
                 Split::Line { end, consumed } => {
@@ -195,6 +209,9 @@ impl Wire {
 
     /// Reads more bytes behind the buffered ones.
     pub(crate) async fn fill(&mut self, limit: Option<Instant>) -> Result<(), Lost> {
+        if self.dismissed {
+            return Err(Lost::Dismissed);
+        }
         self.flush().await?;
         if self.broken {
             return Err(Lost::Gone);
@@ -278,6 +295,11 @@ impl Wire {
             if self.ticket.told_to_leave(cx) {
                 return Poll::Ready(Err(Lost::Stopping));
             }
+            if let Some(asking) = &self.asking
+                && asking.asks.poll_waiting(cx)
+            {
+                return Poll::Ready(Err(Lost::Asked));
+            }
             if let Poll::Ready(ready) = self.stream.poll_readable(cx) {
                 return Poll::Ready(ready.map_err(Lost::Broken));
             }
@@ -292,6 +314,17 @@ impl Wire {
             Poll::Pending
         })
         .await
+    }
+
+    /// Lets whoever waits for a command return with [`Lost::Asked`] when plugins ask for something.
+    pub(crate) fn heed(&mut self, asking: Option<Connection>) {
+        self.asking = asking;
+    }
+
+    /// Nothing is read or written any more.
+    pub(crate) fn dismiss(&mut self) {
+        self.dismissed = true;
+        self.unread = true;
     }
 
     /// Lets the worker's drain wait for this session instead of ending it, or again not.
@@ -379,6 +412,10 @@ impl Wire {
         }
         if self.output.is_empty() {
             return Ok(());
+        }
+        if self.dismissed {
+            self.output.clear();
+            return Err(Lost::Dismissed);
         }
         let written = rt::timeout(self.idle, self.stream.write_all(&self.output)).await;
         self.output.clear();

@@ -2,11 +2,13 @@
 //! and hands them to the built-in modules; plugins never see them.
 
 mod address;
+mod body;
 mod bytes;
 mod config;
 mod connection;
 mod crypto;
 mod delivery;
+mod dgram;
 mod dns;
 mod fs;
 mod header;
@@ -16,7 +18,9 @@ mod loader;
 mod log;
 mod message;
 mod net;
+mod outbound;
 mod process;
+mod socket;
 mod timers;
 mod transaction;
 
@@ -29,13 +33,15 @@ use super::host::Host;
 /// A field: puts its functions into the object.
 type Install = for<'js> fn(&Ctx<'js>, &Object<'js>, &Rc<Host>) -> rquickjs::Result<()>;
 
-const FIELDS: [(&str, Install); 18] = [
+const FIELDS: [(&str, Install); 22] = [
     ("address", address::install),
+    ("body", body::install),
     ("bytes", bytes::install),
     ("config", config::install),
     ("connection", connection::install),
     ("crypto", crypto::install),
     ("delivery", delivery::install),
+    ("dgram", dgram::install),
     ("dns", dns::install),
     ("fs", fs::install),
     ("header", header::install),
@@ -45,7 +51,9 @@ const FIELDS: [(&str, Install); 18] = [
     ("log", log::install),
     ("message", message::install),
     ("net", net::install),
+    ("outbound", outbound::install),
     ("process", process::install),
+    ("socket", socket::install),
     ("timers", timers::install),
     ("transaction", transaction::install),
 ];

@@ -242,7 +242,7 @@ pub(super) fn received(s: &Session, txn: &Transaction) -> Option<String> {
         s.config.me,
         info(&s.config),
         txn.uuid,
-        txn.sender(),
+        txn.mail_from().address,
         date::rfc2822_now(),
     ))
 }
