@@ -159,29 +159,6 @@ fn get(host: &Host, conn: &Connection, name: &str) -> Value {
     }
 }
 
-/// With the names of Node's objects.
-fn tls(conn: &Connection) -> Value {
-    let session = conn.tls.borrow();
-    let Some(tls) = session.as_deref() else {
-        return json!({ "enabled": false, "advertised": false, "verified": false, "cipher": {} });
-    };
-    let certificate = tls.peer.as_ref().map(|peer| {
-        let names: Vec<String> = peer.names.iter().map(|n| format!("DNS:{n}")).collect();
-        json!({
-            "subject": { "CN": peer.subject, "O": peer.organization },
-            "issuer": { "CN": peer.issuer }, "subjectaltname": names.join(", "),
-            "fingerprint": peer.fingerprint, "fingerprint256": peer.fingerprint256,
-        })
-    });
-    json!({
-        "enabled": true, "advertised": true, "verified": tls.verified, "verifyError": tls.verify_error,
-        "cipher": {
-            "name": tls.cipher, "standardName": tls.standard_cipher, "version": tls.version,
-        },
-        "peerCertificate": certificate,
-    })
-}
-
 /// Whether there is such a property and the value suits it.
 fn set(conn: &Connection, name: &str, value: &Value) -> bool {
     let flag = || value.as_bool().unwrap_or_else(|| truthy(value));
