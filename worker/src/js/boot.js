@@ -48,6 +48,7 @@
     const plugins = builtIn('internal/plugin')
     const hooks = builtIn('internal/hooks')
     const live = builtIn('internal/live')
+    const body = builtIn('internal/body')
     const timers = builtIn('timers')
     const config = builtIn('haraka-config')
 
@@ -60,6 +61,9 @@
         run: hooks.run,
         forget: hooks.forget,
         live: live.ask,
+        attachment: body.attachment,
+        filterWants: body.filterWants,
+        filterRun: body.filterRun,
         owners: live.owners,
     }
 })

@@ -23,7 +23,10 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "internal/hooks" => "haraka/hooks.js",
     "internal/connection" => "haraka/connection.js",
     "internal/transaction" => "haraka/transaction.js",
+    "internal/body" => "haraka/body.js",
     "internal/header" => "haraka/header.js",
+    "internal/outbound" => "haraka/outbound.js",
+    "internal/rfc1869" => "haraka/rfc1869.js",
     "internal/message_stream" => "haraka/message_stream.js",
     "internal/hmail" => "haraka/hmail.js",
     "internal/plugin" => "haraka/plugin.js",
@@ -50,6 +53,11 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "haraka-constants" => "haraka/constants.js",
     "haraka-notes" => "haraka/notes.js",
     "haraka-results" => "haraka/results.js",
+    "haraka-dsn" => "haraka/dsn.js",
+    "haraka-email-message" => "haraka/email_message.js",
+    "haraka-net-utils" => "haraka/net_utils.js",
+    "haraka-tld" => "haraka/tld.js",
+    "haraka-utils" => "haraka/utils.js",
     "assert" => "node/assert.js",
     "buffer" => "node/buffer.js",
     "child_process" => "node/child_process.js",
@@ -78,6 +86,7 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
 
 /// Plugins of the core that others inherit from or that have no native form.
 const CORE_PLUGINS: &[(&str, &str, &str)] = table! {
+    "auth/auth_base" => "core_plugins/auth_base.js",
     "queue/discard" => "core_plugins/queue_discard.js",
     "rcpt_to.host_list_base" => "core_plugins/rcpt_to.host_list_base.js",
 };
@@ -91,8 +100,18 @@ pub(super) fn built_in(name: &str) -> Option<Entry> {
 
 /// Whether scripts can require it: a built-in module, or a part of one with a name of its own.
 pub(super) fn is_built_in(name: &str) -> bool {
-    PARTS.contains(&name) || (built_in(name).is_some() && !name.starts_with("internal/"))
+    PARTS.contains(&name)
+        || (built_in(name).is_some() && !name.starts_with("internal/") && !REPLACED.contains(&name))
 }
+
+/// Those that a plugin's own package of the name comes before; `loader.js` falls back to them.
+const REPLACED: [&str; 5] = [
+    "haraka-dsn",
+    "haraka-email-message",
+    "haraka-net-utils",
+    "haraka-tld",
+    "haraka-utils",
+];
 
 /// Parts of built-in modules; `loader.js` knows which.
 const PARTS: [&str; 9] = [

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::Md5;
 use rquickjs::{Ctx, Exception, Object};
 use sha1::Sha1;

@@ -2,6 +2,7 @@
 //! and hands them to the built-in modules; plugins never see them.
 
 mod address;
+mod body;
 mod bytes;
 mod config;
 mod connection;
@@ -17,6 +18,7 @@ mod loader;
 mod log;
 mod message;
 mod net;
+mod outbound;
 mod process;
 mod socket;
 mod timers;
@@ -33,6 +35,7 @@ type Install = for<'js> fn(&Ctx<'js>, &Object<'js>, &Rc<Host>) -> rquickjs::Resu
 
 const FIELDS: [(&str, Install); 20] = [
     ("address", address::install),
+    ("body", body::install),
     ("bytes", bytes::install),
     ("config", config::install),
     ("connection", connection::install),
@@ -48,6 +51,7 @@ const FIELDS: [(&str, Install); 20] = [
     ("log", log::install),
     ("message", message::install),
     ("net", net::install),
+    ("outbound", outbound::install),
     ("process", process::install),
     ("socket", socket::install),
     ("timers", timers::install),
