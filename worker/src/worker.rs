@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::delivery::Delivery;
+use haraka_shared::dial::{DialError, Dialogue, Endpoint};
 use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, HookName, Verdict};
 use haraka_shared::ipc::ToMaster;
@@ -17,9 +18,10 @@ use haraka_shared::route::Route;
 use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services};
 use haraka_shared::transaction::Transaction;
 
+use crate::dial;
 use crate::dns::{Names, Resolver};
 use crate::hooks::{Registry, Subject};
-use crate::outbound::{Outbound, OutboundError};
+use crate::outbound::{Kits, Outbound, OutboundError};
 use crate::rt;
 use crate::smtp::sessions::Sessions;
 use crate::tls::{Prepared, Tls};
@@ -40,7 +42,7 @@ pub(crate) struct Worker {
     pub(crate) names: Names,
     pub(crate) outbound: Outbound,
     /// Certificates and keys; see `tls/`.
-    pub(crate) tls: Tls,
+    pub(crate) tls: Rc<Tls>,
     pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
     pub(crate) this: Weak<Worker>,
 }
@@ -77,14 +79,18 @@ impl Worker {
             .unwrap_or_else(|_| "localhost".to_owned());
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
-        let outbound = Outbound::new(&config, parts.slot, parts.incarnation, parts.flight)?;
+        let tls = Rc::new(Tls::new(parts.tls));
+        let kits = Kits::new(Rc::clone(&tls), parts.dir.clone(), &config.tls);
+        let (slot, flight) = (parts.slot, parts.flight);
+        let dns = Rc::new(resolver.clone());
+        let outbound = Outbound::new(&config, slot, parts.incarnation, flight, dns, kits)?;
         let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
             resolver,
             hooks: parts.hooks,
             sessions,
             outbound,
-            tls: Tls::new(parts.tls),
+            tls,
             dir: parts.dir,
             install_dir: parts.install_dir,
             host_name,
@@ -169,6 +175,14 @@ impl Services for Worker {
             // A panic in the work shows as its missing result.
             drop(rt::offload(work).await);
         })
+    }
+
+    fn dial<'a>(
+        &'a self,
+        to: &'a Endpoint,
+        within: Duration,
+    ) -> LocalFuture<'a, Result<Box<dyn Dialogue>, DialError>> {
+        Box::pin(dial::dial(&self.resolver, to, within))
     }
 
     fn forward<'a>(

@@ -175,6 +175,7 @@ pub(super) fn code(error: &Error, chain: &[CertificateDer<'_>], now: UnixTime) -
         E::Revoked => "CERT_REVOKED",
         E::UnknownRevocationStatus => "UNABLE_TO_GET_CRL",
         E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => "CRL_HAS_EXPIRED",
+        E::NotValidForName | E::NotValidForNameContext { .. } => "ERR_TLS_CERT_ALTNAME_INVALID",
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => "INVALID_PURPOSE",
         E::BadSignature
         | E::UnsupportedSignatureAlgorithmContext { .. }
