@@ -134,13 +134,18 @@ function take(stream, state, chunk, front) {
     if (state.flowing && state.length === 0 && !state.sync && stream.listenerCount('data') > 0) {
         state.awaiting.clear()
         state.dataEmitted = true
-        stream.emit('data', chunk)
-    } else {
-        state.length += state.objectMode ? 1 : chunk.length
-        if (front) state.buffer.unshift(chunk)
-        else state.buffer.push(chunk)
-        if (state.needReadable) announce(stream)
+        // A listener that throws does not stop the source.
+        try {
+            stream.emit('data', chunk)
+        } finally {
+            readMore(stream, state)
+        }
+        return
     }
+    state.length += state.objectMode ? 1 : chunk.length
+    if (front) state.buffer.unshift(chunk)
+    else state.buffer.push(chunk)
+    if (state.needReadable) announce(stream)
     readMore(stream, state)
 }
 
