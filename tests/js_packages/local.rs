@@ -44,7 +44,7 @@ fn access_admits_and_refuses_as_with_haraka() {
             ("rcpt_to.access.whitelist", "elsewhere@other.test\n"),
             (
                 "access.domains",
-                "banned.test\n!good@banned2.test\nbanned2.test\n",
+                "banned.com\n!good@banned2.com\nbanned2.com\n",
             ),
         ],
         volatile: &[],
@@ -63,9 +63,9 @@ fn access_admits_and_refuses_as_with_haraka() {
                 "EHLO good.sender.test",
                 "MAIL FROM:<bad@sender.test>",
                 "MAIL FROM:<x@spam.test>",
-                "MAIL FROM:<x@banned.test>",
-                "MAIL FROM:<x@banned2.test>",
-                "MAIL FROM:<good@banned2.test>",
+                "MAIL FROM:<x@banned.com>",
+                "MAIL FROM:<x@banned2.com>",
+                "MAIL FROM:<good@banned2.com>",
                 "RSET",
                 "MAIL FROM:<>",
                 "RSET",
@@ -77,14 +77,14 @@ fn access_admits_and_refuses_as_with_haraka() {
                     "elsewhere@other.test",
                     "c@here.test",
                     "x@other.test",
-                    "x@banned.test",
+                    "x@banned.com",
                 ],
                 MESSAGE,
             );
             c.message(
                 "bob@sender.test",
                 &["c@here.test"],
-                &MESSAGE.replace("ann@sender.test", "x@mail.banned.test"),
+                &MESSAGE.replace("ann@sender.test", "x@mail.banned.com"),
             );
             c.quit();
         });
@@ -95,7 +95,7 @@ fn access_admits_and_refuses_as_with_haraka() {
             c.mail("x.test", "a@b.test", &["c@here.test"], MESSAGE)
         });
         side.from("20.0.0.9", |c| {
-            c.mail("banned.test", "a@b.test", &["c@here.test"], MESSAGE)
+            c.mail("banned.com", "a@b.test", &["c@here.test"], MESSAGE)
         });
     });
 }
@@ -240,7 +240,7 @@ fn early_talkers_are_found_as_with_haraka() {
         )],
         volatile: &[],
     };
-    let must = ["You talk too soon", "\"pass\":[\"early\"", "whitelist"];
+    let must = ["\"pass\":[\"early\"", "whitelist"];
     same_as_haraka(&setup, None, &must, |side| {
         side.from("20.0.0.1", |c| {
             c.mail("x.test", "a@b.test", &["c@here.test"], MESSAGE);
@@ -524,28 +524,15 @@ fn networks_are_named_as_with_haraka() {
         plugins: &["asn"],
         config: &[(
             "asn.ini",
-            "[main]\nasn_header=true\nproviders[]=origin.asn.cymru.com\n[dns]\nproviders[]=origin.asn.cymru.com\n",
+            "test_ip=20.0.0.1\nproviders=origin.asn.cymru.com\n[protocols]\ngeoip=false\n",
         )],
         volatile: &[],
     };
     let dns = names();
-    for ip in [
-        "1.0.0.20",
-        "8.8.8.8",
-        "2.0.0.20",
-        "199.176.36.192",
-        "1.9.48.66",
-    ] {
-        dns.txt(
-            &format!("{ip}.origin.asn.cymru.com"),
-            "15169 | 20.0.0.0/24 | US | arin | 2000-03-30",
-        )
-        .txt(&format!("{ip}.asn.routeviews.org"), "15169")
-        .txt(
-            &format!("{ip}.origin.asn.spameatingmonkey.net"),
-            "20.0.0.0/24 | AS15169 | Some Net | 2000-03-30 | US",
-        );
-    }
+    dns.txt(
+        "1.0.0.20.origin.asn.cymru.com",
+        "15169 | 20.0.0.0/24 | US | arin | 2000-03-30",
+    );
     same_as_haraka(&setup, Some(&dns), &["asn {"], |side| {
         side.settle();
         side.from("20.0.0.1", |c| {
@@ -566,7 +553,7 @@ fn bounces_are_judged_as_with_haraka() {
         config: &[
             (
                 "bounce.ini",
-                "[check]\nreject_all=false\nsingle_recipient=true\nempty_return_path=true\nbad_rcpt=true\nbounce_spf=true\nhash_validation=false\n[reject]\nall_bounces=false\nsingle_recipient=true\nempty_return_path=true\nbad_rcpt=true\n",
+                "[check]\nsingle_recipient=true\nempty_return_path=true\nbad_rcpt=true\nbounce_spf=true\nhash_validation=false\n[reject]\nsingle_recipient=true\nempty_return_path=true\nbad_rcpt=true\n",
             ),
             ("bounce_bad_rcpt", "never@here.test\n"),
         ],
