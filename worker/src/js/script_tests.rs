@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::engine::Engine;
 use super::limits::Limits;
 use super::tests::{Dir, eval};
-use crate::rt::{self, Runtime};
+use crate::rt::{self, Runtime, Stream, TcpListener};
+use crate::tls::ends;
 
 /// How long a script may take; they wait for milliseconds.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -81,4 +82,79 @@ fn scripts_report_what_they_report_in_node() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Says back what it hears, under TLS from the first octet on.
+async fn echo(listener: TcpListener) {
+    loop {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let echoing = rt::spawn(async move {
+            let mut stream = Stream::from(tcp);
+            let mut buffer = [0; 64];
+            // Clients that do not trust the server break off.
+            if stream.start_tls(ends::server()).await.is_err() {
+                return;
+            }
+            while let Ok(got @ 1..) = stream.read(&mut buffer).await {
+                stream.write_all(&buffer[..got]).await.unwrap();
+            }
+        });
+        echoing.detach();
+    }
+}
+
+const TLS: &str = r#"
+    const tls = require('tls'), net = require('net')
+    const ca = Buffer.from(`PEM`), port = PORT, host = '127.0.0.1'
+    const over = (name, socket) => new Promise((resolve) => {
+        socket.on('error', (err) => report(`${name} ${err.code}`))
+        socket.on('secureConnect', () => report(`${name} secure ${socket.authorized} ${socket.authorizationError} ${socket.getProtocol()}`))
+        socket.on('data', (data) => {
+            report(`${name} heard ${data}`)
+            socket.end()
+        })
+        socket.on('close', resolve)
+        socket.write('words')
+    })
+    const run = async () => {
+        await over('trusted', tls.connect({ host, port, ca, servername: 'NAME' }))
+        await over('unknown', tls.connect({ host, port, servername: 'NAME' }))
+        await over('named', tls.connect({ host, port, ca, servername: 'other.test' }))
+        await over('careless', tls.connect({ host, port, servername: 'NAME', rejectUnauthorized: false }))
+        const plain = net.connect(port, host)
+        await new Promise((resolve) => plain.once('connect', resolve))
+        await over('upgraded', tls.connect({ socket: plain, ca, servername: 'NAME' }))
+        report(`closed ${plain.destroyed}`)
+        report.end()
+    }
+    run()
+"#;
+
+// covers PLG-07
+#[test]
+fn tls_judges_servers_as_node_does_and_begins_on_open_sockets() {
+    let runtime = Runtime::new().unwrap();
+    let dir = Dir::new("tls");
+    let got = runtime.block_on(async {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let serving = rt::spawn(echo(TcpListener::from_std(listener).unwrap()));
+        let text = TLS.replace("PEM", &ends::files().0);
+        let text = text.replace("PORT", &port).replace("NAME", ends::NAME);
+        let got = reported(&dir.engine(Limits::default()), &text).await;
+        drop(serving);
+        got
+    });
+    let expected = [
+        "trusted secure true null TLSv1.3",
+        "trusted heard words",
+        "unknown DEPTH_ZERO_SELF_SIGNED_CERT",
+        "named ERR_TLS_CERT_ALTNAME_INVALID",
+        "careless secure false DEPTH_ZERO_SELF_SIGNED_CERT TLSv1.3",
+        "careless heard words",
+        "upgraded secure true null TLSv1.3",
+        "upgraded heard words",
+        "closed true",
+    ];
+    assert_eq!(got.lines().collect::<Vec<_>>(), expected);
 }

@@ -80,6 +80,7 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "string_decoder" => "node/string_decoder.js",
     "timers" => "node/timers.js",
     "tls" => "node/tls.js",
+    "undici" => "node/web/undici.js",
     "url" => "node/url.js",
     "util" => "node/util.js",
 };

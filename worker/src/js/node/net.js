@@ -298,7 +298,7 @@ class SocketBody extends Duplex {
         this._timer = null
         if (ms > 0) {
             if (callback) this.once('timeout', callback)
-            this._touch()
+            this._active = Date.now()
             this._arm(ms)
         } else if (callback) this.removeListener('timeout', callback)
         return this

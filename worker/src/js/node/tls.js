@@ -16,6 +16,8 @@ const WORDS = {
     UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'unable to get local issuer certificate',
     UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'unable to verify the first certificate',
 }
+// Failures of TLS, not of the system.
+const TLS_CODES = /^(?:ERR_|ECONNRESET$|EPROTO$|EBUSY$)/
 const WRONG_NAME = 'ERR_TLS_CERT_ALTNAME_INVALID'
 
 // PEM as one text, of texts, Buffers, objects with `pem`, and lists of them.
@@ -32,9 +34,10 @@ const time = (seconds) => {
 
 function certificate(peer) {
     const names = peer.names.map((name) => (net.isIP(name) ? `IP Address:${name}` : `DNS:${name}`))
+    const said = (name) => Object.fromEntries(Object.entries(name).filter(([, text]) => text !== ''))
     return {
-        subject: peer.subject,
-        issuer: peer.issuer,
+        subject: said(peer.subject),
+        issuer: said(peer.issuer),
         subjectaltname: names.join(', '),
         valid_from: time(peer.valid_from),
         valid_to: time(peer.valid_to),
@@ -101,8 +104,10 @@ class TLSSocket extends net.SocketBody {
         this._attempt = natives.whenDone(ops.startTls(this._handle, settings), (err, facts) => {
             this._attempt = 0
             if (err) {
+                // What answered speaks something else.
+                if (/InvalidContentType/.test(err.message)) err.code = 'ERR_SSL_WRONG_VERSION_NUMBER'
                 this._handle = null
-                this.destroy(Object.assign(err.code === 'ECONNRESET' || err.code === 'EPROTO' ? err : net._failure(err, 'read'), { host: options.host, port: options.port }))
+                this.destroy(Object.assign(TLS_CODES.test(err.code) ? err : net._failure(err, 'read'), { host: options.host, port: options.port }))
                 return
             }
             this._facts = facts
@@ -125,6 +130,7 @@ class TLSSocket extends net.SocketBody {
         this.authorizationError = err ? err.code ?? err.message : null
         this.alpnProtocol = alpn ?? false
         if (err && options.rejectUnauthorized !== false) {
+            this.emit('secure')
             this.destroy(err)
             return
         }

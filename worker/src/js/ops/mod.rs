@@ -33,7 +33,7 @@ use super::host::Host;
 /// A field: puts its functions into the object.
 type Install = for<'js> fn(&Ctx<'js>, &Object<'js>, &Rc<Host>) -> rquickjs::Result<()>;
 
-const FIELDS: [(&str, Install); 22] = [
+const FIELDS: &[(&str, Install)] = &[
     ("address", address::install),
     ("body", body::install),
     ("bytes", bytes::install),
@@ -64,7 +64,7 @@ pub(super) fn install<'js>(
     natives: &Object<'js>,
     host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
-    for (name, install) in FIELDS {
+    for &(name, install) in FIELDS {
         let field = Object::new(ctx.clone())?;
         install(ctx, &field, host)?;
         natives.set(name, field)?;

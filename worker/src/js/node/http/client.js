@@ -137,6 +137,7 @@ class ClientRequest extends OutgoingMessage {
             },
             done: () => this._answered(),
         })
+        this.parser.trailer = (fields) => this.res?.rawTrailers.push(...fields)
         this.attached = {
             data: (octets) => this._data(octets),
             end: () => this._ended(),
@@ -174,8 +175,12 @@ class ClientRequest extends OutgoingMessage {
         } catch (err) {
             if (!err.code?.startsWith('HPE_')) throw err
             err.rawPacket = octets
-            this.socket.destroy()
-            this.destroy(err)
+            if (this.res && !this.res.complete) {
+                // The answer ends with the socket, and the request with the answer.
+                this.failed = true
+                nextTick(() => this.emit('error', err))
+                this.socket.destroy()
+            } else this.destroy(err)
         }
     }
 

@@ -118,6 +118,8 @@ class OutgoingMessage extends Writable {
         Object.defineProperty(this, 'socket', { value: null, writable: true })
         // The whole body, where end() brings it before anything was sent.
         Object.defineProperty(this, 'whole', { value: undefined, writable: true })
+        // A head that nothing is added to any more.
+        Object.defineProperty(this, 'settled', { value: false, writable: true })
         Object.defineProperty(this, 'bodiless', { value: false, writable: true })
     }
 
@@ -192,10 +194,10 @@ class OutgoingMessage extends Writable {
     }
 
     end(chunk, encoding, done) {
-        if (!this.headersSent && !this.writableEnded && this._writableState.length === 0 && typeof chunk !== 'function') {
+        if (!this.headersSent && !this.settled && !this.writableEnded && this._writableState.length === 0 && typeof chunk !== 'function') {
             if (chunk === undefined || chunk === null) this.whole = 0
             else this.whole = typeof chunk === 'string' ? Buffer.byteLength(chunk, typeof encoding === 'string' ? encoding : 'utf8') : chunk.length
-        } else if (!this.headersSent && typeof chunk === 'function' && this._writableState.length === 0) this.whole = 0
+        } else if (!this.headersSent && !this.settled && typeof chunk === 'function' && this._writableState.length === 0) this.whole = 0
         super.end(chunk, encoding, done)
         this.finished = true
         return this

@@ -179,7 +179,7 @@ Object.assign(Parser.prototype, {
 
 function statusLine(line) {
     const [, major, minor, code, message = ''] = /^HTTP\/(\d)\.(\d) (\d{3})(?: (.*))?$/.exec(line) ?? []
-    if (!code) throw bad('HPE_INVALID_CONSTANT', 'Expected HTTP/')
+    if (!code) throw bad('HPE_INVALID_CONSTANT', 'Expected HTTP/, RTSP/ or ICE/')
     return { major: Number(major), minor: Number(minor), statusCode: Number(code), statusMessage: message }
 }
 

@@ -40,6 +40,8 @@ class ServerResponse extends OutgoingMessage {
     writeHead(code, message, headers) {
         if (this.headersSent) throw coded('ERR_HTTP_HEADERS_SENT', 'Cannot write headers after they are sent to the client')
         this.statusCode = code
+        // From here on the head is settled, before the length of the body is known.
+        this.settled = true
         if (typeof message === 'string') this.statusMessage = message
         const given = typeof message === 'string' ? headers : message
         if (Array.isArray(given)) for (let i = 0; i < given.length; i += 2) this.appendHeader(given[i], given[i + 1])
@@ -125,6 +127,7 @@ class Server extends net.Server {
             },
             done: () => coming._complete(),
         })
+        parser.trailer = (fields) => coming.rawTrailers.push(...fields)
         socket.on('data', (octets) => {
             try {
                 const rest = parser.feed(octets)

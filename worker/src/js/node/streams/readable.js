@@ -134,13 +134,18 @@ function take(stream, state, chunk, front) {
     if (state.flowing && state.length === 0 && !state.sync && stream.listenerCount('data') > 0) {
         state.awaiting.clear()
         state.dataEmitted = true
-        stream.emit('data', chunk)
-    } else {
-        state.length += state.objectMode ? 1 : chunk.length
-        if (front) state.buffer.unshift(chunk)
-        else state.buffer.push(chunk)
-        if (state.needReadable) announce(stream)
+        // A listener that throws does not stop the source.
+        try {
+            stream.emit('data', chunk)
+        } finally {
+            readMore(stream, state)
+        }
+        return
     }
+    state.length += state.objectMode ? 1 : chunk.length
+    if (front) state.buffer.unshift(chunk)
+    else state.buffer.push(chunk)
+    if (state.needReadable) announce(stream)
     readMore(stream, state)
 }
 
@@ -316,22 +321,33 @@ proto.setEncoding = function setEncoding(encoding) {
 
 proto.on = function on(event, listener) {
     const result = Stream.prototype.on.call(this, event, listener)
-    const state = this._readableState
-    if (!state) return result
+    heard(this, event)
+    return result
+}
+proto.addListener = proto.on
+
+proto.once = function once(event, listener) {
+    const result = Stream.prototype.once.call(this, event, listener)
+    heard(this, event)
+    return result
+}
+
+// Somebody listens: what waits is handed out.
+function heard(stream, event) {
+    const state = stream._readableState
+    if (!state) return
     if (event === 'data') {
-        state.readableListening = this.listenerCount('readable') > 0
-        if (state.flowing !== false) this.resume()
+        state.readableListening = stream.listenerCount('readable') > 0
+        if (state.flowing !== false) stream.resume()
     } else if (event === 'readable' && !state.endEmitted && !state.readableListening) {
         state.readableListening = true
         state.needReadable = true
         state.flowing = false
         state.emittedReadable = false
-        if (state.length > 0) announce(this)
-        else if (!state.reading) nextTick(() => this.read(0))
+        if (state.length > 0) announce(stream)
+        else if (!state.reading) nextTick(() => stream.read(0))
     }
-    return result
 }
-proto.addListener = proto.on
 
 proto.removeListener = function removeListener(event, listener) {
     const result = Stream.prototype.removeListener.call(this, event, listener)
