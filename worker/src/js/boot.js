@@ -43,6 +43,7 @@
     return {
         settle,
         fire: timers.fire,
+        ticks: builtIn('process').ticks,
         changed: config.changed,
         load: plugins.load,
         shutdown: plugins.shutdown,

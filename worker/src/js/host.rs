@@ -74,6 +74,8 @@ pub(super) struct Host {
     /// Connections that ended, or a transaction of theirs alone.
     pub(super) ended: RefCell<Vec<(u32, Option<String>)>>,
     pub(super) rejections: Rejections,
+    /// `process.nextTick` has something to run.
+    pub(super) ticks: Cell<bool>,
     /// Where each plugin's scripts are, to tell whose an error is.
     pub(super) places: RefCell<Vec<(PathBuf, Rc<str>)>>,
 }
@@ -96,6 +98,7 @@ impl Host {
             watched: RefCell::default(),
             ended: RefCell::default(),
             rejections: Rejections::default(),
+            ticks: Cell::default(),
             places: RefCell::default(),
         }
     }

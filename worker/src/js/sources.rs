@@ -35,10 +35,20 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "haraka-constants" => "haraka/constants.js",
     "haraka-notes" => "haraka/notes.js",
     "haraka-results" => "haraka/results.js",
+    "internal/errors" => "node/errors.js",
+    "internal/inspect" => "node/inspect.js",
+    "internal/equal" => "node/equal.js",
+    "internal/keys" => "node/keys.js",
+    "internal/watch" => "node/watch.js",
+    "internal/file_streams" => "node/file_streams.js",
+    "internal/legacy_url" => "node/legacy_url.js",
+    "internal/path_win32" => "node/path_win32.js",
     "assert" => "node/assert.js",
+    "async_hooks" => "node/async_hooks.js",
     "buffer" => "node/buffer.js",
     "child_process" => "node/child_process.js",
     "crypto" => "node/crypto.js",
+    "diagnostics_channel" => "node/diagnostics_channel.js",
     "dns" => "node/dns.js",
     "events" => "node/events.js",
     "fs" => "node/fs.js",
@@ -46,6 +56,7 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "net" => "node/net.js",
     "os" => "node/os.js",
     "path" => "node/path.js",
+    "perf_hooks" => "node/perf_hooks.js",
     "process" => "node/process.js",
     "punycode" => "node/punycode.js",
     "querystring" => "node/querystring.js",
@@ -55,6 +66,9 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "timers" => "node/timers.js",
     "url" => "node/url.js",
     "util" => "node/util.js",
+    "vm" => "node/vm.js",
+    "worker_threads" => "node/worker_threads.js",
+    "zlib" => "node/zlib.js",
 };
 
 /// Plugins of the core that others inherit from or that have no native form.
@@ -76,13 +90,15 @@ pub(super) fn is_built_in(name: &str) -> bool {
 }
 
 /// Parts of built-in modules; `loader.js` knows which.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 11] = [
     "assert/strict",
     "constants",
     "dns/promises",
     "fs/promises",
     "path/posix",
+    "path/win32",
     "stream/promises",
+    "sys",
     "timers/promises",
     "tty",
     "util/types",

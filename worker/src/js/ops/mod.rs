@@ -3,6 +3,8 @@
 
 mod address;
 mod bytes;
+mod child;
+mod cipher;
 mod config;
 mod connection;
 mod crypto;
@@ -11,6 +13,7 @@ mod dns;
 mod fs;
 mod header;
 mod hook;
+mod keys;
 mod live;
 mod loader;
 mod log;
@@ -19,6 +22,9 @@ mod net;
 mod process;
 mod timers;
 mod transaction;
+mod url;
+mod watch;
+mod zlib;
 
 use std::rc::Rc;
 
@@ -29,9 +35,11 @@ use super::host::Host;
 /// A field: puts its functions into the object.
 type Install = for<'js> fn(&Ctx<'js>, &Object<'js>, &Rc<Host>) -> rquickjs::Result<()>;
 
-const FIELDS: [(&str, Install); 18] = [
+const FIELDS: [(&str, Install); 24] = [
     ("address", address::install),
     ("bytes", bytes::install),
+    ("child", child::install),
+    ("cipher", cipher::install),
     ("config", config::install),
     ("connection", connection::install),
     ("crypto", crypto::install),
@@ -40,6 +48,7 @@ const FIELDS: [(&str, Install); 18] = [
     ("fs", fs::install),
     ("header", header::install),
     ("hook", hook::install),
+    ("keys", keys::install),
     ("live", live::install),
     ("loader", loader::install),
     ("log", log::install),
@@ -48,6 +57,9 @@ const FIELDS: [(&str, Install); 18] = [
     ("process", process::install),
     ("timers", timers::install),
     ("transaction", transaction::install),
+    ("url", url::install),
+    ("watch", watch::install),
+    ("zlib", zlib::install),
 ];
 
 /// Puts all of them into `natives`, each field as an object.
