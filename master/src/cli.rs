@@ -14,6 +14,7 @@ use haraka_shared::log_server;
 use crate::control::ask;
 use crate::install::install;
 use crate::new_plugin::new_plugin;
+use crate::passwd::passwd;
 use crate::{WorkerSide, boot, check, dump, list, manual, queue_tools, trial};
 
 /// What the arguments ask for.
@@ -37,6 +38,8 @@ enum Wanted {
     /// With the domain, if not all.
     Unstick(PathBuf, Option<String>),
     Graceful(PathBuf),
+    /// Of this user.
+    Passwd(PathBuf, String),
 }
 
 /// Runs the program with these arguments, the program's name first.
@@ -163,6 +166,7 @@ fn perform(wanted: Wanted, verbose: bool, side: WorkerSide) -> Result<u8, String
             println!("{}", ask(&dir, "graceful").map_err(text)?);
             Ok(0)
         }
+        Wanted::Passwd(dir, user) => set_password(&install_dir(&dir)?, &user),
     }
 }
 
@@ -176,6 +180,18 @@ fn make_plugins(names: &[String], dir: &Path, force: bool) -> Result<u8, String>
             dir.join("config/plugins").display()
         );
         println!("And edit documentation in: {}", made.page.display());
+    }
+    Ok(0)
+}
+
+fn set_password(dir: &Path, user: &str) -> Result<u8, String> {
+    let done = passwd(dir, user).map_err(text)?;
+    println!("Password of {user} set in {}", done.path.display());
+    if done.methods_missing {
+        eprintln!(
+            "{}: `methods` of [core] has neither PLAIN nor LOGIN, which hashed passwords need",
+            red("warning")
+        );
     }
     Ok(0)
 }
@@ -231,6 +247,15 @@ fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
         path("configs").ok_or_else(|| format!("{option} option requires config path"))
     };
     let word = |name| m.get_one::<String>(name).cloned();
+    if let Some(("passwd", passwd)) = m.subcommand() {
+        let user = passwd.get_one::<String>("user").cloned();
+        let dir = passwd.get_one::<PathBuf>("configs").cloned();
+        let here = || PathBuf::from(".");
+        return Ok(Wanted::Passwd(
+            dir.or(path("configs")).unwrap_or_else(here),
+            user.unwrap_or_default(),
+        ));
+    }
     if m.get_flag("version") {
         return Ok(Wanted::Version);
     }
@@ -327,6 +352,13 @@ fn command() -> Command {
             flag("graceful"),
         ])
         .args(trial::args())
+        .subcommand(
+            Command::new("passwd")
+                .disable_help_flag(true)
+                .arg(path("configs").short('c'))
+                .arg(Arg::new("user").required(true)),
+        )
+        .disable_help_subcommand(true)
 }
 
 fn green(text: &str) -> String {
@@ -361,6 +393,8 @@ Usage: haraka [options]
     --qunstick [DOMAIN] -c DIR
                               try deferred mail now, all or that for DOMAIN
     --graceful -c DIR         replace the workers of the running server
+    passwd [-c DIR] USER      set a password of auth/flat_file, asking for it; DIR is
+                              the current directory if left out
     -h, --help [NAME]         show this, or the documentation of NAME
     -v, --version             show the version
     --verbose                 with -o and the queue tools: show the log as well
@@ -440,6 +474,11 @@ mod tests {
                 Wanted::NewPlugin(vec!["x".into(), "y".into()], d(), true),
             ),
             (&["--qempty -c d"], Wanted::QueueEmpty(d())),
+            (
+                &["passwd -c d u", "passwd u -c d", "-c d passwd u"],
+                Wanted::Passwd(d(), "u".into()),
+            ),
+            (&["passwd u"], Wanted::Passwd(".".into(), "u".into())),
         ] {
             for line in lines {
                 assert_eq!(parsed(line), Ok(wanted.clone()), "{line}");
@@ -458,6 +497,7 @@ mod tests {
         assert!(parsed("--nonsense").unwrap_err().contains("--nonsense"));
         assert!(parsed("-c").is_err());
         assert!(parsed("stray").is_err());
+        assert!(parsed("passwd -c d").is_err());
     }
 
     // covers CLI-12, CLI-13

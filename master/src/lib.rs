@@ -20,6 +20,7 @@ pub mod list;
 pub mod listeners;
 pub mod manual;
 pub mod new_plugin;
+pub mod passwd;
 pub mod pidfile;
 pub mod poison;
 pub mod privileges;

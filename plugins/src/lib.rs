@@ -4,15 +4,18 @@
 //! threads, no event loop. To add one, copy `skeleton.rs`, add a row to the table below and a page to
 //! `docs/plugins/`.
 
+pub mod auth;
 mod queue;
 mod rcpt_to_host_list_base;
 mod rcpt_to_in_host_list;
 mod relay;
 mod renamed;
 mod skeleton;
+mod tls;
 
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration, register};
 
+pub use auth::FlatFile;
 pub use queue::discard::Discard;
 pub use queue::maildir::Maildir;
 pub use queue::smtp_forward::SmtpForward;
@@ -21,6 +24,7 @@ pub use rcpt_to_in_host_list::InHostList;
 pub use relay::Relay;
 pub use renamed::renamed;
 pub use skeleton::Skeleton;
+pub use tls::Tls;
 
 macro_rules! plugins {
     ($($name:literal => $plugin:ty),* $(,)?) => {
@@ -38,6 +42,7 @@ macro_rules! plugins {
 }
 
 plugins! {
+    "auth/flat_file" => FlatFile,
     "queue/discard" => Discard,
     "queue/maildir" => Maildir,
     "queue/smtp_forward" => SmtpForward,
@@ -45,6 +50,7 @@ plugins! {
     "rcpt_to.in_host_list" => InHostList,
     "relay" => Relay,
     "skeleton" => Skeleton,
+    "tls" => Tls,
 }
 
 /// The names that [`load`] knows, sorted.
@@ -62,6 +68,7 @@ mod tests {
     fn the_table_gives_each_plugin_its_own_name() {
         assert!(NAMES.is_sorted());
         let own = [
+            FlatFile::NAME,
             Discard::NAME,
             Maildir::NAME,
             SmtpForward::NAME,
@@ -69,6 +76,7 @@ mod tests {
             InHostList::NAME,
             Relay::NAME,
             Skeleton::NAME,
+            Tls::NAME,
         ];
         assert_eq!(names(), own);
     }

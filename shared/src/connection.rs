@@ -9,18 +9,18 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Deref;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::asks::{Ask, Asks};
+use crate::asks::{self, Ask, Asks, StartTls};
 use crate::core_results::Lasted;
 use crate::live::Companion;
 use crate::net;
 use crate::notes::Notes;
 use crate::reply::Reply;
 use crate::results::Results;
-use crate::tls::Tls;
+use crate::tls::{Tls, TlsFailure};
 use crate::transaction::{Tally, Transaction};
 
 /// HELO or EHLO.
@@ -109,8 +109,12 @@ pub struct ConnectionState {
     pub last_reject: RefCell<Option<Box<str>>>,
     /// Lines of the EHLO reply while the capabilities hook runs.
     pub capabilities: RefCell<Vec<String>>,
+    /// STARTTLS was offered.
+    pub tls_advertised: Cell<bool>,
     /// The TLS session, once begun.
     pub tls: RefCell<Option<Rc<Tls>>>,
+    /// What the Received field says of a login; also makes its protocol ESMTPA (AUT-05, RFC 3848).
+    pub authheader: RefCell<Option<Box<str>>>,
     /// What plugins ask of the session; see [`Connection::say`].
     pub asks: Asks,
     /// How long the session had lasted at its last reset (RES-06).
@@ -155,7 +159,9 @@ impl Connection {
             total_bytes: Cell::new(0),
             last_reject: RefCell::new(None),
             capabilities: RefCell::default(),
+            tls_advertised: Cell::new(false),
             tls: RefCell::new(None),
+            authheader: RefCell::new(None),
             asks: Asks::default(),
             reset: Lasted::default(),
             ended: Lasted::default(),
@@ -246,6 +252,42 @@ impl Connection {
     pub fn say(&self, reply: Reply) {
         // Where there is no client there is nobody to answer.
         self.asks.leave(Ask::Say(reply));
+    }
+
+    /// Ends the transaction as RSET does, its hook included; resolves when that is done.
+    pub async fn reset_transaction(&self) {
+        let (answer, awaiting) = asks::answer();
+        self.asks.leave(Ask::Reset(answer));
+        // Where there is no session nobody answers.
+        awaiting.await;
+    }
+
+    /// Has the session end, as soon as it looks (`connection.disconnect()`).
+    pub fn hang_up(&self) {
+        self.asks.leave(Ask::Close);
+    }
+
+    /// Says `go_ahead` and begins TLS from within a hook (RFC 3207 §4.2). What the client sent in
+    /// the clear behind its command is dropped; once the handshake is done the session has
+    /// forgotten its hello and its transaction, and [`ConnectionState::tls`] is set. After any failure but
+    /// [`TlsFailure::NoCertificate`] nothing more can be said to this client: the plugin ends the
+    /// session.
+    ///
+    /// # Errors
+    /// See [`TlsFailure`].
+    pub async fn start_tls(
+        &self,
+        go_ahead: Reply,
+        within: Option<Duration>,
+    ) -> Result<Rc<Tls>, TlsFailure> {
+        let (answer, awaiting) = asks::answer();
+        self.asks.leave(Ask::StartTls(StartTls {
+            go_ahead,
+            within,
+            answer,
+        }));
+        // An ask that nobody takes is dropped, which ends the wait.
+        awaiting.await.unwrap_or(Err(TlsFailure::NoSession))
     }
 
     /// Counts a protocol error.

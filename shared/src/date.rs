@@ -72,6 +72,13 @@ pub fn iso8601(milliseconds: i64) -> DateText {
     text
 }
 
+/// `Nov 21 00:06:21 2026 GMT`, as OpenSSL and Node write the dates of certificates. `seconds` since
+/// 1970.
+#[must_use]
+pub fn openssl(seconds: i64) -> String {
+    utc(seconds, 0).format("%b %e %H:%M:%S %Y GMT").to_string()
+}
+
 fn rfc2822_of<Z: TimeZone>(date: &DateTime<Z>) -> DateText {
     let name = |names: &'static [u8], index: u32| {
         let start = index as usize * 3;

@@ -175,6 +175,20 @@ pub struct UnknownCommand<'a> {
     pub verb: &'a str,
     /// The rest of the line.
     pub rest: &'a str,
+    /// It answers a challenge of AUTH and is not for the log (LOG-16).
+    pub secret: bool,
+}
+
+impl<'a> UnknownCommand<'a> {
+    /// A command, not an answer to a challenge.
+    #[must_use]
+    pub const fn new(verb: &'a str, rest: &'a str) -> UnknownCommand<'a> {
+        UnknownCommand {
+            verb,
+            rest,
+            secret: false,
+        }
+    }
 }
 
 /// A denial that the `deny` hook may cancel (HOK-23).
@@ -332,7 +346,7 @@ shown! {
     &str: x => (*x).to_owned();
     &Path: x => x.address.to_string();
     &Address: _x => String::new();
-    UnknownCommand<'_>: x => x.verb.to_owned();
+    UnknownCommand<'_>: x => if x.secret { "[redacted]" } else { x.verb }.to_owned();
     &Denial: x => x.verdict.code.name().to_owned();
     &Delivery: x => x.domain.clone();
     &Deferral: x => x.error.clone();

@@ -22,6 +22,7 @@ pub mod log;
 pub mod message_stream;
 pub mod mime;
 pub mod net;
+pub mod no_tls;
 pub mod notes;
 pub mod plugin;
 pub mod reply;

@@ -89,6 +89,10 @@ pub trait Services {
     fn install_dir(&self) -> &Path;
     /// DNS questions.
     fn dns(&self) -> &dyn Dns;
+    /// Whether there is a certificate to show to the clients of this port of ours.
+    fn offers_tls(&self, _port: u16) -> bool {
+        false
+    }
     /// Resolves after this time.
     fn sleep(&self, time: Duration) -> LocalFuture<'static, ()>;
     /// Runs blocking work on another thread and resolves when it is done.

@@ -83,10 +83,12 @@ pub struct Transaction(Rc<TransactionState>);
 pub struct TransactionState {
     /// `<connection uuid>.<n>`, n counting from 1 (CON-02).
     pub uuid: String,
-    /// The sender with its parameters.
-    pub mail_from: Path,
+    /// See [`Transaction::mail_from`].
+    mail_from: RefCell<Rc<Path>>,
     /// Recipients that may still get the message.
     pub rcpt_to: RefCell<Vec<Path>>,
+    /// What a plugin made of the recipient that the others are being asked about.
+    pub asked: RefCell<Option<Box<Path>>>,
     /// The header block; plugins may add and remove fields.
     pub header: RefCell<Header>,
     /// The body, once the message is complete; empty when it was discarded.
@@ -112,8 +114,9 @@ impl Transaction {
     pub fn new(uuid: String, mail_from: Path) -> Transaction {
         Transaction(Rc::new(TransactionState {
             uuid,
-            mail_from,
+            mail_from: RefCell::new(Rc::new(mail_from)),
             rcpt_to: RefCell::default(),
+            asked: RefCell::default(),
             header: RefCell::default(),
             body: RefCell::default(),
             data_bytes: Cell::new(0),
@@ -126,9 +129,19 @@ impl Transaction {
         }))
     }
 
+    /// The sender with its parameters, as of now.
+    pub fn mail_from(&self) -> Rc<Path> {
+        Rc::clone(&self.mail_from.borrow())
+    }
+
+    /// Replaces the sender; what was taken from [`Transaction::mail_from`] before stays as it was.
+    pub fn set_mail_from(&self, mail_from: Path) {
+        *self.mail_from.borrow_mut() = Rc::new(mail_from);
+    }
+
     /// The sender's address.
-    pub fn sender(&self) -> &Address {
-        &self.mail_from.address
+    pub fn sender(&self) -> Address {
+        self.mail_from.borrow().address.clone()
     }
 
     /// The recipients' addresses.

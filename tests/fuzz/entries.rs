@@ -16,6 +16,8 @@ use haraka_worker::smtp::proto::line::{self, Split};
 use haraka_worker::smtp::proto::params::{Arguments, Path};
 use haraka_worker::smtp::proto::proxy::{self, Scan};
 
+#[path = "auth.rs"]
+mod auth;
 #[path = "message.rs"]
 mod message;
 #[path = "queue_file.rs"]
@@ -24,7 +26,7 @@ mod queue_file;
 pub type Target = fn(&[u8]);
 
 /// Name of the corpus folder and what to do with its files.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("line", line),
     ("command", command),
     ("address", address),
@@ -33,6 +35,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("data", data),
     ("proxy", proxy),
     ("chunk", chunk),
+    ("auth", auth::auth),
     ("dsn", dsn),
     ("queue_file", queue_file::queue_file),
     ("header_text", message::header_text),

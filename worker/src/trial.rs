@@ -203,7 +203,7 @@ impl Course<'_> {
         let uuid = format!("{:X}.{number}", self.conn.uuid.hyphenated());
         let txn = Transaction::new(uuid, from);
         self.conn.set_transaction(Some(txn.clone()));
-        self.decide(Call::Mail(&txn.mail_from)).await?;
+        self.decide(Call::Mail(&txn.mail_from())).await?;
         for to in &to {
             txn.push_recipient(to.address.clone(), to.params.clone());
             let verdict = self.decide(Call::Rcpt(to)).await?;

@@ -156,6 +156,10 @@ impl Services for Worker {
         &self.resolver
     }
 
+    fn offers_tls(&self, port: u16) -> bool {
+        self.tls.contexts().server(port).is_some()
+    }
+
     fn sleep(&self, time: Duration) -> LocalFuture<'static, ()> {
         Box::pin(rt::sleep(time))
     }

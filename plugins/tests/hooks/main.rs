@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, also in the functions around the tests"
 )]
 
+mod auth;
 mod in_host_list;
 mod maildir;
 mod queue;

@@ -39,13 +39,15 @@ pub struct Fake {
     pub forwards: RefCell<Vec<Result<Forwarded, ForwardError>>>,
     /// The routes that forwarding was asked for.
     pub routes: RefCell<Vec<(Route, bool)>>,
+    /// How long plugins waited; nobody does so in earnest.
+    pub slept: RefCell<Vec<Duration>>,
     /// Keep work for the pool here instead of doing it.
     pub busy: RefCell<Option<Vec<Work>>>,
 }
 
 impl Services for Fake {
     fn config(&self) -> Rc<Config> {
-        panic!("plugins here read files of their own only")
+        Rc::new(Config::load(&self.config).unwrap().0)
     }
     fn config_dir(&self) -> &ConfigDir {
         &self.config
@@ -56,8 +58,9 @@ impl Services for Fake {
     fn dns(&self) -> &dyn Dns {
         panic!("no plugin here asks the DNS")
     }
-    fn sleep(&self, _time: Duration) -> LocalFuture<'static, ()> {
-        panic!("no plugin here sleeps")
+    fn sleep(&self, time: Duration) -> LocalFuture<'static, ()> {
+        self.slept.borrow_mut().push(time);
+        Box::pin(std::future::ready(()))
     }
     fn offload(&self, work: Work) -> LocalFuture<'static, ()> {
         if let Some(kept) = &mut *self.busy.borrow_mut() {
@@ -102,6 +105,7 @@ impl Site {
             dir: dir.clone(),
             forwards: RefCell::default(),
             routes: RefCell::default(),
+            slept: RefCell::default(),
             busy: RefCell::default(),
         });
         Site {
@@ -124,6 +128,15 @@ impl Site {
     pub fn load(&self, plugin: &str) -> Plugin {
         Plugin {
             registration: self.try_load(plugin).unwrap(),
+            services: Rc::clone(&self.services),
+        }
+    }
+
+    /// A plugin that is not in the table of names.
+    pub fn load_own<P: haraka_shared::plugin::Plugin>(&self) -> Plugin {
+        let env = PluginEnv::new(&self.services.config, &self.dir, &self.watch);
+        Plugin {
+            registration: haraka_shared::plugin::register::<P>(&env).unwrap(),
             services: Rc::clone(&self.services),
         }
     }
@@ -172,6 +185,22 @@ impl Plugin {
         let cx = self.cx(Some(connection), None);
         let future = self.registration.handler.call(call, &cx);
         assert!(poll_once(future).is_pending());
+    }
+
+    /// Begins a call, does something else, and drops the call.
+    pub fn while_asking<T>(
+        &self,
+        connection: &Connection,
+        call: Call<'_>,
+        then: impl FnOnce() -> T,
+    ) -> T {
+        let cx = self.cx(Some(connection), None);
+        let mut future = self.registration.handler.call(call, &cx);
+        let first = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(first.is_pending());
+        then()
     }
 
     pub fn mail(&self, connection: &Connection) -> Verdict {

@@ -49,6 +49,12 @@ impl MimeTree {
         })))
     }
 
+    /// Whether both are of the same reading of the same message.
+    #[must_use]
+    pub fn is(&self, other: &MimeTree) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// All parts, the message itself first, each before its own parts.
     #[must_use]
     pub fn parts(&self) -> &[Part] {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use haraka_shared::connection::Connection;
 use haraka_shared::delivery::Delivery;
-use haraka_shared::hook::{Call, Code, Denial, HookName, Message, Verdict};
+use haraka_shared::hook::{Call, Code, Denial, HookName, Message, Path, Verdict};
 use haraka_shared::log::{self, Level};
 use haraka_shared::plugin::HookCx;
 use haraka_shared::services::Services;
@@ -89,6 +89,8 @@ impl Registry {
                 );
                 continue;
             }
+            let rewritten = rewritten(call, subject);
+            let call = rewritten.as_deref().map_or(call, Call::Rcpt);
             let verdict = ask(entry, call, subject).await;
             if policy.runs_all {
                 continue;
@@ -143,6 +145,14 @@ impl Registry {
             }
         }
         None
+    }
+}
+
+/// The recipient as an earlier plugin of the chain has changed it.
+fn rewritten(call: Call<'_>, subject: &Subject<'_>) -> Option<Box<Path>> {
+    match call {
+        Call::Rcpt(_) => subject.connection?.transaction()?.asked.borrow().clone(),
+        _ => None,
     }
 }
 

@@ -78,6 +78,9 @@ impl Method {
     async fn ask(&self, call: Call<'_>, cx: &HookCx) -> Verdict {
         let engine = &self.engine;
         let hook = call.hook();
+        if matches!(call, Call::DataPost(())) {
+            read_texts(engine, cx).await;
+        }
         // A line that a script logs comes back here for the plugins of the log hook.
         while engine.busy() {
             rt::yield_now().await;
@@ -107,6 +110,18 @@ impl Method {
             }
         }
     }
+}
+
+/// Reads the texts of a message on disk, so that no script waits for the disk.
+async fn read_texts(engine: &Engine, cx: &HookCx) {
+    let Some(txn) = cx.transaction() else { return };
+    let on_disk = txn.body.borrow().on_disk();
+    let (Some(tree), true) = (txn.mime(), on_disk) else {
+        return;
+    };
+    let most = usize::try_from(engine.host.limits.file).unwrap_or(usize::MAX);
+    // What cannot be read now is said when a script asks for it.
+    cx.blocking(move || drop(tree.load_texts(most))).await;
 }
 
 /// Whom the hook is about: `{kind, number, handle}`; the handle only where the engine does not have

@@ -31,9 +31,7 @@ define('queueMicrotask', (run) => {
         }
     })
 })
-for (const name of ['atob', 'btoa', 'Blob', 'File']) define(name, require('buffer')[name])
-lazily('performance', () => require('perf_hooks').performance)
-lazily('crypto', () => require('crypto').webcrypto)
+for (const name of ['atob', 'btoa', 'File']) define(name, require('buffer')[name])
 
 // By the structured clone algorithm of HTML, as far as there are such values.
 function cloned(value, seen) {
@@ -78,19 +76,27 @@ function cloned(value, seen) {
     return made
 }
 
-function lazily(name, make) {
-    Object.defineProperty(globalThis, name, {
-        configurable: true,
-        enumerable: false,
-        get() {
-            define(name, make())
-            return globalThis[name]
-        },
-        set(value) {
-            define(name, value)
-        },
-    })
+// Made when a script first asks for them: most plugins do not.
+function lazily(module, names) {
+    for (const name of names) {
+        Object.defineProperty(globalThis, name, {
+            get: () => require(module)[name],
+            set: (value) => define(name, value),
+            configurable: true,
+            enumerable: false,
+        })
+    }
 }
+
+lazily('perf_hooks', ['performance'])
+Object.defineProperty(globalThis, 'crypto', {
+    get: () => require('crypto').webcrypto,
+    set: (value) => define('crypto', value),
+    configurable: true,
+    enumerable: false,
+})
+lazily('internal/web/events', ['AbortController', 'AbortSignal', 'CustomEvent', 'DOMException', 'Event', 'EventTarget'])
+lazily('internal/web/fetch', ['fetch', 'Headers', 'Request', 'Response', 'FormData', 'Blob', 'ReadableStream'])
 
 let indent = ''
 const say = (level) => (...args) => natives.log.write(level, '-', 'console', indent + util.format(...args), {})

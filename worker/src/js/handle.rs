@@ -1,7 +1,12 @@
 //! What scripts hold of the server's objects: opaque values that only ops can look into.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use haraka_shared::connection::Connection;
 use haraka_shared::delivery::Delivery;
+use haraka_shared::header::Header;
+use haraka_shared::mime::MimeTree;
 use haraka_shared::transaction::Transaction;
 use rquickjs::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs::function::Constructor;
@@ -13,6 +18,12 @@ pub(super) enum Handle {
     Connection(Connection),
     Transaction(Transaction),
     Delivery(Delivery),
+    /// The parts of a message.
+    Mime(MimeTree),
+    /// One of them.
+    Part(MimeTree, usize),
+    /// A header of no message, which a script made.
+    Header(Rc<RefCell<Header>>),
 }
 
 #[allow(unsafe_code)]
@@ -63,6 +74,43 @@ impl Handle {
         match self {
             Handle::Transaction(transaction) => Ok(transaction),
             _ => Err(Exception::throw_type(ctx, "not a transaction")),
+        }
+    }
+
+    pub(super) fn mime(self, ctx: &Ctx<'_>) -> rquickjs::Result<MimeTree> {
+        match self {
+            Handle::Mime(tree) => Ok(tree),
+            _ => Err(Exception::throw_type(ctx, "not the parts of a message")),
+        }
+    }
+
+    /// Reads a header: the message's, a part's or a script's own.
+    pub(super) fn header<T>(
+        &self,
+        ctx: &Ctx<'_>,
+        read: impl FnOnce(&Header) -> T,
+    ) -> rquickjs::Result<T> {
+        match self {
+            Handle::Transaction(txn) => Ok(read(&txn.header.borrow())),
+            Handle::Header(header) => Ok(read(&header.borrow())),
+            Handle::Part(tree, index) => match tree.part(*index) {
+                Some(part) => Ok(read(part.header())),
+                None => Err(Exception::throw_type(ctx, "no such part")),
+            },
+            _ => Err(Exception::throw_type(ctx, "not a header")),
+        }
+    }
+
+    /// Changes a header; that of a part stays as it came.
+    pub(super) fn header_mut<T>(
+        &self,
+        ctx: &Ctx<'_>,
+        change: impl FnOnce(&mut Header) -> T,
+    ) -> rquickjs::Result<T> {
+        match self {
+            Handle::Transaction(txn) => Ok(change(&mut txn.header.borrow_mut())),
+            Handle::Header(header) => Ok(change(&mut header.borrow_mut())),
+            _ => Err(Exception::throw_type(ctx, "this header cannot be changed")),
         }
     }
 

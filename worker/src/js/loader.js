@@ -25,6 +25,13 @@ const TTY = { isatty: () => false, ReadStream: class ReadStream {}, WriteStream:
 const FALLBACKS = {
     '@haraka/email-address': 'internal/address',
     'address-rfc2821': 'internal/address',
+    'address-rfc2822': 'internal/address',
+    'haraka-dsn': 'haraka-dsn',
+    'haraka-email-message': 'haraka-email-message',
+    'haraka-message-stream': 'internal/message_stream',
+    'haraka-net-utils': 'haraka-net-utils',
+    'haraka-tld': 'haraka-tld',
+    'haraka-utils': 'haraka-utils',
 }
 
 const cache = Object.create(null)

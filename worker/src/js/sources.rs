@@ -23,7 +23,10 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "internal/hooks" => "haraka/hooks.js",
     "internal/connection" => "haraka/connection.js",
     "internal/transaction" => "haraka/transaction.js",
+    "internal/body" => "haraka/body.js",
     "internal/header" => "haraka/header.js",
+    "internal/outbound" => "haraka/outbound.js",
+    "internal/rfc1869" => "haraka/rfc1869.js",
     "internal/message_stream" => "haraka/message_stream.js",
     "internal/hmail" => "haraka/hmail.js",
     "internal/plugin" => "haraka/plugin.js",
@@ -31,6 +34,21 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "internal/live" => "haraka/live.js",
     "internal/logger" => "haraka/logger.js",
     "internal/address" => "haraka/address.js",
+    "internal/streams/common" => "node/streams/common.js",
+    "internal/streams/destroy" => "node/streams/destroy.js",
+    "internal/streams/duplex" => "node/streams/duplex.js",
+    "internal/streams/iterate" => "node/streams/iterate.js",
+    "internal/streams/legacy" => "node/streams/legacy.js",
+    "internal/streams/pipeline" => "node/streams/pipeline.js",
+    "internal/streams/readable" => "node/streams/readable.js",
+    "internal/streams/writable" => "node/streams/writable.js",
+    "internal/http/agent" => "node/http/agent.js",
+    "internal/http/client" => "node/http/client.js",
+    "internal/http/message" => "node/http/message.js",
+    "internal/http/parser" => "node/http/parser.js",
+    "internal/http/server" => "node/http/server.js",
+    "internal/web/events" => "node/web/events.js",
+    "internal/web/fetch" => "node/web/fetch.js",
     "haraka-config" => "haraka/config.js",
     "haraka-constants" => "haraka/constants.js",
     "haraka-notes" => "haraka/notes.js",
@@ -43,15 +61,23 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "internal/file_streams" => "node/file_streams.js",
     "internal/legacy_url" => "node/legacy_url.js",
     "internal/path_win32" => "node/path_win32.js",
+    "haraka-dsn" => "haraka/dsn.js",
+    "haraka-email-message" => "haraka/email_message.js",
+    "haraka-net-utils" => "haraka/net_utils.js",
+    "haraka-tld" => "haraka/tld.js",
+    "haraka-utils" => "haraka/utils.js",
     "assert" => "node/assert.js",
     "async_hooks" => "node/async_hooks.js",
     "buffer" => "node/buffer.js",
     "child_process" => "node/child_process.js",
     "crypto" => "node/crypto.js",
     "diagnostics_channel" => "node/diagnostics_channel.js",
+    "dgram" => "node/dgram.js",
     "dns" => "node/dns.js",
     "events" => "node/events.js",
     "fs" => "node/fs.js",
+    "http" => "node/http.js",
+    "https" => "node/https.js",
     "module" => "node/module.js",
     "net" => "node/net.js",
     "os" => "node/os.js",
@@ -64,6 +90,8 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "stream" => "node/stream.js",
     "string_decoder" => "node/string_decoder.js",
     "timers" => "node/timers.js",
+    "tls" => "node/tls.js",
+    "undici" => "node/web/undici.js",
     "url" => "node/url.js",
     "util" => "node/util.js",
     "vm" => "node/vm.js",
@@ -73,6 +101,7 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
 
 /// Plugins of the core that others inherit from or that have no native form.
 const CORE_PLUGINS: &[(&str, &str, &str)] = table! {
+    "auth/auth_base" => "core_plugins/auth_base.js",
     "queue/discard" => "core_plugins/queue_discard.js",
     "rcpt_to.host_list_base" => "core_plugins/rcpt_to.host_list_base.js",
 };
@@ -86,8 +115,18 @@ pub(super) fn built_in(name: &str) -> Option<Entry> {
 
 /// Whether scripts can require it: a built-in module, or a part of one with a name of its own.
 pub(super) fn is_built_in(name: &str) -> bool {
-    PARTS.contains(&name) || (built_in(name).is_some() && !name.starts_with("internal/"))
+    PARTS.contains(&name)
+        || (built_in(name).is_some() && !name.starts_with("internal/") && !REPLACED.contains(&name))
 }
+
+/// Those that a plugin's own package of the name comes before; `loader.js` falls back to them.
+const REPLACED: [&str; 5] = [
+    "haraka-dsn",
+    "haraka-email-message",
+    "haraka-net-utils",
+    "haraka-tld",
+    "haraka-utils",
+];
 
 /// Parts of built-in modules; `loader.js` knows which.
 const PARTS: [&str; 11] = [

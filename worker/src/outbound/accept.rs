@@ -80,7 +80,7 @@ impl Outbound {
         }
         let submission = Submission {
             uuid: txn.uuid.clone(),
-            mail_from: txn.sender().clone(),
+            mail_from: txn.sender(),
             rcpt_to: recipients(txn, asked.as_ref()),
             extra,
             notes,
@@ -108,9 +108,10 @@ impl Outbound {
     ) -> Result<Forwarded, ForwardError> {
         let recipients = txn.recipients();
         let asked = Asked::of_transaction(txn, true);
+        let sender = txn.sender();
         let envelope = Envelope {
             uuid: txn.uuid.as_str().into(),
-            sender: txn.sender(),
+            sender: &sender,
             recipients: &recipients,
             requests: asked.as_ref().map(Asked::requests),
             all_or_none: true,

@@ -16,13 +16,14 @@ impl Asked {
     /// pass, ask for nothing. Nothing is asked where `offered` is false.
     pub(super) fn of_transaction(txn: &Transaction, offered: bool) -> Option<Asked> {
         let paths = txn.rcpt_to.borrow();
-        let given = !txn.mail_from.params.is_empty() || paths.iter().any(|p| !p.params.is_empty());
+        let from = txn.mail_from();
+        let given = !from.params.is_empty() || paths.iter().any(|p| !p.params.is_empty());
         if !offered || !given {
             return None;
         }
         let recipient = |params| RecipientRequest::from_params(params).unwrap_or_default();
         Asked {
-            message: MessageRequest::from_params(&txn.mail_from.params).unwrap_or_default(),
+            message: MessageRequest::from_params(&from.params).unwrap_or_default(),
             recipients: paths.iter().map(|p| recipient(&p.params)).collect(),
         }
         .if_any()

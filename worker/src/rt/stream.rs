@@ -79,19 +79,39 @@ impl Stream {
     ///
     /// # Errors
     /// The stream is of no more use after one; an alert has been sent where TLS wants that.
-    pub async fn start_tls(&mut self, session: rustls::Connection) -> Result<(), HandshakeError> {
-        let plain = &self.plain;
+    pub fn start_tls(
+        &mut self,
+        session: rustls::Connection,
+    ) -> impl Future<Output = Result<(), HandshakeError>> {
+        self.start_tls_from(Vec::new(), session)
+    }
+
+    /// The same for a stream from which the first octets of TLS have been read already.
+    ///
+    /// # Errors
+    /// As those of [`start_tls`](Stream::start_tls).
+    pub fn start_tls_from(
+        &mut self,
+        first: Vec<u8>,
+        session: rustls::Connection,
+    ) -> impl Future<Output = Result<(), HandshakeError>> {
+        // Two kilobytes that every future around this one would carry.
         let records = Box::new(Records::new(session));
-        loop {
-            poll_fn(|cx| poll_flush(plain, &records, cx)).await?;
-            if !records.is_handshaking() {
-                break;
+        async move {
+            let plain = &self.plain;
+            records.take_in(&first, plain)?;
+            drop(first);
+            loop {
+                poll_fn(|cx| poll_flush(plain, &records, cx)).await?;
+                if !records.is_handshaking() {
+                    break;
+                }
+                poll_fn(|cx| plain.poll_readable(cx)).await?;
+                records.shake(plain)?;
             }
-            poll_fn(|cx| plain.poll_readable(cx)).await?;
-            records.shake(plain)?;
+            self.records = Some(records);
+            Ok(())
         }
-        self.records = Some(records);
-        Ok(())
     }
 
     /// What `look` finds in the TLS session; `None` while the stream is in the clear.

@@ -65,6 +65,16 @@ impl Records {
         self.process(plain).map_err(HandshakeError::Tls)
     }
 
+    /// Takes in octets of the handshake that somebody has read before.
+    pub(super) fn take_in(&self, mut first: &[u8], plain: &Plain) -> Result<(), HandshakeError> {
+        while !first.is_empty() {
+            // Takes a part at a time, never none of what is there.
+            self.session.borrow_mut().read_tls(&mut first)?;
+            self.process(plain)?;
+        }
+        Ok(())
+    }
+
     /// As [`super::Socket::try_read`]. A peer that closes without saying so (RFC 8446 §6.1) is at
     /// its end like one that does: SMTP marks the end of everything that counts by itself.
     pub(super) fn try_read(&self, plain: &Plain, buf: &mut [u8]) -> io::Result<usize> {

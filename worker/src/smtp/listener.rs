@@ -93,13 +93,17 @@ pub(super) fn admit(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, local
             );
             rt::spawn(converse(Rc::clone(worker), conn, wire)).detach();
         }
-        Err(full) => refuse(worker, &conn, &stream, full),
+        Err(full) => refuse(worker, &conn, &stream, local.port(), full),
     }
 }
 
 /// Says why and closes, without waiting: a client over the limit must cost next to nothing.
-fn refuse(worker: &Worker, conn: &Connection, stream: &Stream, full: Full) {
+fn refuse(worker: &Worker, conn: &Connection, stream: &Stream, port: u16, full: Full) {
     log_conn!(Level::Warn, conn, [], "refused: {}", full.reason());
+    if worker.settings().smtp.smtps_port == Some(port) {
+        // It could not read the reason, and a handshake to tell it costs more than it is worth.
+        return;
+    }
     let reply = full_reply(&worker.settings().me, full).to_wire();
     // One that cannot take a line without waiting does not get it.
     drop(stream.try_write(&reply));

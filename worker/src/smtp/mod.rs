@@ -2,9 +2,11 @@
 
 mod answer;
 mod commands;
+mod grants;
 pub(crate) mod listener;
 pub mod proto;
 mod proxied;
+mod secure;
 mod session;
 pub(crate) mod sessions;
 #[cfg(test)]

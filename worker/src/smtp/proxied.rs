@@ -69,6 +69,11 @@ impl Session {
                 log_conn!(Level::Warn, self.conn, [("ip", (&ip).into())], "{why}");
                 return self.settle(Outcome::SayClose(proxy::INVALID)).await;
             }
+            // A proxy may check its way with TLS of its own, without a header (TLS-23).
+            Heard::Other if self.on_tls_port() => {
+                self.conn.proxy.set(Proxy::default());
+                return true;
+            }
             // Haraka leaves a proxy that forgets itself without an answer until its time is over.
             Heard::Other => self.ignore(until).await,
             Heard::Lost(lost) => lost,

@@ -61,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) chunks: Option<Box<Chunks>>,
     /// The last reply asked for more of AUTH (334), so the next line is a secret.
     challenged: bool,
+    /// The port of ours that was connected to, whatever a proxy says.
+    pub(super) port: u16,
 }
 
 /// Serves a client until it or the server ends the session.
@@ -71,6 +73,7 @@ pub(crate) fn converse(
 ) -> impl Future<Output = ()> {
     let mut session = Session {
         config: worker.settings(),
+        port: conn.local.get().port,
         worker,
         conn,
         wire,
@@ -96,7 +99,9 @@ pub(crate) fn converse(
 
 impl Session {
     async fn begin(&mut self) -> bool {
-        Box::pin(self.meet_proxy()).await && self.greet(HookName::ConnectInit).await
+        Box::pin(self.meet_proxy()).await
+            && Box::pin(self.begin_tls()).await
+            && self.greet(HookName::ConnectInit).await
     }
 
     /// Everything before the first command (CON-06), from this hook on; false ends the session.
@@ -186,12 +191,23 @@ impl Session {
 
     /// Commands, one at a time and in order.
     async fn serve(&mut self) {
-        let longest = self.longest_line();
         let command_time = self.config.connection.command_time;
         let mut line = Vec::new();
         loop {
-            if let Err(lost) = self.wire.next_line(longest, command_time, &mut line).await {
-                return Box::pin(self.lost(lost)).await;
+            let longest = Longest::by(&self.config.connection, self.challenged);
+            // Only scripts ask for something while no hook runs.
+            if self.conn.companion.borrow().is_some() {
+                self.wire.heed(Some(self.conn.clone()));
+            }
+            let next = self.wire.next_line(longest, command_time, &mut line).await;
+            self.wire.heed(None);
+            match next {
+                Ok(()) => {}
+                Err(Lost::Asked) => {
+                    self.grant_all().await;
+                    continue;
+                }
+                Err(lost) => return Box::pin(self.lost(lost)).await,
             }
             self.mind_pipelining(&line);
             let outcome = match rt::catch(Box::pin(self.command(&line))).await {
@@ -204,28 +220,27 @@ impl Session {
             if !self.settle(outcome).await {
                 return;
             }
+            if line.capacity() > KEPT_LINE {
+                line = Vec::new();
+            }
             if self.too_many_errors() {
                 return self.say(&Reply::new(421, "Too many errors"));
             }
         }
     }
 
-    fn longest_line(&self) -> Longest {
-        let config = &self.config.connection;
-        let line = config.max_line_length;
-        let more = if config.dsn { DSN_LENGTH } else { 0 };
-        Longest {
-            line,
-            envelope: line + more,
-        }
-    }
-
     async fn command(&mut self, line: &[u8]) -> Outcome {
-        self.log_command(line);
+        let challenged = std::mem::take(&mut self.challenged);
+        self.log_command(line, challenged);
         let verb = self.conn.hello.borrow().as_ref().map(|(verb, _)| *verb);
         let Some(line) = command::decode(line, verb) else {
             return Outcome::Say(command::EIGHT_BIT);
         };
+        if challenged && !command::is_quit(&line) {
+            // Whatever it looks like: base64 of a name can be a verb (RFC 4954 §4).
+            self.about = Subject::Session;
+            return commands::unrecognized(self, command::response(&line)).await;
+        }
         if line.is_empty() && proxy::is_rest_of_signature(self.wire.buffered()) {
             return commands::proxy_not_allowed(self);
         }
@@ -238,8 +253,7 @@ impl Session {
     }
 
     /// Each command line; the secrets of AUTH stay out (LOG-16).
-    fn log_command(&mut self, line: &[u8]) {
-        let secret = std::mem::take(&mut self.challenged);
+    fn log_command(&self, line: &[u8], secret: bool) {
         if !haraka_shared::log::enabled(Level::Protocol) {
             return;
         }
@@ -312,6 +326,9 @@ impl Session {
 
     /// Gathers a reply for the client; the wire writes it before it waits for more input.
     pub(crate) fn say(&mut self, reply: &Reply) {
+        if self.wire.is_broken() {
+            return;
+        }
         let with_status;
         let reply = if self.config.connection.enhanced_status_codes {
             with_status = status::with_status(reply.clone(), self.about);
@@ -399,6 +416,9 @@ impl Session {
                     "client does not take our replies"
                 );
             }
+            Lost::Dismissed | Lost::Asked => {
+                self.conn.remote.borrow_mut().closed = true;
+            }
             Lost::Stopping => {
                 let text = format!("{} Service shutting down", self.config.me);
                 self.say(&Reply::new(421, text));
@@ -464,7 +484,7 @@ impl Session {
                 ("relay", yes_no(conn.relaying()).into()),
                 ("early", yes_no(conn.early_talker.get()).into()),
                 ("esmtp", yes_no(conn.esmtp.get()).into()),
-                ("tls", "N".into()),
+                ("tls", yes_no(conn.tls.borrow().is_some()).into()),
                 ("pipe", yes_no(conn.pipelining.get()).into()),
                 ("errors", conn.errors.get().into()),
                 ("txns", conn.tran_count.get().into()),
@@ -529,21 +549,9 @@ impl Session {
             match next.await {
                 Next::Ask(ask) => Box::pin(self.grant(ask)).await,
                 Next::Verdict(verdict) => {
-                    while let Some(ask) = conn.asks.take() {
-                        Box::pin(self.grant(ask)).await;
-                    }
+                    self.grant_all().await;
+                    conn.asks.rest();
                     return verdict;
-                }
-            }
-        }
-    }
-
-    async fn grant(&mut self, ask: Ask) {
-        match ask {
-            Ask::Say(reply) => {
-                self.say(&reply);
-                if self.wire.flush().await.is_err() {
-                    self.conn.remote.borrow_mut().closed = true;
                 }
             }
         }
@@ -551,7 +559,9 @@ impl Session {
 
     /// Whether a client that speaks during this hook is an early talker.
     fn out_of_turn(&self, hook: HookName) -> bool {
-        !self.conn.esmtp.get()
+        // After STARTTLS it is the client's turn while the plugin's hook is still running.
+        (hook != HookName::UnrecognizedCommand || self.conn.tls.borrow().is_none())
+            && !self.conn.esmtp.get()
             && !self.conn.early_talker.get()
             && hook < HookName::DataPost
             && !self.said_hello_with_header()
@@ -569,8 +579,8 @@ enum Next {
     Verdict(Verdict),
 }
 
-/// Octets that the parameters of RFC 3461 add to RCPT at most (§5.1).
-const DSN_LENGTH: usize = 500;
+/// Octets of a command line whose memory is kept for the next one.
+const KEPT_LINE: usize = 1024;
 
 struct StartDenial {
     hard: &'static str,

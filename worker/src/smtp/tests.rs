@@ -1,5 +1,6 @@
 //! Sessions over a socket pair, on a clock that only timers move.
 
+mod auth;
 mod bdat;
 mod bdat_random;
 mod bodies;
@@ -18,4 +19,5 @@ mod replies;
 mod rig;
 mod smuggling;
 mod start;
+mod tls;
 mod verdicts;

@@ -9,9 +9,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use haraka_shared::config::ConnectionIni;
+use haraka_shared::connection::Connection;
 use haraka_shared::reply::Reply;
 
-use crate::rt::{self, Buffer, Deadline, Stream};
+use crate::rt::{self, Buffer, Deadline, HandshakeError, Stream};
 use crate::smtp::proto::command;
 use crate::smtp::proto::line::{self, LineError, Split};
 use crate::smtp::sessions::{Full, Ticket};
@@ -33,6 +35,10 @@ pub(crate) enum Lost {
     Deaf,
     /// The connection broke with this error.
     Broken(std::io::Error),
+    /// A plugin ended the session.
+    Dismissed,
+    /// Not lost: a plugin asks for something while the client is silent.
+    Asked,
 }
 
 /// How long a command line may be, with its line end.
@@ -42,12 +48,34 @@ pub(crate) struct Longest {
     pub(crate) line: usize,
     /// MAIL and RCPT, which extensions make longer (RFC 3461 §5.1).
     pub(crate) envelope: usize,
+    /// The command AUTH (RFC 4954 §4).
+    pub(crate) auth: usize,
 }
 
+/// Octets that the parameters of RFC 3461 add to RCPT at most (§5.1).
+const DSN_LENGTH: usize = 500;
+
+/// Octets of the command AUTH and of a response in its exchange at most, with CRLF (RFC 4954 §4).
+const AUTH_LENGTH: usize = 12_288 + 2;
+
 impl Longest {
+    /// As it is configured; `challenged` if the next line is a response in an AUTH exchange.
+    pub(crate) fn by(config: &ConnectionIni, challenged: bool) -> Longest {
+        let line = config.max_line_length;
+        let more = if config.dsn { DSN_LENGTH } else { 0 };
+        let auth = line.max(AUTH_LENGTH);
+        Longest {
+            line: if challenged { auth } else { line },
+            envelope: line + more,
+            auth,
+        }
+    }
+
     fn of(self, input: &[u8]) -> usize {
         if command::is_envelope(input) {
             self.envelope
+        } else if command::is_auth(input) {
+            self.auth
         } else {
             self.line
         }
@@ -72,6 +100,12 @@ pub(crate) struct Wire {
     session_end: Option<Instant>,
     /// The client sends what nobody will read.
     unread: bool,
+    /// A plugin ended the session: nothing is read or written any more.
+    dismissed: bool,
+    /// Who may ask for something while a command is waited for.
+    asking: Option<Connection>,
+    /// A handshake failed: nothing can be read or said any more.
+    broken: bool,
     ticket: Ticket,
 }
 
@@ -95,6 +129,9 @@ impl Wire {
             idle,
             session_end: session.map(|time| now + time),
             unread: false,
+            dismissed: false,
+            asking: None,
+            broken: false,
             ticket,
         }
     }
@@ -148,6 +185,9 @@ impl Wire {
     ) -> Result<(), Lost> {
         let mut command_end = None;
         loop {
+            if self.dismissed {
+                return Err(Lost::Dismissed);
+            }
             let longest = longest.of(self.buffered());
             match line::split(self.buffered(), self.scanned, longest) {
                 Split::Line { end, consumed } => {
@@ -169,7 +209,13 @@ impl Wire {
 
     /// Reads more bytes behind the buffered ones.
     pub(crate) async fn fill(&mut self, limit: Option<Instant>) -> Result<(), Lost> {
+        if self.dismissed {
+            return Err(Lost::Dismissed);
+        }
         self.flush().await?;
+        if self.broken {
+            return Err(Lost::Gone);
+        }
         let until = [limit, self.session_end].into_iter().flatten().min();
         loop {
             let now = rt::now();
@@ -249,6 +295,11 @@ impl Wire {
             if self.ticket.told_to_leave(cx) {
                 return Poll::Ready(Err(Lost::Stopping));
             }
+            if let Some(asking) = &self.asking
+                && asking.asks.poll_waiting(cx)
+            {
+                return Poll::Ready(Err(Lost::Asked));
+            }
             if let Poll::Ready(ready) = self.stream.poll_readable(cx) {
                 return Poll::Ready(ready.map_err(Lost::Broken));
             }
@@ -263,6 +314,17 @@ impl Wire {
             Poll::Pending
         })
         .await
+    }
+
+    /// Lets whoever waits for a command return with [`Lost::Asked`] when plugins ask for something.
+    pub(crate) fn heed(&mut self, asking: Option<Connection>) {
+        self.asking = asking;
+    }
+
+    /// Nothing is read or written any more.
+    pub(crate) fn dismiss(&mut self) {
+        self.dismissed = true;
+        self.unread = true;
     }
 
     /// Lets the worker's drain wait for this session instead of ending it, or again not.
@@ -282,10 +344,78 @@ impl Wire {
         self.output.get(before..).unwrap_or_default()
     }
 
+    /// Whether a handshake failed, after which nothing can be read or said.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Drops what came in the clear and was not looked at (RFC 3207 §4.2).
+    pub(crate) fn forget_input(&mut self) {
+        self.input = None;
+        self.start = 0;
+        self.end = 0;
+        self.scanned = 0;
+        self.kept = Vec::new();
+    }
+
+    /// Writes what was gathered, then begins TLS; unconsumed bytes are the beginning of it. After a
+    /// failure the stream is [broken](Wire::is_broken).
+    pub(crate) async fn start_tls(
+        &mut self,
+        session: rustls::Connection,
+        within: Duration,
+    ) -> Result<Result<(), HandshakeError>, Lost> {
+        self.flush().await?;
+        let first = self.buffered().to_vec();
+        self.forget_input();
+        let end = rt::now() + within;
+        self.deadline
+            .reset_at(self.session_end.map_or(end, |limit| limit.min(end)));
+        let Wire {
+            stream,
+            ticket,
+            deadline,
+            ..
+        } = self;
+        let mut shaking = Box::pin(stream.start_tls_from(first, session));
+        let done = std::future::poll_fn(|cx| {
+            if ticket.told_to_leave(cx) {
+                return Poll::Ready(Err(Lost::Stopping));
+            }
+            if let Poll::Ready(done) = shaking.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            match Pin::new(&mut *deadline).poll(cx) {
+                Poll::Ready(_) => Poll::Ready(Err(Lost::TooSlow)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        drop(shaking);
+        if !matches!(done, Ok(Ok(()))) {
+            self.broken = true;
+            // An alert may be on its way to a client that goes on sending.
+            self.unread = true;
+        }
+        done
+    }
+
+    /// What `look` finds in the TLS session; `None` while the stream is in the clear.
+    pub(crate) fn with_tls<T>(&self, look: impl FnOnce(&rustls::Connection) -> T) -> Option<T> {
+        self.stream.with_tls(look)
+    }
+
     /// Writes what was gathered.
     pub(crate) async fn flush(&mut self) -> Result<(), Lost> {
+        if self.broken {
+            self.output.clear();
+        }
         if self.output.is_empty() {
             return Ok(());
+        }
+        if self.dismissed {
+            self.output.clear();
+            return Err(Lost::Dismissed);
         }
         let written = rt::timeout(self.idle, self.stream.write_all(&self.output)).await;
         self.output.clear();

@@ -94,6 +94,12 @@ impl Tls {
         Arc::clone(&self.contexts.borrow())
     }
 
+    /// Others from now on.
+    #[cfg(test)]
+    pub(crate) fn replace(&self, prepared: Prepared) {
+        *self.contexts.borrow_mut() = Arc::new(prepared.contexts);
+    }
+
     /// Where the master's keys go.
     pub(crate) fn tickets(&self) -> &Keyring {
         &self.tickets

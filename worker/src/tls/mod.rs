@@ -7,7 +7,9 @@
 //! - `names.rs`: which certificate a client gets
 //! - `suites.rs`: versions, ciphers and groups
 //! - `client_auth.rs`, `trust.rs`: certificates of clients, and what is to be thought of them
+//! - `judged.rs`: client sessions of scripts, whose server is judged and not refused
 //! - `peer.rs`: a certificate as plugins and log lines see it
+//! - `session.rs`: a session as log lines and plugins see it
 //! - `ocsp.rs`: responses that are stapled
 //! - `tickets.rs`: sessions that are taken up again, by any worker
 //! - `follow.rs`: keeps the contexts fresh while the worker runs
@@ -15,12 +17,16 @@
 mod client_auth;
 mod contexts;
 mod credential;
+#[cfg(test)]
+pub(crate) mod ends;
 mod follow;
+mod judged;
 mod names;
 mod ocsp;
 mod peer;
 mod pem;
 mod remark;
+mod session;
 mod store;
 mod suites;
 #[cfg(test)]
@@ -32,9 +38,11 @@ pub use contexts::{Contexts, Source};
 pub use credential::Credential;
 pub use follow::Prepared;
 pub(crate) use follow::{Tls, start};
+pub(crate) use judged::Wanted;
 pub use names::Names;
 pub use peer::describe;
 pub use remark::Remark;
+pub(crate) use session::summary;
 pub use store::from_files;
 pub use suites::{provider, versions};
 pub use tickets::{Keyring, new_key};

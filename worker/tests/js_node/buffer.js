@@ -24,7 +24,7 @@ module.exports = (out) => {
     show('nothing', () => Buffer.from(null))
     show('array', () => Buffer.from([1, 300, -1, '7', 2.9, NaN]))
     show('json', () => Buffer.from(JSON.parse(JSON.stringify(Buffer.from('xyz')))))
-    show('old', () => new Buffer.from('a'))
+    show('old', () => new Buffer('a'))
     show('alloc', () => Buffer.alloc(5, 'ab'))
     show('alloc base64', () => Buffer.alloc(4, 'YQ==', 'base64'))
     show('alloc negative', () => Buffer.alloc(-1))

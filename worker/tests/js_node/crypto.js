@@ -2,7 +2,7 @@
 const crypto = require('crypto')
 
 // Made for this test with OpenSSL; it protects nothing.
-const RSA = crypto.createPrivateKey(require('./key.json').rsa)
+const RSA = crypto.createPrivateKey(require('./keys/test.json').rsa)
 
 module.exports = async (out) => {
     const tried = (run) => {
@@ -49,9 +49,9 @@ module.exports = async (out) => {
     }
     out(RSA.type, RSA.asymmetricKeyType, RSA.asymmetricKeyDetails.modulusLength, RSA.asymmetricKeyDetails.publicExponent)
     const open = crypto.createPublicKey(RSA)
-    out(open.export({ type: 'spki', format: 'pem' }), open.export({ type: 'pkcs1', format: 'der' }).toString('hex'), RSA.export({ type: 'pkcs1', format: 'pem' }) === require('./key.json').rsa)
-    out(crypto.verify('sha256', data, open.export({ type: 'spki', format: 'pem' }), crypto.sign('sha256', data, { key: require('./key.json').rsa })))
-    const ed = crypto.createPrivateKey(require('./key.json').ed25519)
+    out(open.export({ type: 'spki', format: 'pem' }), open.export({ type: 'pkcs1', format: 'der' }).toString('hex'), RSA.export({ type: 'pkcs1', format: 'pem' }) === require('./keys/test.json').rsa)
+    out(crypto.verify('sha256', data, open.export({ type: 'spki', format: 'pem' }), crypto.sign('sha256', data, { key: require('./keys/test.json').rsa })))
+    const ed = crypto.createPrivateKey(require('./keys/test.json').ed25519)
     out(ed.asymmetricKeyType, crypto.sign(null, data, ed).toString('hex'), crypto.verify(null, data, crypto.createPublicKey(ed), crypto.sign(null, data, ed)))
     const der = crypto.createPublicKey({ key: crypto.createPublicKey(ed).export({ type: 'spki', format: 'der' }), format: 'der', type: 'spki' })
     out(der.export({ type: 'spki', format: 'der' }).toString('base64'), crypto.verify(undefined, data, der, Buffer.alloc(64)))

@@ -22,7 +22,7 @@ module.exports = async (out) => {
     out((fs.statSync(at('b')).mode & 0o777).toString(8), tried(() => fs.writeFileSync(at('b'), 'x', { flag: 'wx' })))
     const stat = fs.statSync(at('a'))
     out(stat.isFile(), stat.isDirectory(), stat.size, stat.mtime instanceof Date, Object.keys(stat).join(), Math.abs(stat.mtimeMs - Date.now()) < 60000)
-    for (const [name, ...args] of [['readFileSync', at('none')], ['readFileSync', dir], ['statSync', at('none')], ['lstatSync', at('none')], ['readdirSync', at('none')], ['unlinkSync', at('none')], ['rmdirSync', at('none')], ['mkdirSync', dir], ['renameSync', at('none'), at('x')], ['accessSync', at('none')], ['openSync', at('none'), 'r'], ['rmSync', at('none')], ['rmSync', dir], ['realpathSync', at('none')], ['copyFileSync', at('none'), at('x')], ['readlinkSync', at('a')], ['chmodSync', at('none'), 0o600], ['closeSync', 9999], ['readFileSync', 5.5], ['readFileSync', {}], ['readFileSync', 'a\0b'], ['writeFileSync', at('x'), {}], ['symlinkSync', 'a', at('a')], ['linkSync', at('none'), at('y')], ['mkdirSync', at('p/q')], ['openSync', at('a'), 'q'], ['truncateSync', at('none')], ['mkdtempSync', at('none/x')], ['opendirSync', at('none')]]) {
+    for (const [name, ...args] of [['readFileSync', at('none')], ['readFileSync', dir], ['statSync', at('none')], ['lstatSync', at('none')], ['readdirSync', at('none')], ['unlinkSync', at('none')], ['rmdirSync', at('none')], ['mkdirSync', dir], ['renameSync', at('none'), at('x')], ['accessSync', at('none')], ['openSync', at('none'), 'r'], ['rmSync', at('none')], ['rmSync', dir], ['realpathSync', at('none')], ['copyFileSync', at('none'), at('x')], ['readlinkSync', at('a')], ['chmodSync', at('none'), 0o600], ['closeSync', 9999], ['readFileSync', {}], ['readFileSync', 'a\0b'], ['writeFileSync', at('x'), {}], ['symlinkSync', 'a', at('a')], ['linkSync', at('none'), at('y')], ['mkdirSync', at('p/q')], ['openSync', at('a'), 'q'], ['truncateSync', at('none')], ['mkdtempSync', at('none/x')]]) {
         out(name, tried(() => fs[name](...args)))
     }
     out(fs.statSync(at('none'), { throwIfNoEntry: false }), fs.rmSync(at('none'), { force: true }))
@@ -95,7 +95,10 @@ module.exports = async (out) => {
             resolve(`${before.size} ${now.size}`)
         })
     })
-    setTimeout(() => fs.writeFileSync(at('watched'), 'longer'), 60)
+    setTimeout(() => {
+        fs.writeFileSync(at('longer'), 'longer')
+        fs.renameSync(at('longer'), at('watched'))
+    }, 60)
     out(await followed)
     out(tried(() => fs.watch(at('none'))), fs.constants.O_CREAT, fs.constants.X_OK, fs.F_OK)
     try {

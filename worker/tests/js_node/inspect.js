@@ -54,7 +54,6 @@ module.exports = (out) => {
     show([1, 2, 3, 4], { maxArrayLength: 2 })
     show(new Map([[{ a: { b: { c: 1 } } }, 1]]), { depth: 0 })
     show(new Set([[1, [2, [3, [4]]]]]))
-    show((function () { return arguments })(1, 2))
     show({ a: 123456789.123 }, { numericSeparator: false })
     show(Object.assign([1, 2], { extra: true, 7: 1 }))
     show({ 'x': { y: new Point(1, new Point(2, new Point(3, 4))) } })

@@ -45,10 +45,10 @@ module.exports = async (out) => {
     show('parseArgs unknown', () => util.parseArgs({ args: ['--no'], options: {} }))
     show('parseArgs positional', () => util.parseArgs({ args: ['no'], options: {} }))
     show('parseArgs missing', () => util.parseArgs({ args: ['--s'], options: { s: { type: 'string' } } }))
-    show('styleText', () => util.styleText('red', 'x'))
+    show('styleText', () => [util.styleText('red', 'x'), util.styleText(['bold', 'red'], 'x', { validateStream: false })])
     show('strip', () => util.stripVTControlCharacters('\u001b[31mred\u001b[39m'))
     show('toUSVString', () => util.toUSVString('a\ud800b'))
-    for (const label of ['utf-8', 'utf8', 'latin1', 'iso-8859-2', 'utf-16le', 'windows-1251', 'shift_jis', 'gbk', 'euc-jp', 'koi8-r', 'big5', 'nope']) {
+    for (const label of ['utf-8', 'utf8', 'iso-8859-2', 'utf-16le', 'windows-1251', 'shift_jis', 'gbk', 'koi8-r', 'big5', 'nope']) {
         show(label, () => {
             const decoder = new TextDecoder(label)
             return [decoder.encoding, decoder.decode(Uint8Array.from([0x41, 0xc3, 0xa4, 0xe2, 0x82, 0xac, 0x42]))]

@@ -1,5 +1,6 @@
 // The connection, over the server's own. What it does not know plugins may add.
 
+const EventEmitter = require('events')
 const logger = require('internal/logger')
 const live = require('internal/live')
 const { Transaction } = require('internal/transaction')
@@ -7,8 +8,8 @@ const { Transaction } = require('internal/transaction')
 const { connection } = natives
 
 // Properties that the server has; the second list can be set.
-const READ = ['uuid', 'tran_count', 'totalbytes', 'rcpt_count', 'msg_count', 'start_time']
-const WRITE = ['relaying', 'esmtp', 'pipelining', 'early_talker', 'errors', 'last_reject']
+const READ = ['uuid', 'totalbytes', 'rcpt_count', 'msg_count', 'start_time']
+const WRITE = ['tran_count', 'relaying', 'esmtp', 'pipelining', 'early_talker', 'errors', 'last_reject', 'authheader']
 const GROUPS = {
     remote: ['ip', 'port', 'host', 'info', 'closed', 'is_private', 'is_local'],
     local: ['ip', 'port', 'host', 'info'],
@@ -36,6 +37,32 @@ function group(handle, part) {
     return out
 }
 
+// What a command is about, for `state`.
+const { state: STATES } = require('haraka-constants').connection
+
+// The socket, as far as plugins get to see it: addresses, and what they listen to or pause.
+function clientOf(connection) {
+    const client = new EventEmitter()
+    const part = (name, group, key) =>
+        Object.defineProperty(client, name, { get: () => connection[group][key], enumerable: true })
+    part('remoteAddress', 'remote', 'ip')
+    part('remotePort', 'remote', 'port')
+    part('localAddress', 'local', 'ip')
+    part('localPort', 'local', 'port')
+    // The server reads no further command while a hook runs, so that there is nothing to stop.
+    client.pause = () => client
+    client.resume = () => client
+    client.end = () => connection.disconnect()
+    client.destroy = () => connection.disconnect()
+    client.getPeerCertificate = () => connection.tls.peerCertificate ?? {}
+    client.getCipher = () => connection.tls.cipher
+    client.authorized = connection.tls.verified
+    return client
+}
+
+// Findings kept of a connection and of a transaction each, as the server keeps its own.
+const MOST_FINDINGS = 100
+
 class Connection {
     #handle
     #capabilities
@@ -47,9 +74,13 @@ class Connection {
         // Those whose objects were made here and go with this one at the latest.
         Object.defineProperty(this, 'transactions', { value: new Set() })
         this.hook = null
+        Object.defineProperty(this, 'resumed', { value: undefined, writable: true })
+        Object.defineProperty(this, 'goOn', { value: undefined, writable: true })
         this.encoding = 'utf8'
         this.last_response = null
-        this.state = 1
+        this.current_line = null
+        this.last_rcpt_msg = null
+        this.hooks_to_run = []
         live.owners.set(number, this)
     }
 
@@ -57,6 +88,22 @@ class Connection {
         const value = make()
         Object.defineProperty(this, name, { value, writable: true, configurable: true, enumerable: true })
         return value
+    }
+
+    get client() {
+        return this.#kept('client', () => clientOf(this))
+    }
+
+    // Where the session stands; a plugin may set it, which changes nothing.
+    get state() {
+        if (this.remote.closed || this.hook === 'disconnect') return STATES.DISCONNECTING
+        return this.resumed ? STATES.PAUSE_DATA : STATES.CMD
+    }
+
+    set state(_state) {}
+
+    get tran_uuid() {
+        return `${this.uuid}.${this.tran_count}`
     }
 
     get server() {
@@ -81,7 +128,8 @@ class Connection {
         return new Transaction(handle, this)
     }
 
-    // A list while the hook `capabilities` runs; it goes back with the answer.
+    // What the reply to EHLO offers, as it was after the last script of the hook `capabilities`; a list
+    // to add to while that runs.
     get capabilities() {
         this.#capabilities ??= connection.get(this.#handle, 'capabilities')
         return this.#capabilities
@@ -93,13 +141,29 @@ class Connection {
 
     begin(hook) {
         this.hook = hook
-        this.#capabilities = undefined
+        if (hook === 'capabilities') this.#capabilities = undefined
         this.transactionSeen()?.begin()
     }
 
     end() {
-        if (this.#capabilities) connection.set(this.#handle, 'capabilities', this.#capabilities)
+        if (this.#capabilities && this.hook === 'capabilities') connection.set(this.#handle, 'capabilities', this.#capabilities)
         this.transactionSeen()?.end()
+    }
+
+    // Holds back what comes after the message: its hooks wait for `resume`, in their time limits.
+    pause() {
+        this.resumed ??= new Promise((resolve) => (this.goOn = resolve))
+    }
+
+    resume() {
+        this.goOn?.()
+        this.resumed = undefined
+        this.goOn = undefined
+    }
+
+    // Answers the same to whatever the client says, as after a denial at the start.
+    loop_respond(code, message) {
+        this.respond(code, message)
     }
 
     // The open transaction, if any script has looked at it.
@@ -114,14 +178,33 @@ class Connection {
             code = message.code
             lines = [message.reply]
         }
-        connection.respond(this.#handle, Number(code), lines.map((line) => String(line ?? '')))
-        this.last_response = `${code} ${lines.join(' ')}`
+        const texts = lines.flat().flatMap((line) => String(line ?? '').split(/\r?\n/))
+        connection.respond(this.#handle, Number(code), texts)
+        const mark = (i) => (i + 1 < texts.length ? '-' : ' ')
+        this.last_response = texts.map((text, i) => `${code}${mark(i)}${text}\r\n`).join('')
         if (done) setImmediate(done)
     }
 
+    // Ends the session, once what was said has been written; the hook `disconnect` runs.
+    disconnect() {
+        connection.disconnect(this.#handle)
+    }
+
     reset_transaction(done) {
-        connection.resetTransaction(this.#handle)
-        if (done) setImmediate(done)
+        const over = natives.outcome(connection.resetTransaction(this.#handle))
+        if (done) over.then(() => done())
+    }
+
+    // Adds to what the field Authentication-Results will say, and gives what it says so far.
+    auth_results(finding) {
+        const { transaction } = this
+        const notes = transaction?.notes ?? this.notes
+        // What a client sent must not add a line to a header.
+        const clean = String(finding ?? '').replace(/[\x00-\x1f\x7f]/g, '')
+        const list = (notes.authentication_results ??= [])
+        if (clean && list.length < MOST_FINDINGS) list.push(clean)
+        const found = new Set([this.notes.authentication_results, list].flatMap((all) => all ?? []))
+        return found.size > 0 ? [this.local.host, ...found].join(';\r\n\t') : undefined
     }
 
     get(path) {

@@ -1,10 +1,21 @@
-// `transaction.header`, over the server's own header.
+// `Header`: of a message, of one of its parts, or one that a script makes.
+
+const { parseHeader } = require('internal/address')
 
 const { header } = natives
 
+// What a line break would make another line becomes a fold.
+const folded = (value) => String(value).replace(/\r?\n(?![ \t]|$)|\r(?!\n)/g, '\n ')
+
 class Header {
     constructor(handle) {
-        Object.defineProperty(this, 'handle', { value: handle })
+        Object.defineProperty(this, 'handle', { value: handle ?? header.make(''), writable: true })
+    }
+
+    // Lines as they came, each with or without its line end.
+    parse(lines) {
+        const text = lines.map((line) => String(line).replace(/\r?\n?$/, '\r\n')).join('')
+        this.handle = header.make(text)
     }
 
     // All values of the name with their line ends, joined.
@@ -20,12 +31,25 @@ class Header {
         return header.all(this.handle, String(name), true).join('\n')
     }
 
+    // Addresses and groups of a field; none if it is not there.
+    get_addresses(name) {
+        const value = this.get(name)
+        if (!value) return []
+        const decoded = this.get_decoded(name)
+        try {
+            return parseHeader(decoded || value)
+        } catch {
+            // A decoded name may hold what separates addresses.
+            return parseHeader(value)
+        }
+    }
+
     add(name, value) {
-        header.change(this.handle, 'add', String(name), String(value))
+        header.change(this.handle, 'add', String(name), folded(value))
     }
 
     add_end(name, value) {
-        header.change(this.handle, 'add_end', String(name), String(value))
+        header.change(this.handle, 'add_end', String(name), folded(value))
     }
 
     remove(name) {
@@ -33,7 +57,7 @@ class Header {
     }
 
     lines() {
-        return header.lines(this.handle)
+        return header.lines(this.handle).map((line) => (line.endsWith('\n') ? line : `${line}\n`))
     }
 
     get header_list() {
@@ -43,7 +67,9 @@ class Header {
     // Values by name in lower case, raw and decoded.
     get headers() {
         const out = {}
-        for (const [name, value] of header.fields(this.handle)) (out[name] ??= []).push(`${value}\n`)
+        for (const [name, value] of header.fields(this.handle)) {
+            ;(out[name] ??= []).push(value.endsWith('\n') ? value : `${value}\n`)
+        }
         return out
     }
 
@@ -53,8 +79,14 @@ class Header {
         return out
     }
 
+    decode_header(value) {
+        const one = new Header()
+        one.add_end('x', value)
+        return one.get_decoded('x')
+    }
+
     toString() {
-        return this.lines().join('\n')
+        return this.lines().join('')
     }
 }
 

@@ -1,8 +1,10 @@
 // Hook calls: what a method is called with, and its `next`.
 
 const { Address } = require('internal/address')
+const { settled } = require('internal/body')
 const { Connection } = require('internal/connection')
 const { HMailItem } = require('internal/hmail')
+const { HarakaMx } = require('haraka-net-utils')
 const logger = require('internal/logger')
 const live = require('internal/live')
 const plugins = require('internal/plugin')
@@ -15,7 +17,7 @@ function subjectOf(given) {
         case 'connection':
             return live.owners.get(given.number) ?? new Connection(given.handle, given.number)
         case 'hmail':
-            return new HMailItem(given.handle)
+            return HMailItem.of(given.handle)
         default:
             return globalThis.server
     }
@@ -26,18 +28,15 @@ const same = (a, parts) => a.user === parts.user && a.host === parts.host
 // The arguments after `next` and the subject, from plain data.
 const ARGUMENTS = {
     mail: ({ params }, connection) => [connection.transaction.mail_from, params],
-    rcpt({ address, params }, connection) {
-        const last = connection.transaction.rcpt_to.at(-1)
-        return [last && same(last, address) ? last : Address.of(address), params]
-    },
+    rcpt: ({ address, params }, connection) => [connection.transaction.asked(address), params],
     rcpt_ok(parts, connection) {
         const last = connection.transaction.rcpt_to.at(-1)
         return last && same(last, parts) ? last : Address.of(parts)
     },
     deferred: (told) => ({ ...told, fail_recips: told.fail_recips.map(Address.of) }),
     bounce({ message, mx, bounced_rcpt, deferred_rcpt }) {
-        const of = (parts) => Object.assign(Address.of(parts), { reason: parts.reason })
-        return Object.assign(new Error(message), { mx, deferred_rcpt, bounced_rcpt: bounced_rcpt.map(of) })
+        const of = (parts) => Object.assign(Address.of(parts), { reason: parts.reason, dsn_action: 'failed' })
+        return Object.assign(new Error(message), { mx: mx ? new HarakaMx(mx) : undefined, deferred_rcpt, bounced_rcpt: bounced_rcpt.map(of) })
     },
     delivered: (told) => told.map((value, i) => (i === 6 ? value.map(Address.of) : value)),
 }
@@ -64,6 +63,13 @@ exports.run = (method, call, hook, given, raw) => {
     subject.begin?.(hook)
 
     let called = false
+    const answer = (code, message) => {
+        called = true
+        // What the connection says further is no part of a hook.
+        subject.end?.()
+        ops.answer(call, hook, number(code), said(message))
+    }
+
     const next = (code, message) => {
         if (called) {
             const stack = new Error('second call').stack
@@ -72,9 +78,7 @@ exports.run = (method, call, hook, given, raw) => {
             log.logerror(stack)
             return
         }
-        called = true
-        subject.end?.()
-        ops.answer(call, hook, number(code), said(message))
+        answer(code, message)
     }
 
     const fail = (err) => {
@@ -85,15 +89,27 @@ exports.run = (method, call, hook, given, raw) => {
         else next()
     }
 
-    try {
+    const begin = () => {
+        try {
+            start()
+        } catch (err) {
+            fail(err)
+        }
+    }
+
+    const start = () => {
         const args = ARGUMENTS[hook] ? ARGUMENTS[hook](raw, subject) : (raw ?? undefined)
         const run = typeof name === 'function' ? name : plugin[name]
         if (typeof run !== 'function') throw new TypeError(`there is no method ${String(name)}`)
         const result = run.call(plugin, next, subject, args)
         if (typeof result?.then === 'function') result.then(undefined, fail)
-    } catch (err) {
-        fail(err)
     }
+
+    // Attachments that are being read come to their end first.
+    const streams = hook === 'data_post' ? (subject.transactionSeen?.()?.streams ?? []) : []
+    if (streams.length > 0) settled(streams).then(() => subject.resumed).then(begin)
+    else if (hook === 'data_post' && subject.resumed) subject.resumed.then(begin)
+    else begin()
 }
 
 function isStop(err) {
@@ -109,6 +125,7 @@ exports.forget = (connection, transaction) => {
     const gone = live.owners.get(connection)
     const over = transaction ? [transaction] : [...(gone?.transactions ?? [])]
     for (const uuid of over) {
+        live.owners.get(uuid)?.over()
         live.owners.delete(uuid)
         gone?.transactions.delete(uuid)
     }

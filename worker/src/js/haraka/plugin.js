@@ -9,13 +9,31 @@ const loader = require('internal/loader')
 // there.
 const CORE = {
     address: () => require('internal/address'),
+    body: () => require('internal/body'),
     config: () => config,
+    configfile: () => config,
     connection: () => require('internal/connection'),
     constants: () => require('haraka-constants'),
+    dsn: () => require('haraka-dsn'),
+    line_socket: () => ({ Socket: require('haraka-net-utils').LineSocket, connect: connectLines }),
     logger: () => logger,
+    mailheader: () => ({ Header: require('internal/header') }),
+    messagestream: () => require('internal/message_stream'),
+    net_utils: () => require('haraka-net-utils'),
+    notes: () => require('haraka-notes'),
+    outbound: () => require('internal/outbound'),
     plugins: () => exports,
+    result_store: () => require('haraka-results'),
+    results: () => require('haraka-results'),
+    rfc1869: () => require('internal/rfc1869'),
     server: () => require('internal/server'),
     transaction: () => require('internal/transaction'),
+    utils: () => require('haraka-utils'),
+}
+
+function connectLines(...args) {
+    const { LineSocket } = require('haraka-net-utils')
+    return new LineSocket().connect(...args)
 }
 
 const loaded = new Map()

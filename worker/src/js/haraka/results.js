@@ -33,12 +33,23 @@ class ResultStore {
         })
     }
 
+    // Other programs follow what is found, where a plugin has connected to redis (RES-05).
+    publish(plugin, given) {
+        const { redis } = globalThis.server.notes
+        if (!redis || settings?.main?.redis_publish === false) return
+        const channel = `result-${this.conn?.transaction?.uuid ?? this.conn?.uuid}`
+        redis.publish(channel, JSON.stringify({ plugin: named(plugin), result: given })).catch?.((why) => {
+            this.conn.logerror('results', `redis publish failed: ${why?.message ?? why}`)
+        })
+    }
+
     own(name) {
         this.store[name] ??= { pass: [], fail: [], msg: [], err: [], skip: [] }
         return this.store[name]
     }
 
     add(plugin, given) {
+        this.publish(plugin, given)
         const own = this.own(named(plugin))
         for (const [key, value] of Object.entries(given)) {
             if (value === undefined || REFUSED.has(key) || SAID.includes(key)) continue
@@ -52,14 +63,18 @@ class ResultStore {
     }
 
     incr(plugin, given) {
+        const now = {}
         const own = this.own(named(plugin))
         for (const [key, value] of Object.entries(given)) {
             if (REFUSED.has(key)) continue
             own[key] = (parseFloat(own[key]) || 0) + (parseFloat(value) || 0)
+            now[key] = own[key]
         }
+        this.publish(plugin, now)
     }
 
     push(plugin, given) {
+        this.publish(plugin, given)
         const own = this.own(named(plugin))
         for (const [key, value] of Object.entries(given)) {
             if (REFUSED.has(key)) continue

@@ -2,10 +2,14 @@
 
 const logger = require('internal/logger')
 
+const config = require('haraka-config')
+
 const server = {
     notes: {},
-    cfg: { main: {} },
-    config: require('haraka-config'),
+    get cfg() {
+        return config.get('smtp.ini', { booleans: ['-main.daemonize', '-main.graceful_shutdown', '+headers.add_received'] })
+    },
+    config,
     http: {},
     cluster: undefined,
     plugins: undefined,

@@ -1,14 +1,18 @@
 // The transaction, over the server's own. What it does not know plugins may add.
 
-const { Address } = require('internal/address')
+const { Address, partsOf } = require('internal/address')
+const bodies = require('internal/body')
 const Header = require('internal/header')
 const MessageStream = require('internal/message_stream')
 const live = require('internal/live')
 
-const { transaction } = natives
+const { transaction, body: bodyOps, outbound } = natives
 
-const READ = ['uuid', 'data_bytes', 'rcpt_count', 'mime_part_count', 'msg_status']
-const WRITE = ['parse_body', 'discard_data']
+const READ = ['uuid', 'rcpt_count', 'mime_part_count', 'msg_status']
+const WRITE = ['data_bytes', 'parse_body', 'discard_data']
+
+// Octets of a message that a script makes itself.
+const MOST = 64 << 20
 
 function withParams(parts) {
     const made = Address.of(parts)
@@ -16,7 +20,8 @@ function withParams(parts) {
     return made
 }
 
-const shown = (list) => JSON.stringify(list.map((a) => ({ ...a, params: a.params })))
+const told = (address) => ({ ...partsOf(address), params: address.params })
+const shown = (list) => JSON.stringify(list.map(told))
 
 class Transaction {
     #handle
@@ -24,12 +29,16 @@ class Transaction {
     #rcpts
     #known
     #sender
+    #asked
+    #body
+    #made
+    #held = []
 
     constructor(handle, connection) {
         this.#handle = handle
         this.#connection = connection
         this.encoding = 'utf8'
-        this.body = null
+        Object.defineProperty(this, 'streams', { value: [] })
         live.owners.set(this.uuid, this)
     }
 
@@ -47,21 +56,50 @@ class Transaction {
         })
     }
 
+    // What replaces the notes is taken over, so that the server goes on seeing them.
+    set notes(given) {
+        Object.assign(this.notes, given)
+    }
+
     get results() {
         return this.#kept('results', () => live.results(this.#handle, this.uuid, this.#connection))
     }
 
     get header() {
+        this.#finish()
         return this.#kept('header', () => new Header(this.#handle))
     }
 
     get message_stream() {
+        this.#finish()
         return this.#kept('message_stream', () => new MessageStream(this.#handle))
     }
 
+    get body() {
+        if (this.#body?.own) return this.#body.own
+        this.#body = bodies.of(this.#handle, this.#body)
+        return this.#body
+    }
+
+    set body(given) {
+        this.#body = given ? { own: given } : undefined
+    }
+
     get mail_from() {
-        this.#sender ??= withParams(transaction.get(this.#handle, 'mail_from'))
-        return this.#sender
+        const now = transaction.get(this.#handle, 'mail_from')
+        const said = JSON.stringify(now)
+        if (this.#sender?.said !== said) {
+            const address = withParams(now)
+            this.#sender = { address, said, known: shown([address]) }
+        }
+        return this.#sender.address
+    }
+
+    set mail_from(given) {
+        const address = given instanceof Object ? given : new Address(given)
+        transaction.set(this.#handle, 'mail_from', told(address))
+        const said = JSON.stringify(transaction.get(this.#handle, 'mail_from'))
+        this.#sender = { address, said, known: shown([address]) }
     }
 
     // The server's list as it is at the beginning of a hook; changes go back with the answer.
@@ -88,6 +126,19 @@ class Transaction {
         this.#known = shown(before)
     }
 
+    // The recipient that plugins are asked about: the same object for all of them.
+    asked(parts) {
+        const { accept, tempfail, reject } = this.rcpt_count
+        const count = accept + tempfail + reject
+        if (this.#asked?.count !== count) {
+            const last = this.rcpt_to.at(-1)
+            const same = last && last.user === parts.user && last.host === parts.host
+            const address = same ? last : withParams(parts)
+            this.#asked = { count, address, known: shown([address]) }
+        }
+        return this.#asked.address
+    }
+
     // A hook begins: what the server has counts.
     begin() {
         this.#known = undefined
@@ -95,11 +146,32 @@ class Transaction {
 
     // A hook answers: what the plugin has changed counts.
     end() {
+        this.#finish()
+        if (this.#sender) {
+            const now = shown([this.#sender.address])
+            if (now !== this.#sender.known) this.mail_from = this.#sender.address
+        }
+        if (this.#asked) {
+            const now = shown([this.#asked.address])
+            if (now !== this.#asked.known) transaction.set(this.#handle, 'asked', told(this.#asked.address))
+            this.#asked.known = now
+        }
         if (!this.#rcpts || this.#known === undefined) return
         const now = shown(this.#rcpts)
         if (now === this.#known) return
         transaction.set(this.#handle, 'rcpt_to', JSON.parse(now))
         this.#known = now
+    }
+
+    // It is over; nothing is asked of its hooks any more.
+    over() {
+        bodies.drop(this.#held)
+    }
+
+    // Native code sends it; its object in scripts is up to date before.
+    handle() {
+        this.end()
+        return this.#handle
     }
 
     add_header(name, value) {
@@ -115,10 +187,74 @@ class Transaction {
     }
 
     set_banner(text, html) {
-        transaction.banner(this.#handle, text, html)
+        transaction.banner(this.#handle, String(text), html === undefined || html === null ? undefined : String(html))
+    }
+
+    attachment_hooks(start) {
+        const number = bodies.keep({ start, transaction: this })
+        this.#held.push(number)
+        bodyOps.onAttachment(this.#handle, number)
+    }
+
+    add_body_filter(match, filter) {
+        const number = bodies.keep({ match, filter })
+        this.#held.push(number)
+        bodyOps.filter(this.#handle, number)
+    }
+
+    // A line in wire form: dot-stuffed, with CRLF. Makes up a message that a script creates; is
+    // added to the end of one that has come.
+    add_data(line) {
+        const octets = typeof line === 'string' ? Buffer.from(line, this.encoding) : Buffer.from(line)
+        if (!this.#made) {
+            bodyOps.append(this.#handle, octets)
+            return
+        }
+        this.#made.size += octets.length
+        if (this.#made.size > MOST) throw new RangeError('the message is too big')
+        this.#made.pieces.push(octets)
+    }
+
+    end_data(done) {
+        this.#finish()
+        if (done) setImmediate(done)
+    }
+
+    // What was added becomes the message.
+    #finish() {
+        if (!this.#made || this.#made.pieces.length === 0) return
+        const all = Buffer.concat([...(this.#made.before ?? []), ...this.#made.pieces])
+        this.#made.before = [all]
+        this.#made.pieces = []
+        outbound.fill(this.#handle, all)
+    }
+
+    remove_final_cr(data) {
+        const octets = Buffer.isBuffer(data) ? data : Buffer.from(data)
+        if (octets.length < 2 || octets.at(-2) !== 13 || octets.at(-1) !== 10) return octets
+        return Buffer.concat([octets.subarray(0, -2), Buffer.from('\n')])
+    }
+
+    add_dot_stuffing_and_ensure_crlf_newlines(data) {
+        const octets = Buffer.isBuffer(data) ? data : Buffer.from(data)
+        const text = octets.toString('latin1')
+        return Buffer.from(text.replace(/\r?\n/g, '\r\n').replace(/^\./gm, '..'), 'latin1')
     }
 
     incr_mime_count() {}
+
+    // Whether a script made it, so that no connection ends it.
+    get isDetached() {
+        return this.#made !== undefined
+    }
+
+    // One that belongs to no connection: a message that a script sends.
+    static create(uuid) {
+        const handle = outbound.create(uuid ?? require('crypto').randomUUID().toUpperCase())
+        const made = new Transaction(handle, null)
+        made.#made = { pieces: [], size: 0 }
+        return made
+    }
 
     static {
         for (const name of [...READ, ...WRITE]) {
@@ -127,7 +263,7 @@ class Transaction {
                     return transaction.get(this.#handle, name)
                 },
                 set(value) {
-                    if (WRITE.includes(name)) transaction.set(this.#handle, name, Boolean(value))
+                    if (WRITE.includes(name)) transaction.set(this.#handle, name, name === 'data_bytes' ? Number(value) : Boolean(value))
                 },
                 enumerable: true,
                 configurable: true,
@@ -137,3 +273,4 @@ class Transaction {
 }
 
 exports.Transaction = Transaction
+exports.createTransaction = (uuid) => Transaction.create(uuid)

@@ -11,7 +11,7 @@ const SAID = {
     deepEqual: 'Expected values to be loosely deep-equal:',
     notDeepStrictEqual: 'Expected "actual" not to be strictly deep-equal to:',
     notStrictEqual: 'Expected "actual" to be strictly unequal to:',
-    notDeepEqual: 'Expected "actual" not to be loosely deep-equal to:',
+    notDeepEqual: 'Expected values not to be loosely deep-equal:',
 }
 
 const shown = (value) => inspect(value, { compact: false, depth: 1000, maxArrayLength: Infinity, sorted: true, breakLength: Infinity })
@@ -173,7 +173,7 @@ function missing(kind, expected, message, operator) {
         message: `Missing expected ${kind}${name}${message ? `: ${message}` : '.'}`,
         actual: undefined, expected, operator,
     })
-    error.generatedMessage = !message
+    error.generatedMessage = false
     return error
 }
 
@@ -218,7 +218,7 @@ function promiseOf(what) {
     if (typeof what !== 'function') throw invalidType('promiseFn', ['function', 'Promise'], what)
     const made = what()
     if (typeof made?.then === 'function') return made
-    throw coded(TypeError, 'ERR_INVALID_RETURN_VALUE', `Expected instance of Promise to be returned from the "promiseFn" function but got ${made === null || made === undefined ? made : `type ${typeof made}`}.`)
+    throw coded(TypeError, 'ERR_INVALID_RETURN_VALUE', `Expected instance of Promise to be returned from the "promiseFn" function but got ${made === null || made === undefined ? made : `type ${typeof made} (${inspect(made)})`}.`)
 }
 
 assert.rejects = async (what, ...more) => {

@@ -48,10 +48,17 @@ function decoded(octets, name) {
         case 'ascii':
             return bytes.toLatin1(octets.map((b) => b & 127))
         case 'utf16le':
-            return bytes.toUtf16(octets)
+            return bytes.toUtf16(octets) ?? halves(octets)
         default:
             return bytes.toLatin1(octets)
     }
+}
+
+// Text with halves of characters in it.
+function halves(octets) {
+    let out = ''
+    for (let i = 0; i + 1 < octets.length; i += 2) out += String.fromCharCode(octets[i] | (octets[i + 1] << 8))
+    return out
 }
 
 // The same memory seen as a Buffer.
@@ -105,7 +112,7 @@ class Buffer extends Uint8Array {
             const made = value[Symbol.toPrimitive]?.('string')
             if (typeof made === 'string') return Buffer.from(made, encoding)
         }
-        throw invalidType('first argument', ['string', 'Buffer', 'ArrayBuffer', 'Array', 'Array-like Object'], value)
+        throw invalidType('first argument', ['string', 'Buffer', 'ArrayBuffer', 'Array or an Array-like Object'], value)
     }
 
     static of(...items) {
@@ -410,7 +417,7 @@ function fits(value, least, largest, size) {
     if (least === undefined || (value >= least && value <= largest)) return
     const n = typeof least === 'bigint' ? 'n' : ''
     let range = `>= ${least}${n} and <= ${largest}${n}`
-    if (size > 3) {
+    if (size > 4) {
         const bits = size * 8
         range = least === 0 || least === 0n ? `>= 0${n} and < 2${n} ** ${bits}${n}` : `>= -(2${n} ** ${bits - 1}${n}) and < 2${n} ** ${bits - 1}${n}`
     }
@@ -480,7 +487,7 @@ const made = (args) => (typeof args[0] === 'number' ? Buffer.alloc(args[0]) : Bu
 const callable = new Proxy(Buffer, {
     apply: (target, _this, args) => made(args),
     construct: (target, args, into) => {
-        const old = into === callable && !isArrayBuffer(args[0])
+        const old = (into === callable || into === target) && !isArrayBuffer(args[0])
         return old ? made(args) : Reflect.construct(target, args, into)
     },
 })

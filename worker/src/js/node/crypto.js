@@ -73,7 +73,7 @@ exports.createHmac = (name, key, options) => {
             return crypto.digest(String(name), secretOf(key))
         } catch (err) {
             if (err.message !== 'Digest method not supported') throw err
-            throw coded(Error, 'ERR_CRYPTO_INVALID_DIGEST', `Invalid digest: ${name}`)
+            throw coded(TypeError, 'ERR_CRYPTO_INVALID_DIGEST', `Invalid digest: ${name}`)
         }
     })()
     return new Hmac(sum, options)

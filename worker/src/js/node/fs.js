@@ -204,9 +204,9 @@ function start(call, args) {
 
 const promises = { constants }
 const callback = (args) => {
-    const done = args.pop()
-    errors.needsFunction('cb', done)
-    return done
+    const done = args.at(-1)
+    errors.needsFunction('cb', typeof done === 'function' ? done : undefined)
+    return args.pop()
 }
 
 // The error or value of a promise for a callback, outside the promise so that what it throws is its own.
@@ -523,8 +523,9 @@ class Dir {
     }
 }
 exports.Dir = Dir
-exports.opendirSync = (path) => new Dir(named(path), readdirSync(path, { withFileTypes: true }))
-promises.opendir = async (path) => new Dir(named(path), await readdir(path, { withFileTypes: true }))
+const OPENDIR = { ...CALLS.readdir, syscall: 'opendir' }
+exports.opendirSync = (path) => new Dir(named(path), sync(OPENDIR, path, { withFileTypes: true }))
+promises.opendir = async (path) => new Dir(named(path), await start(OPENDIR, [path, { withFileTypes: true }]))
 exports.opendir = (...args) => {
     const done = callback(args)
     tell(promises.opendir(args[0]), done)

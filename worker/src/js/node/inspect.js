@@ -48,7 +48,7 @@ function colored(text, kind, cx) {
 }
 
 function inspect(value, options, ...old) {
-    const cx = { ...DEFAULTS, breakLength: 80, ...exports.defaultOptions, seen: [], level: 0, budget: {}, circular: new Map() }
+    const cx = { ...DEFAULTS, breakLength: 80, ...exports.defaultOptions, seen: [], level: 0, deepest: 0, circular: new Map() }
     if (typeof options === 'boolean') {
         cx.showHidden = options
         if (old[0] !== undefined) cx.depth = old[0]
@@ -100,8 +100,8 @@ function show(cx, value, depth, typed) {
         const own = value[custom]
         if (typeof own === 'function' && own !== inspect && !(value.constructor && value.constructor.prototype === value)) {
             const left = cx.depth === Infinity ? Infinity : cx.depth - depth
-            const { seen, level, budget, circular, ...plain } = cx
-            const shown = own.call(value, left, { ...plain, depth: left, stylize: (text, kind) => colored(text, kind, cx) }, inspect)
+            const { seen, level, deepest, circular, ...plain } = cx
+            const shown = own.call(value, left, { ...plain, stylize: (text, kind) => colored(text, kind, cx) }, inspect)
             if (shown !== value) {
                 return typeof shown === 'object' && shown !== null ? show(cx, shown, depth) : String(shown).replaceAll('\n', `\n${' '.repeat(cx.level)}`)
             }
@@ -208,7 +208,7 @@ function composite(cx, value, depth, typed) {
         if (keys.length === 0) return colored(base, 'date', cx)
     } else if (value instanceof Error) {
         base = shownError(cx, value, name, keys)
-        keys = keys.filter((key) => !(['name', 'message', 'stack'].includes(key) && base.includes(String(value[key]))))
+        keys = keys.filter((key) => key !== 'stack' && !(['name', 'message'].includes(key) && base.includes(String(value[key]))))
         if ('cause' in value && Object.hasOwn(value, 'cause') && !keys.includes('cause')) keys.push('cause')
         if (Array.isArray(value.errors) && Object.hasOwn(value, 'errors') && !keys.includes('errors')) keys.push('errors')
         if (keys.length === 0) return base
@@ -248,6 +248,8 @@ function composite(cx, value, depth, typed) {
         return colored(`[${Array.isArray(value) && name !== null ? (tag ? `${name} [${tag}]` : name) : bare}]`, 'special', cx)
     }
     cx.seen.push(value)
+    // Of the value that was gone into last: what few levels are below goes on one line.
+    cx.deepest = depth
     let entries
     try {
         const first = items()
@@ -374,7 +376,7 @@ function together(cx, entries, base, braces, list, depth, value) {
     if (cx.compact !== false) {
         const count = output.length
         if (list && count > COLUMNS_FROM) output = columns(cx, output, value)
-        if (depthBelow(cx, value) < cx.compact && count === output.length) {
+        if (cx.deepest - depth < cx.compact && count === output.length) {
             const start = output.length + cx.level + braces[0].length + base.length + 10
             const total = output.reduce((sum, text) => sum + width(text), output.length + start)
             const fits = total + output.length <= cx.breakLength && !output.some((text) => text.includes('\n'))
@@ -385,27 +387,6 @@ function together(cx, entries, base, braces, list, depth, value) {
     }
     const indent = `\n${' '.repeat(cx.level)}`
     return `${base ? `${base} ` : ''}${braces[0]}${indent}  ${output.join(`,${indent}  `)}${indent}${braces[1]}`
-}
-
-// How many levels of values are in this one, up to what goes on a line.
-function depthBelow(cx, value, left = 3) {
-    if (left === 0) return 0
-    let deepest = 0
-    const look = (held) => {
-        if (typeof held === 'object' && held !== null && !(held instanceof Date) && !(held instanceof RegExp) && !ArrayBuffer.isView(held)) {
-            if (cx.seen.includes(held) || (!Array.isArray(held) && !(held instanceof Map) && !(held instanceof Set) && Object.keys(held).length === 0) || held.length === 0) return
-            deepest = Math.max(deepest, 1 + depthBelow(cx, held, left - 1))
-        }
-    }
-    if (value instanceof Map) for (const [k, v] of value) { look(k); look(v) }
-    else if (value instanceof Set) for (const held of value) look(held)
-    else if (!ArrayBuffer.isView(value)) {
-        for (const key of Object.keys(value).slice(0, 100)) {
-            const desc = Object.getOwnPropertyDescriptor(value, key)
-            if (desc && 'value' in desc) look(desc.value)
-        }
-    }
-    return deepest
 }
 
 function columns(cx, output, value) {
@@ -422,7 +403,7 @@ function columns(cx, output, value) {
     const actual = longest + 2
     if (actual * 3 + cx.level >= cx.breakLength || !(total / actual > 5 || longest <= 6)) return output
     // Short ones among long ones leave room; the shape aims at two and a half times as wide as high.
-    const usual = Math.max(actual - Math.sqrt(actual - total / output.length), 1)
+    const usual = Math.max(actual - 3 - Math.sqrt(actual - total / output.length), 1)
     const most = Math.min(
         Math.round(Math.sqrt(2.5 * usual * count) / usual),
         Math.floor((cx.breakLength - cx.level) / actual),
@@ -501,12 +482,12 @@ function formatted(options, mark, value) {
 
 // Whether a class of a script says how its objects are shown as text.
 function ownText(value) {
-    if (value instanceof Error || value instanceof Date) return true
+    if (value instanceof Error) return true
     if (typeof value.toString !== 'function') return false
     if (Object.hasOwn(value, 'toString')) return true
     let at = value
     while ((at = Object.getPrototypeOf(at))) {
-        if (Object.hasOwn(at, 'toString')) return ![Object.prototype, Array.prototype, Map.prototype, RegExp.prototype, Function.prototype].includes(at)
+        if (Object.hasOwn(at, 'toString')) return ![Object.prototype, Array.prototype, Date.prototype, Set.prototype, Map.prototype, RegExp.prototype, Function.prototype].includes(at)
     }
     return false
 }

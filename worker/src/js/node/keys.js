@@ -136,7 +136,7 @@ function digestName(digest) {
     if (digest === null || digest === undefined) return undefined
     if (typeof digest !== 'string') throw invalidType('algorithm', 'string', digest)
     if (!/^(rsa-)?(md5|sha-?(1|224|256|384|512))$/i.test(digest)) {
-        throw coded(Error, 'ERR_CRYPTO_INVALID_DIGEST', `Invalid digest: ${digest}`)
+        throw coded(TypeError, 'ERR_CRYPTO_INVALID_DIGEST', 'Invalid digest')
     }
     return digest
 }

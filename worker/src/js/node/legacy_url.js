@@ -42,7 +42,10 @@ function parse(given, query = false, slashesMeanHost = false) {
         out.protocol = scheme[1].toLowerCase()
         rest = rest.slice(scheme[1].length)
     }
-    if (!HOSTLESS.has(out.protocol) && rest.startsWith('//') && (slashesMeanHost || scheme || /^\/\/[^@/]+@[^@/]+/.test(rest))) {
+    // What no known scheme takes for a path may have a host without slashes.
+    if (scheme && !SLASHED.has(out.protocol) && !HOSTLESS.has(out.protocol) && !rest.startsWith('/') && rest !== '') {
+        rest = host(out, rest, given)
+    } else if (!HOSTLESS.has(out.protocol) && rest.startsWith('//') && (slashesMeanHost || scheme || /^\/\/[^@/]+@[^@/]+/.test(rest))) {
         out.slashes = true
         rest = host(out, rest.slice(2), given)
     }

@@ -65,11 +65,13 @@ exports.dirname = (given) => {
     const bare = text(given).replace(/\/+$/, '')
     const at = bare.lastIndexOf('/')
     if (at < 0) return bare === '' && given !== '' ? '/' : '.'
-    return bare.slice(0, at).replace(/\/$/, '') || (bare.startsWith('//') && at === 1 ? '//' : '/')
+    if (at === 0) return '/'
+    return at === 1 && bare.startsWith('//') ? '//' : bare.slice(0, at)
 }
 
 exports.basename = (given, ending) => {
     if (ending !== undefined) text(ending, 'suffix')
+    if (ending && given === ending) return ''
     const bare = text(given).replace(/\/+$/, '')
     const name = bare.slice(bare.lastIndexOf('/') + 1)
     return ending && name !== ending && name.endsWith(ending) ? name.slice(0, -ending.length) : name
@@ -88,7 +90,7 @@ exports.parse = (given) => {
 }
 
 exports.format = (given) => {
-    if (typeof given !== 'object' || given === null) throw invalidType('pathObject', 'Object', given)
+    if (typeof given !== 'object' || given === null) throw invalidType('pathObject', 'object', given)
     const { root = '', dir = root, base, name = '', ext = '' } = given
     const ending = ext && !ext.startsWith('.') ? `.${ext}` : ext
     const file = base || name + ending

@@ -169,12 +169,13 @@ class TextDecoder {
     }
 }
 
-function styleText(styles, given) {
-    let out = String(given)
-    for (const style of [].concat(styles)) {
+// Nothing that is written to is a terminal, so colours are for those who insist.
+function styleText(styles, given, { validateStream = true } = {}) {
+    let out = given
+    for (const style of [].concat(styles).reverse()) {
         const found = inspect.colors[style]
         if (!found) throw coded(TypeError, 'ERR_INVALID_ARG_VALUE', `The argument 'format' must be one of: ${Object.keys(inspect.colors).map((n) => `'${n}'`).join(', ')}. Received ${inspect(style)}`)
-        out = `\u001b[${found[0]}m${out}\u001b[${found[1]}m`
+        if (!validateStream) out = `\u001b[${found[0]}m${out}\u001b[${found[1]}m`
     }
     return out
 }
@@ -209,7 +210,12 @@ function parseArgs({ args = process.argv.slice(2), options = {}, strict = true, 
             continue
         }
         if (!arg.startsWith('--') && arg.length > 2 && options[long(arg[1])]?.type !== 'string') {
-            rest.unshift(...[...arg.slice(1)].map((c) => `-${c}`))
+            // One letter after another; one that takes a value takes what is left.
+            const letters = [...arg.slice(1)]
+            const takes = letters.findIndex((c) => options[long(c)]?.type === 'string')
+            const single = takes < 0 ? letters : letters.slice(0, takes)
+            const tail = takes < 0 ? [] : [`-${letters.slice(takes).join('')}`]
+            rest.unshift(...single.map((c) => `-${c}`), ...tail)
             index -= 1
             continue
         }

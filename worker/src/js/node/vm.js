@@ -37,8 +37,8 @@ function scopeOf(sandbox) {
 // Names that a script declares at its top: they become properties of the context.
 function declared(text) {
     const out = new Set()
-    for (const [, kind, name] of text.matchAll(/^[ \t]*(var|(?:async\s+)?function\s*\*?)\s+([\w$]+)/gm)) out.add(`${kind}\0${name}`.split('\0')[1])
-    for (const [, list] of text.matchAll(/^[ \t]*var\s+([^;=\n]+(?:,[^;\n]+)?)/gm)) {
+    for (const [, kind, name] of text.matchAll(/(?:^|[;{}])[ \t]*(var|(?:async\s+)?function\s*\*?)\s+([\w$]+)/gm)) out.add(`${kind}\0${name}`.split('\0')[1])
+    for (const [, list] of text.matchAll(/(?:^|[;{}])[ \t]*var\s+([^;=\n]+(?:,[^;\n]+)?)/gm)) {
         for (const [name] of list.matchAll(/(?<=^|,\s*)[\w$]+/g)) out.add(name)
     }
     return [...out].filter((name) => !/^\d/.test(name))
@@ -66,16 +66,16 @@ class Script {
         const bring = names.map((name) => `try { $keep(${JSON.stringify(name)}, eval(${JSON.stringify(name)})) } catch (e) {}`).join(';')
         const outer = loader.evaluate(
             this.#file,
-            `(function ($scope, $keep, $text) { with ($scope) { return (function ($keep) { ${strict ? '' : 'var $value = eval($text); '}${strict ? 'return eval($text)' : `${bring}; return $value`} }).call($scope.globalThis, $keep) } })`,
+            `(function ($scope) { with ($scope) { return (function () { ${strict ? 'return eval($text)' : `var $value = eval($text); ${bring}; return $value`} }).call(globalThis) } })`,
         )
         const keep = (name, value) => {
-            if (value !== undefined || !(name in sandbox)) sandbox[name] = value
+            sandbox[name] = value
         }
         const scope = contexts.get(sandbox)
         sandbox.$text = this.#text
         sandbox.$keep = keep
         try {
-            return outer(scope, keep, this.#text)
+            return outer(scope)
         } finally {
             delete sandbox.$text
             delete sandbox.$keep

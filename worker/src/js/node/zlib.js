@@ -28,8 +28,8 @@ function failure(err, name, first) {
     if (name === 'brotliDecompress') {
         return Object.assign(new Error(err.message === 'unexpected end of file' ? 'unexpected end of file' : 'Decompression failed'), { errno: -5, code: err.message === 'unexpected end of file' ? 'Z_BUF_ERROR' : 'ERR_BROTLI_DECOMPRESSION_FAILED' })
     }
-    if (err.message === 'unexpected end of file') [code, message] = ['Z_BUF_ERROR', err.message]
-    else if (name !== 'inflateRaw' && first !== undefined && !(name === 'gunzip' ? first[0] === 0x1f && (first.length < 2 || first[1] === 0x8b) : (first[0] & 15) === 8)) message = 'incorrect header check'
+    if (name !== 'inflateRaw' && first !== undefined && !(name === 'gunzip' ? first[0] === 0x1f && (first.length < 2 || first[1] === 0x8b) : (first[0] & 15) === 8)) message = 'incorrect header check'
+    else if (err.message === 'unexpected end of file') [code, message] = ['Z_BUF_ERROR', err.message]
     else if (name === 'gunzip') message = /corrupt gzip/.test(err.message) ? 'incorrect data check' : 'invalid block type'
     return Object.assign(new Error(message), { errno: constants[code], code })
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use haraka_shared::address::{Address, Limits};
+use haraka_shared::header::addresses::{self, HeaderAddress, Mailbox, StartAt};
 use rquickjs::{Ctx, Exception, Object};
 use serde_json::{Value, json};
 
@@ -32,7 +33,44 @@ pub(super) fn install<'js>(
             }
         }
     );
+    op!(
+        ctx,
+        field,
+        "ofHeader",
+        |ctx: Ctx<'_>, text: String, start_at: String| {
+            let options = addresses::Options::at(start(&start_at));
+            match addresses::parse_header(&text, options) {
+                Ok(found) => Ok(Json(found.iter().map(of_header).collect())),
+                Err(e) => Err(Exception::throw_message(&ctx, &e.to_string())),
+            }
+        }
+    );
     Ok(())
+}
+
+fn start(name: &str) -> StartAt {
+    match name {
+        "from" => StartAt::From,
+        "sender" => StartAt::Sender,
+        "reply-to" => StartAt::ReplyTo,
+        _ => StartAt::AddressList,
+    }
+}
+
+fn of_header(found: &HeaderAddress) -> Value {
+    let mailbox = |m: &Mailbox| {
+        json!({
+            "user": m.user, "host": m.host, "original_host": m.original_host,
+            "phrase": m.phrase, "comment": m.comment,
+        })
+    };
+    match found {
+        HeaderAddress::Mailbox(one) => mailbox(one),
+        HeaderAddress::Group(group) => {
+            let members: Value = group.addresses.iter().map(mailbox).collect();
+            json!({ "phrase": group.phrase, "addresses": members })
+        }
+    }
 }
 
 /// The parts of an address as scripts see them.

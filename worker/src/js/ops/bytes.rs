@@ -56,18 +56,18 @@ pub(super) fn install<'js>(
     )
     .is_ok());
     op!(ctx, field, "fromLatin1", |text: String| Bytes(
-        text.encode_utf16()
-            .map(|unit| (unit & 255) as u8)
-            .collect()
+        text.encode_utf16().map(|unit| (unit & 255) as u8).collect()
     ));
     op!(ctx, field, "fromUtf16", |text: String| Bytes(
         text.encode_utf16().flat_map(u16::to_le_bytes).collect()
     ));
     op!(ctx, field, "toUtf16", |bytes: Bytes| {
         let (pairs, _) = bytes.0.as_chunks::<2>();
-        char::decode_utf16(pairs.iter().map(|pair| u16::from_le_bytes(*pair)))
-            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-            .collect::<String>()
+        let units = pairs.iter().map(|pair| u16::from_le_bytes(*pair));
+        // None where half of a pair stands alone: no text of ours can hold it.
+        char::decode_utf16(units)
+            .collect::<Result<String, _>>()
+            .ok()
     });
     op!(ctx, field, "swapped", |bytes: Bytes, size: usize| {
         let mut bytes = bytes.0;

@@ -116,9 +116,7 @@ pub(super) fn install<'js>(
             let mut rest = octets.0.as_slice();
             while !rest.is_empty() {
                 let written = pipe
-                    .write_with(|pipe| {
-                        nix::unistd::write(pipe.0.as_fd(), rest).map_err(Into::into)
-                    })
+                    .write_with(|pipe| nix::unistd::write(pipe.0.as_fd(), rest).map_err(Into::into))
                     .await;
                 match written {
                     Ok(count) => rest = rest.get(count..).unwrap_or_default(),

@@ -144,23 +144,39 @@ pub(super) fn install<'js>(
             Class::instance(ctx, Cipher(RefCell::new(state)))
         }
     );
-    op!(ctx, field, "padding", |cipher: Class<'_, Cipher>,
-                                on: bool| {
-        cipher.borrow().0.borrow_mut().padding = on;
-    });
-    op!(ctx, field, "extra", |cipher: Class<'_, Cipher>,
-                              octets: Bytes| {
-        cipher.borrow().0.borrow_mut().authenticate_extra(&octets.0);
-    });
-    op!(ctx, field, "update", |cipher: Class<'_, Cipher>,
-                               octets: Bytes| {
-        Bytes(cipher.borrow().0.borrow_mut().update(&octets.0))
-    });
-    op!(ctx, field, "finish", |ctx: Ctx<'_>,
-                               cipher: Class<'_, Cipher>| {
-        let done = cipher.borrow().0.borrow_mut().finish();
-        thrown(&ctx, done.map(Bytes))
-    });
+    op!(
+        ctx,
+        field,
+        "padding",
+        |cipher: Class<'_, Cipher>, on: bool| {
+            cipher.borrow().0.borrow_mut().padding = on;
+        }
+    );
+    op!(
+        ctx,
+        field,
+        "extra",
+        |cipher: Class<'_, Cipher>, octets: Bytes| {
+            cipher.borrow().0.borrow_mut().authenticate_extra(&octets.0);
+        }
+    );
+    op!(
+        ctx,
+        field,
+        "update",
+        |cipher: Class<'_, Cipher>, octets: Bytes| {
+            Bytes(cipher.borrow().0.borrow_mut().update(&octets.0))
+        }
+    );
+    op!(
+        ctx,
+        field,
+        "finish",
+        |ctx: Ctx<'_>, cipher: Class<'_, Cipher>| {
+            let done = cipher.borrow().0.borrow_mut().finish();
+            thrown(&ctx, done.map(Bytes))
+        }
+    );
     op!(ctx, field, "tag", |cipher: Class<'_, Cipher>| {
         cipher
             .borrow()

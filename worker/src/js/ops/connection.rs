@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::op;
 use crate::js::convert::Json;
 use crate::js::handle::Handle;
-use crate::js::host::Host;
+use crate::js::host::{Host, Outcome};
 use crate::rt;
 
 pub(super) fn install<'js>(
@@ -51,13 +51,21 @@ pub(super) fn install<'js>(
             rquickjs::Result::Ok(())
         }
     );
+    op!(ctx, field, "disconnect", |ctx: Ctx<'_>, of: Handle| {
+        of.connection(&ctx)?.hang_up();
+        rquickjs::Result::Ok(())
+    });
+    let h = Rc::clone(host);
     op!(
         ctx,
         field,
         "resetTransaction",
-        |ctx: Ctx<'_>, of: Handle| {
-            of.connection(&ctx)?.set_transaction(None);
-            rquickjs::Result::Ok(())
+        move |ctx: Ctx<'_>, of: Handle| {
+            let conn = of.connection(&ctx)?;
+            rquickjs::Result::Ok(h.start(async move {
+                conn.reset_transaction().await;
+                Outcome::Data(Value::Null)
+            }))
         }
     );
     Ok(())
@@ -97,7 +105,7 @@ fn get(host: &Host, conn: &Connection, name: &str) -> Value {
             }
             None => json!({ "verb": null, "host": null }),
         },
-        "tls" => json!({ "enabled": conn.tls.borrow().is_some() }),
+        "tls" => tls(conn),
         "proxy" => {
             let proxy = conn.proxy.get();
             let kind = proxy.ip.map(|_| "haproxy");
@@ -118,6 +126,7 @@ fn get(host: &Host, conn: &Connection, name: &str) -> Value {
             .as_deref()
             .unwrap_or_default()
             .into(),
+        "authheader" => conn.authheader.borrow().as_deref().into(),
         "capabilities" => conn.capabilities.borrow().iter().cloned().collect(),
         "start_time" => {
             let ago = rt::precise_now().saturating_duration_since(conn.started);
@@ -132,6 +141,29 @@ fn get(host: &Host, conn: &Connection, name: &str) -> Value {
     }
 }
 
+/// With the names of Node's objects.
+fn tls(conn: &Connection) -> Value {
+    let session = conn.tls.borrow();
+    let Some(tls) = session.as_deref() else {
+        return json!({ "enabled": false, "advertised": false, "verified": false, "cipher": {} });
+    };
+    let certificate = tls.peer.as_ref().map(|peer| {
+        let names: Vec<String> = peer.names.iter().map(|n| format!("DNS:{n}")).collect();
+        json!({
+            "subject": { "CN": peer.subject, "O": peer.organization },
+            "issuer": { "CN": peer.issuer }, "subjectaltname": names.join(", "),
+            "fingerprint": peer.fingerprint, "fingerprint256": peer.fingerprint256,
+        })
+    });
+    json!({
+        "enabled": true, "advertised": true, "verified": tls.verified, "verifyError": tls.verify_error,
+        "cipher": {
+            "name": tls.cipher, "standardName": tls.standard_cipher, "version": tls.version,
+        },
+        "peerCertificate": certificate,
+    })
+}
+
 /// Whether there is such a property and the value suits it.
 fn set(conn: &Connection, name: &str, value: &Value) -> bool {
     let flag = || value.as_bool().unwrap_or_else(|| truthy(value));
@@ -141,6 +173,10 @@ fn set(conn: &Connection, name: &str, value: &Value) -> bool {
         "esmtp" => conn.esmtp.set(flag()),
         "pipelining" => conn.pipelining.set(flag()),
         "early_talker" => conn.early_talker.set(flag()),
+        "tran_count" => match value.as_u64().and_then(|n| u32::try_from(n).ok()) {
+            Some(count) => conn.tran_count.set(count),
+            None => return false,
+        },
         "errors" => match value.as_u64().and_then(|n| u32::try_from(n).ok()) {
             Some(errors) => conn.errors.set(errors),
             None => return false,
@@ -168,6 +204,7 @@ fn set(conn: &Connection, name: &str, value: &Value) -> bool {
             let verb = hello.as_ref().map_or(HelloVerb::Ehlo, |(verb, _)| *verb);
             *hello = text().map(|host| (verb, Rc::from(host)));
         }
+        "authheader" => *conn.authheader.borrow_mut() = text().map(Box::from),
         "last_reject" => *conn.last_reject.borrow_mut() = text().map(Box::from),
         _ => return false,
     }

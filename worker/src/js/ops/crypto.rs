@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use md5::Md5;
 use rquickjs::class::{JsClass, Readable, Trace, Tracer};
-use rquickjs::function::Constructor;
+use rquickjs::function::{Constructor, Opt};
 use rquickjs::{Class, Ctx, Exception, JsLifetime, Object};
 use sha1::Sha1;
 use sha2::digest::DynDigest;
@@ -78,15 +78,10 @@ pub(super) fn install<'js>(
             }
         })
     });
-    op!(
-        ctx,
-        field,
-        "copy",
-        |ctx: Ctx<'js>, sum: Class<'js, Sum>| {
-            let running = sum.borrow().0.borrow().clone();
-            Class::instance(ctx, Sum(RefCell::new(running)))
-        }
-    );
+    op!(ctx, field, "copy", |ctx: Ctx<'js>, sum: Class<'js, Sum>| {
+        let running = sum.borrow().0.borrow().clone();
+        Class::instance(ctx, Sum(RefCell::new(running)))
+    });
     op!(ctx, field, "random", |ctx: Ctx<'_>, count: usize| {
         if count > MOST_RANDOM {
             return Err(Exception::throw_range(&ctx, "too many random octets"));
@@ -132,7 +127,7 @@ pub(super) fn install<'js>(
 fn digest<'js>(
     ctx: Ctx<'js>,
     name: String,
-    key: Option<Bytes>,
+    Opt(key): Opt<Bytes>,
 ) -> rquickjs::Result<Class<'js, Sum>> {
     let Some((fresh, block)) = named(&name) else {
         return Err(Exception::throw_message(
@@ -195,11 +190,7 @@ fn named(name: &str) -> Option<(Box<dyn DynDigest>, usize)> {
 }
 
 /// A key from a password: PBKDF2 where a digest is named, scrypt else. Blocks.
-fn derive(
-    how: &serde_json::Value,
-    password: &[u8],
-    salt: &[u8],
-) -> Result<Vec<u8>, &'static str> {
+fn derive(how: &serde_json::Value, password: &[u8], salt: &[u8]) -> Result<Vec<u8>, &'static str> {
     let number = |key: &str| how.get(key).and_then(serde_json::Value::as_u64);
     let length = number("length")
         .and_then(|n| usize::try_from(n).ok())

@@ -14,15 +14,23 @@ use crate::js::host::Host;
 pub(super) fn install<'js>(
     ctx: &Ctx<'js>,
     field: &Object<'js>,
-    _host: &Rc<Host>,
+    host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
-    op!(ctx, field, "get", |ctx: Ctx<'_>, of: Handle| {
+    let h = Rc::clone(host);
+    op!(ctx, field, "get", move |ctx: Ctx<'_>, of: Handle| {
         let item = of.delivery(&ctx)?;
+        let queue_dir = h.services().map(|s| s.config().queue_dir.clone());
         let rcpts: Value = item.rcpt_to.iter().map(shown).collect();
         rquickjs::Result::Ok(Json(json!({
             "uuid": item.uuid, "file": item.file, "domain": item.domain,
             "attempts": item.attempts, "mail_from": shown(&item.mail_from), "rcpt_to": rcpts,
+            "notes": item.notes.to_json(), "queue_dir": queue_dir, "queue_time": queue_time(&item.file),
         })))
     });
     Ok(())
+}
+
+/// When the item was queued, in milliseconds since 1970: what its file name begins with.
+fn queue_time(file: &str) -> Option<u64> {
+    file.split('_').next()?.parse().ok()
 }

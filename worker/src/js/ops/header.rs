@@ -1,13 +1,13 @@
-//! The header of a message, for `haraka/header.js`.
+//! Headers, for `haraka/header.js`: of the message, of its parts, and those that scripts make.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use haraka_shared::header::Header;
-use haraka_shared::transaction::Transaction;
+use haraka_shared::header::{Header, HeaderLimits};
 use rquickjs::{Ctx, Object};
 
 use super::op;
-use crate::js::convert::Json;
+use crate::js::convert::{Bytes, Json};
 use crate::js::handle::Handle;
 use crate::js::host::Host;
 
@@ -16,37 +16,36 @@ pub(super) fn install<'js>(
     field: &Object<'js>,
     _host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
+    // A header of a script's own, from lines in stored form.
+    op!(ctx, field, "make", |block: Bytes| {
+        let mut block = block.0;
+        block.extend_from_slice(b"\r\n");
+        let (header, _) = Header::split(&block, HeaderLimits::default());
+        Handle::Header(Rc::new(RefCell::new(header)))
+    });
     op!(
         ctx,
         field,
         "all",
         |ctx: Ctx<'_>, of: Handle, name: String, decoded: bool| {
-            let txn = of.transaction(&ctx)?;
-            let header = txn.header.borrow();
-            rquickjs::Result::Ok(match decoded {
+            of.header(&ctx, |header| match decoded {
                 true => header.get_all_decoded(&name).collect(),
                 false => header.get_all(&name).map(text).collect::<Vec<String>>(),
             })
         }
     );
     op!(ctx, field, "lines", |ctx: Ctx<'_>, of: Handle| {
-        let txn = of.transaction(&ctx)?;
-        let header = txn.header.borrow();
-        rquickjs::Result::Ok(header.lines().map(text).collect::<Vec<String>>())
+        of.header(&ctx, |h| h.lines().map(text).collect::<Vec<String>>())
     });
     op!(ctx, field, "fields", |ctx: Ctx<'_>, of: Handle| {
-        let txn = of.transaction(&ctx)?;
-        let header = txn.header.borrow();
-        rquickjs::Result::Ok(Json(fields(&header)))
+        of.header(&ctx, |h| Json(fields(h)))
     });
     op!(
         ctx,
         field,
         "change",
         |ctx: Ctx<'_>, of: Handle, how: String, name: String, value: String| {
-            let txn = of.transaction(&ctx)?;
-            change(&txn, &how, &name, &value);
-            rquickjs::Result::Ok(())
+            of.header_mut(&ctx, |h| change(h, &how, &name, &value))
         }
     );
     Ok(())
@@ -65,8 +64,7 @@ fn fields(header: &Header) -> serde_json::Value {
     all.collect()
 }
 
-fn change(txn: &Transaction, how: &str, name: &str, value: &str) {
-    let mut header = txn.header.borrow_mut();
+fn change(header: &mut Header, how: &str, name: &str, value: &str) {
     match how {
         "add" => header.add(name, value),
         "add_end" => header.add_end(name, value),

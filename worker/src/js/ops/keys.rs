@@ -33,7 +33,9 @@ enum KeyError {
     Unreadable,
     #[error("key type is not supported: use RSA, Ed25519, or EC with P-256 or P-384")]
     Kind,
-    #[error("RSA signatures are made with keys of 2048 to 4096 bits and SHA-256, SHA-384 or SHA-512")]
+    #[error(
+        "RSA signatures are made with keys of 2048 to 4096 bits and SHA-256, SHA-384 or SHA-512"
+    )]
     Signing,
     #[error("Invalid digest")]
     Digest,
@@ -213,11 +215,7 @@ fn spki(kind: Kind, key: &[u8]) -> Vec<u8> {
 }
 
 fn pkcs8(kind: Kind, key: &[u8]) -> Vec<u8> {
-    let parts = [
-        der(INTEGER, &[0]),
-        kind.algorithm(),
-        der(OCTET_STRING, key),
-    ];
+    let parts = [der(INTEGER, &[0]), kind.algorithm(), der(OCTET_STRING, key)];
     der(SEQUENCE, &parts.concat())
 }
 
@@ -352,7 +350,11 @@ fn sign(digest: Option<&str>, pkcs8: &[u8], data: &[u8]) -> Result<Vec<u8>, KeyE
             Ok(signature)
         }
         Kind::P256 | Kind::P384 => {
-            let own = if kind == Kind::P256 { "sha256" } else { "sha384" };
+            let own = if kind == Kind::P256 {
+                "sha256"
+            } else {
+                "sha384"
+            };
             if plain(digest) != own {
                 return Err(KeyError::Digest);
             }

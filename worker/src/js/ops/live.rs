@@ -28,6 +28,10 @@ pub(super) fn install<'js>(
                 (Handle::Transaction(t), "notes") => t.notes.hand_over(tree),
                 (Handle::Transaction(t), _) => t.results.hand_over(tree),
                 (Handle::Delivery(d), _) => d.notes.to_json(),
+                // These have neither.
+                (Handle::Mime(_) | Handle::Part(..) | Handle::Header(_), _) => {
+                    serde_json::Value::Null
+                }
             })
         }
     );

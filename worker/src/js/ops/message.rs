@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use haraka_shared::message_stream::{LineEnd, MessageReader, ReadOptions};
+use haraka_shared::mime::PartReader;
 use haraka_shared::services::Services;
 use rquickjs::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs::function::Constructor;
@@ -15,9 +16,34 @@ use crate::js::convert::Json;
 use crate::js::handle::Handle;
 use crate::js::host::{Host, Outcome};
 
-/// A message that is being read.
+/// A message or a part of one that is being read.
 #[derive(Clone)]
-struct Reading(Rc<RefCell<Option<MessageReader>>>);
+pub(super) struct Reading(Rc<RefCell<Option<Source>>>);
+
+enum Source {
+    Message(MessageReader),
+    Part(PartReader),
+}
+
+impl Reading {
+    fn new(source: Source) -> Reading {
+        Reading(Rc::new(RefCell::new(Some(source))))
+    }
+
+    /// At the beginning of a part.
+    pub(super) fn of_part(reader: PartReader) -> Reading {
+        Reading::new(Source::Part(reader))
+    }
+}
+
+impl Source {
+    async fn next(&mut self, services: &dyn Services) -> std::io::Result<Option<Vec<u8>>> {
+        match self {
+            Source::Message(reader) => reader.next(services).await,
+            Source::Part(reader) => reader.next(services).await,
+        }
+    }
+}
 
 #[allow(unsafe_code)]
 // SAFETY: the type has no lifetime and holds no script value.
@@ -83,10 +109,10 @@ pub(super) fn install<'js>(
 
 fn open<'js>(ctx: Ctx<'js>, of: Handle, how: Json) -> rquickjs::Result<Class<'js, Reading>> {
     let reader = of.transaction(&ctx)?.reader(options(&how.0));
-    Class::instance(ctx, Reading(Rc::new(RefCell::new(Some(reader)))))
+    Class::instance(ctx, Reading::new(Source::Message(reader)))
 }
 
-fn with_services<F>(host: &Rc<Host>, work: F) -> u32
+pub(super) fn with_services<F>(host: &Rc<Host>, work: F) -> u32
 where
     F: AsyncFnOnce(&dyn Services) -> Outcome + 'static,
 {

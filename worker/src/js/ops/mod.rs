@@ -2,6 +2,7 @@
 //! and hands them to the built-in modules; plugins never see them.
 
 mod address;
+mod body;
 mod bytes;
 mod child;
 mod cipher;
@@ -9,6 +10,7 @@ mod config;
 mod connection;
 mod crypto;
 mod delivery;
+mod dgram;
 mod dns;
 mod fs;
 mod header;
@@ -19,7 +21,9 @@ mod loader;
 mod log;
 mod message;
 mod net;
+mod outbound;
 mod process;
+mod socket;
 mod timers;
 mod transaction;
 mod url;
@@ -35,8 +39,9 @@ use super::host::Host;
 /// A field: puts its functions into the object.
 type Install = for<'js> fn(&Ctx<'js>, &Object<'js>, &Rc<Host>) -> rquickjs::Result<()>;
 
-const FIELDS: [(&str, Install); 24] = [
+const FIELDS: &[(&str, Install)] = &[
     ("address", address::install),
+    ("body", body::install),
     ("bytes", bytes::install),
     ("child", child::install),
     ("cipher", cipher::install),
@@ -44,6 +49,7 @@ const FIELDS: [(&str, Install); 24] = [
     ("connection", connection::install),
     ("crypto", crypto::install),
     ("delivery", delivery::install),
+    ("dgram", dgram::install),
     ("dns", dns::install),
     ("fs", fs::install),
     ("header", header::install),
@@ -54,7 +60,9 @@ const FIELDS: [(&str, Install); 24] = [
     ("log", log::install),
     ("message", message::install),
     ("net", net::install),
+    ("outbound", outbound::install),
     ("process", process::install),
+    ("socket", socket::install),
     ("timers", timers::install),
     ("transaction", transaction::install),
     ("url", url::install),
@@ -68,7 +76,7 @@ pub(super) fn install<'js>(
     natives: &Object<'js>,
     host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
-    for (name, install) in FIELDS {
+    for &(name, install) in FIELDS {
         let field = Object::new(ctx.clone())?;
         install(ctx, &field, host)?;
         natives.set(name, field)?;

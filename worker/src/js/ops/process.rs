@@ -66,9 +66,10 @@ pub(super) fn install<'js>(
     op!(ctx, field, "interfaces", || Json(interfaces()));
     op!(ctx, field, "user", || {
         let user = nix::unistd::User::from_uid(nix::unistd::getuid());
-        Json(user.ok().flatten().map_or_else(Default::default, |u| {
-            serde_json::json!({ "username": u.name, "homedir": u.dir, "shell": u.shell })
-        }))
+        Json(user.ok().flatten().map_or_else(
+            Default::default,
+            |u| serde_json::json!({ "username": u.name, "homedir": u.dir, "shell": u.shell }),
+        ))
     });
     let h = Rc::clone(host);
     op!(ctx, field, "tick", move || h.ticks.set(true));
@@ -90,9 +91,16 @@ fn interfaces() -> serde_json::Value {
     };
     all.filter_map(|one| {
         let address = ip(one.address)?;
-        let loopback = one.flags.contains(nix::net::if_::InterfaceFlags::IFF_LOOPBACK);
+        let loopback = one
+            .flags
+            .contains(nix::net::if_::InterfaceFlags::IFF_LOOPBACK);
         let netmask = ip(one.netmask);
-        Some(serde_json::json!([one.interface_name, address, netmask, loopback]))
+        Some(serde_json::json!([
+            one.interface_name,
+            address,
+            netmask,
+            loopback
+        ]))
     })
     .collect()
 }

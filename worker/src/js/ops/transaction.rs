@@ -63,8 +63,9 @@ pub(in crate::js) fn params(params: &Params) -> Value {
 fn get(txn: &Transaction, name: &str) -> Value {
     match name {
         "uuid" => txn.uuid.clone().into(),
-        "mail_from" => path(&txn.mail_from),
+        "mail_from" => path(&txn.mail_from()),
         "rcpt_to" => txn.rcpt_to.borrow().iter().map(path).collect(),
+        "relaying" => txn.relaying.get().into(),
         "data_bytes" => txn.data_bytes.get().into(),
         "parse_body" => txn.wishes.parse_body.get().into(),
         "discard_data" => txn.wishes.discard_data.get().into(),
@@ -82,6 +83,23 @@ fn set(txn: &Transaction, name: &str, value: &Value) -> bool {
     match name {
         "parse_body" => txn.wishes.parse_body.set(value == &Value::Bool(true)),
         "discard_data" => txn.wishes.discard_data.set(value == &Value::Bool(true)),
+        "mail_from" => {
+            let Some(address) = told(value) else {
+                return false;
+            };
+            txn.set_mail_from(Path {
+                address,
+                params: told_params(value.get("params")),
+            });
+        }
+        "asked" => {
+            let Some(address) = told(value) else {
+                return false;
+            };
+            let params = told_params(value.get("params"));
+            *txn.asked.borrow_mut() = Some(Box::new(Path { address, params }));
+        }
+        "data_bytes" => txn.data_bytes.set(value.as_u64().unwrap_or_default()),
         "rcpt_to" => {
             let Some(all) = value.as_array() else {
                 return false;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding};
 use rquickjs::class::{JsClass, Readable, Trace, Tracer};
-use rquickjs::function::Constructor;
+use rquickjs::function::{Constructor, Opt};
 use rquickjs::{Class, Ctx, Exception, JsLifetime, Object};
 use serde_json::json;
 use url::{Url, quirks};
@@ -40,34 +40,42 @@ pub(super) fn install<'js>(
     field: &Object<'js>,
     _host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
-    op!(ctx, field, "parse", |text: String, base: Option<String>| {
-        let url = match base {
-            Some(base) => Url::parse(&base).and_then(|base| base.join(&text)),
-            None => Url::parse(&text),
-        };
-        url.map_or(Json::default(), |url| parts(&url))
-    });
-    op!(ctx, field, "with", |href: String,
-                             name: String,
-                             value: String| {
-        let Ok(mut url) = Url::parse(&href) else {
-            return Json::default();
-        };
-        // As in browsers, a value that does not fit changes nothing.
-        match name.as_str() {
-            "protocol" => drop(quirks::set_protocol(&mut url, &value)),
-            "username" => drop(quirks::set_username(&mut url, &value)),
-            "password" => drop(quirks::set_password(&mut url, &value)),
-            "host" => drop(quirks::set_host(&mut url, &value)),
-            "hostname" => drop(quirks::set_hostname(&mut url, &value)),
-            "port" => drop(quirks::set_port(&mut url, &value)),
-            "pathname" => quirks::set_pathname(&mut url, &value),
-            "search" => quirks::set_search(&mut url, &value),
-            "hash" => quirks::set_hash(&mut url, &value),
-            _ => {}
+    op!(
+        ctx,
+        field,
+        "parse",
+        |text: String, Opt(base): Opt<String>| {
+            let url = match base {
+                Some(base) => Url::parse(&base).and_then(|base| base.join(&text)),
+                None => Url::parse(&text),
+            };
+            url.map_or(Json::default(), |url| parts(&url))
         }
-        parts(&url)
-    });
+    );
+    op!(
+        ctx,
+        field,
+        "with",
+        |href: String, name: String, value: String| {
+            let Ok(mut url) = Url::parse(&href) else {
+                return Json::default();
+            };
+            // As in browsers, a value that does not fit changes nothing.
+            match name.as_str() {
+                "protocol" => drop(quirks::set_protocol(&mut url, &value)),
+                "username" => drop(quirks::set_username(&mut url, &value)),
+                "password" => drop(quirks::set_password(&mut url, &value)),
+                "host" => drop(quirks::set_host(&mut url, &value)),
+                "hostname" => drop(quirks::set_hostname(&mut url, &value)),
+                "port" => drop(quirks::set_port(&mut url, &value)),
+                "pathname" => quirks::set_pathname(&mut url, &value),
+                "search" => quirks::set_search(&mut url, &value),
+                "hash" => quirks::set_hash(&mut url, &value),
+                _ => {}
+            }
+            parts(&url)
+        }
+    );
     op!(ctx, field, "toAscii", |name: String| {
         quirks::domain_to_ascii(&name)
     });

@@ -85,15 +85,24 @@ pub(super) fn install<'js>(
             fed.map(Bytes).map_err(|e| thrown(&ctx, &e))
         }
     );
-    op!(ctx, field, "flush", |ctx: Ctx<'js>, zip: Class<'js, Zip>| {
-        let flushed = zip.borrow().0.borrow_mut().flush();
-        flushed.map(Bytes).map_err(|e| thrown(&ctx, &e))
-    });
-    op!(ctx, field, "finish", |ctx: Ctx<'js>,
-                               zip: Class<'js, Zip>| {
-        let finished = zip.borrow().0.borrow_mut().finish();
-        finished.map(Bytes).map_err(|e| thrown(&ctx, &e))
-    });
+    op!(
+        ctx,
+        field,
+        "flush",
+        |ctx: Ctx<'js>, zip: Class<'js, Zip>| {
+            let flushed = zip.borrow().0.borrow_mut().flush();
+            flushed.map(Bytes).map_err(|e| thrown(&ctx, &e))
+        }
+    );
+    op!(
+        ctx,
+        field,
+        "finish",
+        |ctx: Ctx<'js>, zip: Class<'js, Zip>| {
+            let finished = zip.borrow().0.borrow_mut().finish();
+            finished.map(Bytes).map_err(|e| thrown(&ctx, &e))
+        }
+    );
     op!(ctx, field, "crc32", |octets: Bytes, before: u32| {
         crc32(&octets.0, before)
     });

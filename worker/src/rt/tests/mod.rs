@@ -6,6 +6,7 @@ mod net;
 mod offload;
 mod sync;
 mod timer;
+mod tls;
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener as StdListener};

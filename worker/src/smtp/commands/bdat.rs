@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use haraka_shared::hook::UnknownCommand;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::Transaction;
 
@@ -32,7 +33,7 @@ pub(super) const IN_PROGRESS: Reply = Reply::fixed(503, "Send BDAT or RSET first
 
 pub(super) async fn bdat(s: &mut Session, argument: &str) -> Outcome {
     if !s.config.connection.chunking {
-        return unrecognized::unrecognized(s, "BDAT", argument).await;
+        return unrecognized(s, UnknownCommand::new("BDAT", argument)).await;
     }
     let Some(chunk) = Chunk::parse(argument) else {
         s.conn.count_error();

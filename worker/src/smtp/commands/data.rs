@@ -214,14 +214,35 @@ pub(super) fn received(s: &Session, txn: &Transaction) -> Option<String> {
         HelloVerb::Ehlo => "ESMTP",
         HelloVerb::Helo => "SMTP",
     };
+    // RFC 3848, RFC 8314 §4.3; where the login stands is Haraka's choice.
+    let tls = s.conn.tls.borrow();
+    let (secure, cipher) = match &*tls {
+        Some(tls) => (
+            "S",
+            format!(
+                "
+	tls {}",
+                tls.standard_cipher
+            ),
+        ),
+        None => ("", String::new()),
+    };
+    let login = s.conn.authheader.borrow();
+    let (auth, login) = match login.as_deref().map(str::trim_ascii_end) {
+        Some(text) if !text.is_empty() => ("A", format!(" {}", text.replace(char::is_control, ""))),
+        _ => ("", String::new()),
+    };
     let helo_info = s.conn.remote.borrow().info.clone();
     Some(format!(
-        "from {host} ({})\r\n\tby {} ({}) with {protocol} id {}\r\n\tenvelope-from {};\r\n\t{}",
+        "from {host} ({})
+	by {} ({}) with {protocol}{secure}{auth} id {}
+	envelope-from {}{cipher}{login};
+	{}",
         s.conn.shown(helo_info.as_ref()),
         s.config.me,
         info(&s.config),
         txn.uuid,
-        txn.sender(),
+        txn.mail_from().address,
         date::rfc2822_now(),
     ))
 }

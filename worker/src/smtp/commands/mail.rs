@@ -43,7 +43,7 @@ pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
     let txn = Transaction::new(uuid, from);
     s.conn.set_transaction(Some(txn.clone()));
 
-    let verdict = s.hook(Call::Mail(&txn.mail_from)).await;
+    let verdict = s.hook(Call::Mail(&txn.mail_from())).await;
     let shown = txn.sender().to_string();
     log_conn!(
         Level::Notice,

@@ -15,10 +15,12 @@ mod rset;
 mod unrecognized;
 mod vrfy;
 
+use haraka_shared::hook::UnknownCommand;
 use haraka_shared::reply::Reply;
 
 use super::proto::command::Command;
 use super::session::{Outcome, Session};
+pub(crate) use unrecognized::unrecognized;
 
 /// Runs one command.
 pub(crate) async fn run(s: &mut Session, command: Command<'_>) -> Outcome {
@@ -40,7 +42,9 @@ pub(crate) async fn run(s: &mut Session, command: Command<'_>) -> Outcome {
         Command::Quit(args) => quit::quit(s, args).await,
         Command::InternalCmd(args) => internalcmd::internalcmd(s, args),
         Command::Proxy(_) => proxy_not_allowed(s),
-        Command::Unrecognized { verb, rest } => unrecognized::unrecognized(s, verb, rest).await,
+        Command::Unrecognized { verb, rest } => {
+            unrecognized(s, UnknownCommand::new(verb, rest)).await
+        }
     }
 }
 

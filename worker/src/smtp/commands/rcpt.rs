@@ -1,7 +1,7 @@
 //! RCPT TO (CON-24 to CON-26, RFC 5321 §4.1.1.3).
 
 use haraka_shared::address::Address;
-use haraka_shared::hook::{Call, Code, Message, Verdict};
+use haraka_shared::hook::{Call, Code, Message, Path, Verdict};
 use haraka_shared::log::Level;
 use haraka_shared::log_conn;
 use haraka_shared::reply::Reply;
@@ -27,7 +27,10 @@ pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
         return Outcome::Say(Reply::new(452, "4.5.3 Too many recipients"));
     }
     txn.push_recipient(to.address.clone(), to.params.clone());
+    txn.asked.take();
     let mut verdict = s.hook(Call::Rcpt(&to)).await;
+    // From here on it is what plugins have made of it.
+    let to = as_left(&txn, to);
     if verdict.code == Code::Cont && s.conn.relaying() {
         verdict.code = Code::Ok;
     }
@@ -56,6 +59,13 @@ pub(super) async fn rcpt(s: &mut Session, args: &str) -> Outcome {
     );
     txn.pop_recipient();
     Outcome::Say(Reply::new(550, text))
+}
+
+fn as_left(txn: &Transaction, asked: Path) -> Path {
+    match txn.rcpt_to.borrow().last() {
+        Some(left) if left.address != asked.address => left.clone(),
+        _ => asked,
+    }
 }
 
 /// A plugin vouched for the recipient; another may still object (HOK-13). What the first said is

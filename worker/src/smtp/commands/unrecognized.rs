@@ -10,10 +10,8 @@ use crate::smtp::session::{Outcome, Session};
 
 const TEXT: &str = "Unrecognized command";
 
-pub(super) async fn unrecognized(s: &mut Session, verb: &str, rest: &str) -> Outcome {
-    let verdict = s
-        .hook(Call::UnrecognizedCommand(UnknownCommand { verb, rest }))
-        .await;
+pub(crate) async fn unrecognized(s: &mut Session, command: UnknownCommand<'_>) -> Outcome {
+    let verdict = s.hook(Call::UnrecognizedCommand(command)).await;
     match verdict.code {
         Code::Ok => Outcome::Said,
         Code::NextHook => next_hook(s, verdict.message.text().unwrap_or_default().as_ref()).await,

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use haraka_shared::connection::HelloVerb;
+use haraka_shared::hook::UnknownCommand;
 use haraka_shared::reply::Reply;
 use thiserror::Error;
 
@@ -113,6 +114,35 @@ pub fn is_envelope(input: &[u8]) -> bool {
             .iter()
             .any(|v| v.eq_ignore_ascii_case(verb))
     })
+}
+
+/// Whether the input begins with AUTH.
+#[must_use]
+pub fn is_auth(input: &[u8]) -> bool {
+    input
+        .get(..5)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "))
+}
+
+/// Whether a client that was asked for a response rather leaves. Only in the forms that no base64 of
+/// readable text has.
+#[must_use]
+pub fn is_quit(line: &str) -> bool {
+    matches!(line, "QUIT" | "quit")
+}
+
+/// A line that answers a challenge, split at the first blank as a command of plugins is.
+#[must_use]
+pub fn response(line: &str) -> UnknownCommand<'_> {
+    let (verb, rest) = match line.split_once(' ') {
+        Some((verb, rest)) => (verb, rest.trim_matches(' ')),
+        None => (line, ""),
+    };
+    UnknownCommand {
+        verb,
+        rest,
+        secret: true,
+    }
 }
 
 /// Whether the line is one that octets follow.
@@ -355,6 +385,25 @@ mod tests {
             decode(b"VRFY u", Some(HelloVerb::Helo)).as_deref(),
             Some("VRFY u")
         );
+    }
+
+    // covers PB-05
+    #[test]
+    fn lines_of_an_auth_exchange_are_told_from_commands() {
+        assert!(is_auth(b"AUTH PLAIN x") && is_auth(b"auth "));
+        assert!(!is_auth(b"AUTH") && !is_auth(b"AUTHX y"));
+        assert!(is_quit("QUIT") && is_quit("quit"));
+        // base64 of "AB-"
+        assert!(!is_quit("QUIt"));
+        for (line, expected) in [
+            ("AUTH  LOGIN x ", ("AUTH", "LOGIN x")),
+            ("RCpT", ("RCpT", "")),
+            ("", ("", "")),
+        ] {
+            let found = response(line);
+            assert_eq!((found.verb, found.rest), expected);
+            assert!(found.secret);
+        }
     }
 
     // covers CON-46

@@ -169,6 +169,6 @@ fn idle_session_is_small() {
         let (session, state) = (size_of_val(&future), size_of::<ConnectionState>());
         println!("wire {wire_size}, whole conversation {session}, ConnectionState {state} bytes");
         assert!(session <= 896, "{session}");
-        assert!(state <= 416, "{state}");
+        assert!(state <= 456, "{state}");
     });
 }

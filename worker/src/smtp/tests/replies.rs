@@ -162,7 +162,6 @@ fn submission_ports_want_authentication() {
     with("", vec![vouching()], async |rig| {
         for (port, reply) in [
             (587, "550 Authentication required"),
-            (465, "550 Authentication required"),
             (25, "250 sender <a@b.c> OK"),
         ] {
             let mut c = rig.connect_from("192.0.2.1", port);

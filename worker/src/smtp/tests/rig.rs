@@ -23,6 +23,7 @@ use crate::rt::{self, Runtime, Stream, UnixStream};
 use crate::smtp::session::converse;
 use crate::smtp::sessions::{Sessions, Ticket};
 use crate::smtp::wire::Wire;
+use crate::tls::{Prepared, ends};
 use crate::worker::Worker;
 
 pub(super) const BYE: &str = "221 mx.example.org closing connection. Have a jolly good day.";
@@ -128,6 +129,22 @@ impl Rig {
         Rig { worker, told, dir }
     }
 
+    /// From now on there is a certificate.
+    pub(super) fn offer_tls(&self) {
+        let (cert, key) = ends::files();
+        std::fs::write(self.dir.join("config/tls_cert.pem"), cert).unwrap();
+        std::fs::write(self.dir.join("config/tls_key.pem"), key).unwrap();
+        let config = self.worker.settings();
+        self.worker
+            .tls
+            .replace(Prepared::load(&self.worker.dir, &config));
+    }
+
+    /// From now on there is none.
+    pub(super) fn withdraw_tls(&self) {
+        self.worker.tls.replace(Prepared::default());
+    }
+
     /// The files of the queue, by name and content.
     pub(super) fn queue(&self) -> Vec<(String, String)> {
         let entries = std::fs::read_dir(self.dir.join("queue")).unwrap();
@@ -168,7 +185,7 @@ impl Rig {
         self.converse(connection("192.0.2.1", 25), ticket)
     }
 
-    fn converse(&self, conn: Connection, ticket: Ticket) -> Client {
+    pub(super) fn converse(&self, conn: Connection, ticket: Ticket) -> Client {
         let (stream, theirs) = UnixStream::pair().unwrap();
         let config = self.worker.settings();
         let (idle, session) = (
@@ -178,7 +195,7 @@ impl Rig {
         let wire = Wire::new(Stream::from(theirs), idle, session, ticket);
         let task = rt::spawn(converse(Rc::clone(&self.worker), conn.clone(), wire));
         Client {
-            stream,
+            stream: stream.into(),
             conn,
             task: Some(task),
             read: Vec::new(),
@@ -212,7 +229,7 @@ pub(super) fn connection(ip: &str, local_port: u16) -> Connection {
 
 /// The client's end.
 pub(super) struct Client {
-    pub(super) stream: UnixStream,
+    pub(super) stream: Stream,
     /// As the server sees it.
     pub(super) conn: Connection,
     task: Option<rt::Task<()>>,
@@ -285,6 +302,17 @@ impl Client {
     pub(super) async fn last(&mut self, line: &str) -> String {
         self.send(&format!("{line}\r\n")).await;
         self.rest().await
+    }
+
+    /// Says STARTTLS and shakes hands.
+    pub(super) async fn start_tls(&mut self) {
+        assert_eq!(self.say("STARTTLS").await, "220 Go ahead.");
+        self.shake_hands().await;
+    }
+
+    pub(super) async fn shake_hands(&mut self) {
+        let shaken = self.stream.start_tls(ends::client().into());
+        shaken.await.unwrap();
     }
 
     /// Waits for the end of the session.

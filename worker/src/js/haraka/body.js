@@ -1,0 +1,133 @@
+// `transaction.body`: the parts of a message, read when they are asked for.
+
+const { Readable } = require('stream')
+const Header = require('internal/header')
+
+const { body: ops, message } = natives
+
+class Body {
+    constructor(tree, parts, index) {
+        const hidden = (name, value) => Object.defineProperty(this, name, { value, writable: true, configurable: true })
+        hidden('tree', tree)
+        hidden('index', index)
+        hidden('said', undefined)
+        const part = parts[index]
+        this.ct = part.ct
+        this.state = part.kind === 'multipart' ? 'multipart_preamble' : part.kind === 'text' ? 'body' : 'attachment'
+        this.is_html = part.html
+        this.filename = part.filename
+        this.children = part.children.map((child) => new Body(tree, parts, child))
+    }
+
+    get header() {
+        const header = new Header(ops.header(this.tree, this.index))
+        Object.defineProperty(this, 'header', { value: header, writable: true, configurable: true, enumerable: true })
+        return header
+    }
+
+    text() {
+        this.said ??= ops.text(this.tree, this.index)
+        return this.said
+    }
+
+    get bodytext() {
+        return this.text()[0]
+    }
+
+    set bodytext(text) {
+        this.said = [String(text), this.text()[1]]
+    }
+
+    get body_encoding() {
+        return this.text()[1] || 'UTF-8'
+    }
+
+    // The decoded octets, from their beginning.
+    stream() {
+        return new PartStream(ops.open(this.tree, this.index))
+    }
+}
+
+// The octets of a part. Whoever reads sets the pace; `connection` is there for plugins that set it.
+class PartStream extends Readable {
+    constructor(reading) {
+        super()
+        Object.defineProperty(this, 'reading', { value: reading })
+        this.connection = null
+        this.begun = false
+    }
+
+    _read() {
+        this.begun = true
+        natives.outcome(message.next(this.reading)).then(
+            (piece) => this.push(piece === null ? null : Buffer.from(piece.buffer)),
+            (err) => this.destroy(err),
+        )
+    }
+}
+
+// Hooks of `attachment_hooks`, and filters of `add_body_filter`, by number. They go with their
+// transaction.
+const hooks = new Map()
+let numbers = 0
+
+exports.keep = (held) => {
+    numbers += 1
+    hooks.set(numbers, held)
+    return numbers
+}
+
+exports.drop = (held) => held.forEach((number) => hooks.delete(number))
+
+// The message is there, and this is one of its attachments.
+exports.attachment = (number, ct, filename, tree, index, reading) => {
+    const hook = hooks.get(number)
+    if (!hook) return
+    const body = new Body(tree, ops.parts(tree), index)
+    const stream = new PartStream(reading)
+    stream.header = body.header
+    stream.filename = filename
+    hook.start(ct, filename, body, stream)
+    hook.transaction.streams.push(stream)
+}
+
+exports.filterWants = (number, ct) => {
+    const { match } = hooks.get(number) ?? {}
+    if (match === undefined) return false
+    if (match instanceof RegExp) return new RegExp(match.source, match.flags.replace(/[gy]/g, '')).test(ct)
+    return ct.startsWith(String(match).toLowerCase())
+}
+
+exports.filterRun = (number, ct, encoding, octets) => {
+    const made = hooks.get(number)?.filter(ct, encoding, Buffer.from(octets.buffer))
+    if (made === undefined || made === null) return undefined
+    return typeof made === 'string' ? Buffer.from(made) : made
+}
+
+// Resolves when every stream that a plugin reads is at its end: what is read of a message is read
+// before its hooks go on. One that stands still is waited for if the plugin gave it its connection,
+// which then stands still as well.
+exports.settled = (streams) => {
+    const waits = streams.splice(0).map((stream) => {
+        const still = () => stream.isPaused() && !stream.connection
+        const reads = stream.connection || stream.begun || stream.listenerCount('data') > 0 || stream.listenerCount('readable') > 0
+        if (!reads && stream.listenerCount('end') > 0 && !stream.isPaused()) stream.resume()
+        else if (!reads) return undefined
+        return new Promise((resolve) => {
+            for (const event of ['end', 'error', 'close']) stream.once(event, resolve)
+            stream.on('pause', () => still() && resolve())
+            if (still() || stream.readableEnded || stream.destroyed) resolve()
+        })
+    })
+    return Promise.all(waits)
+}
+
+// The parts of the message as they are now; none before they were asked for.
+exports.of = (handle, known) => {
+    const tree = ops.tree(handle)
+    if (!tree) return null
+    if (known && ops.same(known.tree, tree)) return known
+    return new Body(tree, ops.parts(tree), 0)
+}
+
+exports.Body = Body
