@@ -55,6 +55,7 @@
     return {
         settle,
         fire: timers.fire,
+        ticks: builtIn('process').ticks,
         changed: config.changed,
         load: plugins.load,
         shutdown: plugins.shutdown,

@@ -166,9 +166,11 @@ impl Engine {
 
     /// Promise jobs, then what was rejected, then what ended meanwhile.
     fn leave(&self, what: &str) {
+        self.run_ticks(what);
         for _ in 0..self.limits.jobs {
             match self.runtime.execute_pending_job() {
                 Ok(true) => {}
+                Ok(false) if self.host.ticks.get() => self.run_ticks(what),
                 Ok(false) => break,
                 Err(job) => {
                     let text = job.0.with(|ctx| describe_value(ctx.catch()));
@@ -178,7 +180,7 @@ impl Engine {
             }
         }
         self.watchdog.leave();
-        let idle = !self.runtime.is_job_pending();
+        let idle = !self.runtime.is_job_pending() && !self.host.ticks.get();
         if self.burst.leave(idle, self.loading.get()) {
             log_at!(
                 Level::Crit,
@@ -202,6 +204,23 @@ impl Engine {
             self.go_on_later();
         }
         self.forget_ended();
+    }
+
+    /// What `process.nextTick` was given, before the promise jobs: they run when no script does.
+    fn run_ticks(&self, what: &str) {
+        if !self.host.ticks.take() {
+            return;
+        }
+        let bridge = self.bridge.borrow().clone();
+        let Some(bridge) = bridge else { return };
+        let ran = self.guarded(|ctx| {
+            let ticks: Function<'_> = bridge.restore(ctx)?.get("ticks")?;
+            ticks.call::<_, ()>(())
+        });
+        if let Err(e) = ran {
+            self.host
+                .log_failure(&format!("{what}: process.nextTick failed: {e}"));
+        }
     }
 
     /// More jobs are left than one turn may run.

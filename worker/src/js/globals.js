@@ -20,13 +20,61 @@ define('URL', url.URL)
 define('URLSearchParams', url.URLSearchParams)
 define('TextEncoder', util.TextEncoder)
 define('TextDecoder', util.TextDecoder)
-define('structuredClone', (value) => JSON.parse(JSON.stringify(value)))
+define('structuredClone', (value) => cloned(value, new Map()))
 define('queueMicrotask', (run) => {
-    Promise.resolve().then(run)
+    if (typeof run !== 'function') throw require('internal/errors').invalidType('callback', 'function', run)
+    Promise.resolve().then(() => {
+        try {
+            run()
+        } catch (err) {
+            process.uncaught(err)
+        }
+    })
 })
-define('atob', (text) => Buffer.from(String(text), 'base64').toString('latin1'))
-define('btoa', (text) => Buffer.from(String(text), 'latin1').toString('base64'))
-define('performance', { now: () => natives.process.uptime() * 1000, timeOrigin: Date.now() })
+for (const name of ['atob', 'btoa', 'File']) define(name, require('buffer')[name])
+
+// By the structured clone algorithm of HTML, as far as there are such values.
+function cloned(value, seen) {
+    if (typeof value === 'function' || typeof value === 'symbol') {
+        throw Object.assign(new Error(`${String(value)} could not be cloned.`), { name: 'DataCloneError', code: 25 })
+    }
+    if (typeof value !== 'object' || value === null) return value
+    if (seen.has(value)) return seen.get(value)
+    const keep = (made) => {
+        seen.set(value, made)
+        return made
+    }
+    if (value instanceof Date) return keep(new Date(value.getTime()))
+    if (value instanceof RegExp) return keep(new RegExp(value.source, value.flags))
+    if (value instanceof ArrayBuffer) return keep(value.slice(0))
+    if (value instanceof DataView) return keep(new DataView(value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength)))
+    if (value instanceof Uint8Array) return keep(Uint8Array.from(value))
+    if (ArrayBuffer.isView(value)) return keep(value.slice())
+    if (value instanceof Number || value instanceof String || value instanceof Boolean) return keep(Object(value.valueOf()))
+    if (value instanceof Map) {
+        const made = keep(new Map())
+        for (const [k, v] of value) made.set(cloned(k, seen), cloned(v, seen))
+        return made
+    }
+    if (value instanceof Set) {
+        const made = keep(new Set())
+        for (const held of value) made.add(cloned(held, seen))
+        return made
+    }
+    if (value instanceof Error) {
+        const Kind = { EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError }[value.name] ?? Error
+        const made = keep(new Kind(value.message))
+        if (Object.hasOwn(value, 'cause')) made.cause = cloned(value.cause, seen)
+        Object.defineProperty(made, 'stack', { value: value.stack, writable: true, configurable: true })
+        return made
+    }
+    if (value instanceof Promise || value instanceof WeakMap || value instanceof WeakSet) {
+        throw Object.assign(new Error(`#<${value.constructor.name}> could not be cloned.`), { name: 'DataCloneError', code: 25 })
+    }
+    const made = keep(Array.isArray(value) ? new Array(value.length) : {})
+    for (const key of Object.keys(value)) made[key] = cloned(value[key], seen)
+    return made
+}
 
 // Made when a script first asks for them: most plugins do not.
 function lazily(module, names) {
@@ -40,25 +88,52 @@ function lazily(module, names) {
     }
 }
 
+lazily('perf_hooks', ['performance'])
+Object.defineProperty(globalThis, 'crypto', {
+    get: () => require('crypto').webcrypto,
+    set: (value) => define('crypto', value),
+    configurable: true,
+    enumerable: false,
+})
 lazily('internal/web/events', ['AbortController', 'AbortSignal', 'CustomEvent', 'DOMException', 'Event', 'EventTarget'])
 lazily('internal/web/fetch', ['fetch', 'Headers', 'Request', 'Response', 'FormData', 'Blob', 'ReadableStream'])
 
-const say = (level) => (...args) => natives.log.write(level, '-', 'console', util.format(...args), {})
-define('console', {
+let indent = ''
+const say = (level) => (...args) => natives.log.write(level, '-', 'console', indent + util.format(...args), {})
+const [counts, clocks] = [new Map(), new Map()]
+const elapsed = (label) => `${label}: ${(performance.now() - clocks.get(label)).toFixed(3)}ms`
+const console = {
     log: say(6),
     info: say(6),
     debug: say(7),
-    trace: say(7),
+    trace: (...args) => say(7)(`Trace: ${util.format(...args)}\n${new Error().stack}`),
     warn: say(4),
     error: say(3),
-    dir: (value) => say(6)(util.inspect(value)),
+    dir: (value, options) => say(6)(util.inspect(value, { customInspect: false, ...options })),
+    dirxml: say(6),
     table: (value) => say(6)(util.inspect(value)),
-    assert: (ok, ...args) => ok || say(3)('Assertion failed', ...args),
-    time() {},
-    timeEnd() {},
-    group() {},
-    groupEnd() {},
-})
+    assert: (ok, ...args) => ok || say(3)(args.length > 0 ? `Assertion failed: ${util.format(...args)}` : 'Assertion failed'),
+    count(label = 'default') {
+        counts.set(label, (counts.get(label) ?? 0) + 1)
+        console.log(`${label}: ${counts.get(label)}`)
+    },
+    countReset: (label = 'default') => void counts.delete(label),
+    time: (label = 'default') => void clocks.set(label, performance.now()),
+    timeLog: (label = 'default', ...args) => clocks.has(label) && console.log(elapsed(label), ...args),
+    timeEnd(label = 'default') {
+        console.timeLog(label)
+        clocks.delete(label)
+    },
+    group(...args) {
+        if (args.length > 0) console.log(...args)
+        indent += '  '
+    },
+    groupCollapsed: (...args) => console.group(...args),
+    groupEnd() {
+        indent = indent.slice(2)
+    },
+}
+define('console', console)
 
 constants.import(globalThis)
 define('server', require('internal/server'))

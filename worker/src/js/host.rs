@@ -76,6 +76,8 @@ pub(super) struct Host {
     /// Methods registered after loading, by plugin and hook.
     pub(super) late: RefCell<HashMap<(u32, usize), Vec<u32>>>,
     pub(super) rejections: Rejections,
+    /// `process.nextTick` has something to run.
+    pub(super) ticks: Cell<bool>,
     /// Where each plugin's scripts are, to tell whose an error is.
     pub(super) places: RefCell<Vec<(PathBuf, Rc<str>)>>,
 }
@@ -99,6 +101,7 @@ impl Host {
             ended: RefCell::default(),
             late: RefCell::default(),
             rejections: Rejections::default(),
+            ticks: Cell::default(),
             places: RefCell::default(),
         }
     }

@@ -5,16 +5,21 @@ const { loader } = natives
 
 // Parts of built-in modules that have a name of their own.
 const PARTS = {
-    'assert/strict': () => require('assert'),
-    constants: () => require('fs').constants,
+    'assert/strict': () => require('assert').strict,
+    constants: () => ({ ...require('os').constants.errno, ...require('os').constants.signals, ...require('fs').constants }),
     'dns/promises': () => require('dns').promises,
     'fs/promises': () => require('fs').promises,
     'path/posix': () => path,
+    'path/win32': () => path.win32,
+    sys: () => require('util'),
     'stream/promises': () => require('stream').promises,
     'timers/promises': () => require('timers').promises,
-    tty: () => ({ isatty: () => false }),
+    tty: () => TTY,
     'util/types': () => require('util').types,
 }
+
+// Nothing is a terminal.
+const TTY = { isatty: () => false, ReadStream: class ReadStream {}, WriteStream: class WriteStream {} }
 
 // Used where a plugin's own packages do not have them: older names of what comes with Haraka.
 const FALLBACKS = {

@@ -8,6 +8,8 @@
 mod answer;
 mod burst;
 mod call;
+#[cfg(test)]
+mod conformance;
 mod convert;
 mod engine;
 mod handle;

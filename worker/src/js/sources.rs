@@ -53,15 +53,25 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "haraka-constants" => "haraka/constants.js",
     "haraka-notes" => "haraka/notes.js",
     "haraka-results" => "haraka/results.js",
+    "internal/errors" => "node/errors.js",
+    "internal/inspect" => "node/inspect.js",
+    "internal/equal" => "node/equal.js",
+    "internal/keys" => "node/keys.js",
+    "internal/watch" => "node/watch.js",
+    "internal/file_streams" => "node/file_streams.js",
+    "internal/legacy_url" => "node/legacy_url.js",
+    "internal/path_win32" => "node/path_win32.js",
     "haraka-dsn" => "haraka/dsn.js",
     "haraka-email-message" => "haraka/email_message.js",
     "haraka-net-utils" => "haraka/net_utils.js",
     "haraka-tld" => "haraka/tld.js",
     "haraka-utils" => "haraka/utils.js",
     "assert" => "node/assert.js",
+    "async_hooks" => "node/async_hooks.js",
     "buffer" => "node/buffer.js",
     "child_process" => "node/child_process.js",
     "crypto" => "node/crypto.js",
+    "diagnostics_channel" => "node/diagnostics_channel.js",
     "dgram" => "node/dgram.js",
     "dns" => "node/dns.js",
     "events" => "node/events.js",
@@ -72,6 +82,7 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "net" => "node/net.js",
     "os" => "node/os.js",
     "path" => "node/path.js",
+    "perf_hooks" => "node/perf_hooks.js",
     "process" => "node/process.js",
     "punycode" => "node/punycode.js",
     "querystring" => "node/querystring.js",
@@ -83,6 +94,9 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "undici" => "node/web/undici.js",
     "url" => "node/url.js",
     "util" => "node/util.js",
+    "vm" => "node/vm.js",
+    "worker_threads" => "node/worker_threads.js",
+    "zlib" => "node/zlib.js",
 };
 
 /// Plugins of the core that others inherit from or that have no native form.
@@ -115,13 +129,15 @@ const REPLACED: [&str; 5] = [
 ];
 
 /// Parts of built-in modules; `loader.js` knows which.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 11] = [
     "assert/strict",
     "constants",
     "dns/promises",
     "fs/promises",
     "path/posix",
+    "path/win32",
     "stream/promises",
+    "sys",
     "timers/promises",
     "tty",
     "util/types",

@@ -49,7 +49,13 @@ class Timeout {
     [Symbol.toPrimitive]() {
         return this.number
     }
+
+    [Symbol.for('nodejs.dispose')]() {
+        this.stop()
+    }
 }
+
+class Immediate extends Timeout {}
 
 exports.fire = (number) => {
     const timer = running.get(number)
@@ -59,8 +65,8 @@ exports.fire = (number) => {
 }
 
 function make(run, args, ms, repeat) {
-    if (typeof run !== 'function') throw new TypeError('The "callback" argument must be of type function')
-    return new Timeout(run, args, ms, repeat)
+    if (typeof run !== 'function') throw require('internal/errors').invalidType('callback', 'function', run)
+    return new (ms < 0 ? Immediate : Timeout)(run, args, ms, repeat)
 }
 
 function stop(timer) {
@@ -74,7 +80,37 @@ exports.setImmediate = (run, ...args) => make(run, args, -1, false)
 exports.clearTimeout = stop
 exports.clearInterval = stop
 exports.clearImmediate = stop
+
+const custom = Symbol.for('nodejs.util.promisify.custom')
+const aborted = (signal) =>
+    Object.assign(new Error('The operation was aborted', { cause: signal.reason }), { name: 'AbortError', code: 'ABORT_ERR' })
+
+// A promise for the time when `begin` calls back, unless it is called off before.
+const waiting = (begin, value, { signal } = {}) =>
+    new Promise((resolve, reject) => {
+        if (signal?.aborted) return reject(aborted(signal))
+        const off = () => {
+            stop(timer)
+            reject(aborted(signal))
+        }
+        const timer = begin(() => {
+            signal?.removeEventListener('abort', off)
+            resolve(value)
+        })
+        signal?.addEventListener('abort', off, { once: true })
+        return undefined
+    })
+
 exports.promises = {
-    setTimeout: (ms, value) => new Promise((resolve) => exports.setTimeout(resolve, ms, value)),
-    setImmediate: (value) => new Promise((resolve) => exports.setImmediate(resolve, value)),
+    setTimeout: (ms, value, options) => waiting((run) => exports.setTimeout(run, ms), value, options),
+    setImmediate: (value, options) => waiting((run) => exports.setImmediate(run), value, options),
+    async *setInterval(ms, value, options) {
+        for (;;) yield await exports.promises.setTimeout(ms, value, options)
+    },
 }
+exports.promises.scheduler = {
+    wait: (ms, options) => exports.promises.setTimeout(ms, undefined, options),
+    yield: () => exports.promises.setImmediate(),
+}
+Object.defineProperty(exports.setTimeout, custom, { value: exports.promises.setTimeout })
+Object.defineProperty(exports.setImmediate, custom, { value: exports.promises.setImmediate })

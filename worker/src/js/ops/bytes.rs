@@ -40,6 +40,42 @@ pub(super) fn install<'js>(
             found.map(|at| at + from)
         }
     );
+    op!(
+        ctx,
+        field,
+        "findLast",
+        |hay: Bytes, needle: Bytes, before: usize| {
+            let end = before.saturating_add(needle.0.len()).min(hay.0.len());
+            memchr::memmem::rfind(hay.0.get(..end).unwrap_or_default(), &needle.0)
+        }
+    );
+    op!(ctx, field, "compare", |a: Bytes, b: Bytes| a.0.cmp(&b.0)
+        as i32);
+    op!(ctx, field, "isUtf8", |bytes: Bytes| std::str::from_utf8(
+        &bytes.0
+    )
+    .is_ok());
+    op!(ctx, field, "fromLatin1", |text: String| Bytes(
+        text.encode_utf16().map(|unit| (unit & 255) as u8).collect()
+    ));
+    op!(ctx, field, "fromUtf16", |text: String| Bytes(
+        text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+    ));
+    op!(ctx, field, "toUtf16", |bytes: Bytes| {
+        let (pairs, _) = bytes.0.as_chunks::<2>();
+        let units = pairs.iter().map(|pair| u16::from_le_bytes(*pair));
+        // None where half of a pair stands alone: no text of ours can hold it.
+        char::decode_utf16(units)
+            .collect::<Result<String, _>>()
+            .ok()
+    });
+    op!(ctx, field, "swapped", |bytes: Bytes, size: usize| {
+        let mut bytes = bytes.0;
+        for group in bytes.chunks_exact_mut(size.max(1)) {
+            group.reverse();
+        }
+        Bytes(bytes)
+    });
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use rquickjs::{Ctx, Exception, Function, Module, Object};
+use rquickjs::context::EvalOptions;
+use rquickjs::{Ctx, Exception, Function, Module, Object, Value};
 
 use super::op;
 use crate::js::convert::throw_io;
@@ -44,6 +45,7 @@ pub(super) fn install<'js>(
     op!(ctx, field, "file", file);
     op!(ctx, field, "compile", compile);
     op!(ctx, field, "esm", esm);
+    op!(ctx, field, "evaluate", evaluate);
     Ok(())
 }
 
@@ -81,6 +83,14 @@ fn compile<'js>(
     strict: bool,
 ) -> rquickjs::Result<Function<'js>> {
     function(&ctx, &path, MODULE, &text, strict)
+}
+
+/// A script in the scope of all, as `vm` runs it; gives the value of its last statement.
+fn evaluate<'js>(ctx: Ctx<'js>, file: String, text: String) -> rquickjs::Result<Value<'js>> {
+    let mut options = EvalOptions::default();
+    options.strict = false;
+    options.filename = Some(file);
+    ctx.eval_with_options(text, options)
 }
 
 /// All on one line before the text, so that errors show the lines of the file.

@@ -4,6 +4,8 @@
 mod address;
 mod body;
 mod bytes;
+mod child;
+mod cipher;
 mod config;
 mod connection;
 mod crypto;
@@ -13,6 +15,7 @@ mod dns;
 mod fs;
 mod header;
 mod hook;
+mod keys;
 mod live;
 mod loader;
 mod log;
@@ -23,6 +26,9 @@ mod process;
 mod socket;
 mod timers;
 mod transaction;
+mod url;
+mod watch;
+mod zlib;
 
 use std::rc::Rc;
 
@@ -37,6 +43,8 @@ const FIELDS: &[(&str, Install)] = &[
     ("address", address::install),
     ("body", body::install),
     ("bytes", bytes::install),
+    ("child", child::install),
+    ("cipher", cipher::install),
     ("config", config::install),
     ("connection", connection::install),
     ("crypto", crypto::install),
@@ -46,6 +54,7 @@ const FIELDS: &[(&str, Install)] = &[
     ("fs", fs::install),
     ("header", header::install),
     ("hook", hook::install),
+    ("keys", keys::install),
     ("live", live::install),
     ("loader", loader::install),
     ("log", log::install),
@@ -56,6 +65,9 @@ const FIELDS: &[(&str, Install)] = &[
     ("socket", socket::install),
     ("timers", timers::install),
     ("transaction", transaction::install),
+    ("url", url::install),
+    ("watch", watch::install),
+    ("zlib", zlib::install),
 ];
 
 /// Puts all of them into `natives`, each field as an object.

@@ -52,6 +52,55 @@ pub(super) fn install<'js>(
     op!(ctx, field, "installDir", move || dir
         .to_string_lossy()
         .into_owned());
+    op!(ctx, field, "nanoseconds", move || {
+        started.elapsed().as_nanos() as f64
+    });
+    op!(ctx, field, "cpu", || {
+        let used = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF);
+        let micros = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 * 1e6 + t.tv_usec() as f64;
+        used.map_or_else(
+            |_| vec![0.0, 0.0],
+            |u| vec![micros(u.user_time()), micros(u.system_time())],
+        )
+    });
+    op!(ctx, field, "interfaces", || Json(interfaces()));
+    op!(ctx, field, "user", || {
+        let user = nix::unistd::User::from_uid(nix::unistd::getuid());
+        Json(user.ok().flatten().map_or_else(
+            Default::default,
+            |u| serde_json::json!({ "username": u.name, "homedir": u.dir, "shell": u.shell }),
+        ))
+    });
+    let h = Rc::clone(host);
+    op!(ctx, field, "tick", move || h.ticks.set(true));
     op!(ctx, field, "version", || env!("CARGO_PKG_VERSION"));
     Ok(())
+}
+
+/// Addresses of this machine: name, address, netmask, whether it is the loopback.
+fn interfaces() -> serde_json::Value {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else {
+        return serde_json::Value::Null;
+    };
+    let ip = |address: Option<nix::sys::socket::SockaddrStorage>| {
+        let address = address?;
+        address
+            .as_sockaddr_in()
+            .map(|v4| std::net::IpAddr::V4(v4.ip()))
+            .or_else(|| Some(std::net::IpAddr::V6(address.as_sockaddr_in6()?.ip())))
+    };
+    all.filter_map(|one| {
+        let address = ip(one.address)?;
+        let loopback = one
+            .flags
+            .contains(nix::net::if_::InterfaceFlags::IFF_LOOPBACK);
+        let netmask = ip(one.netmask);
+        Some(serde_json::json!([
+            one.interface_name,
+            address,
+            netmask,
+            loopback
+        ]))
+    })
+    .collect()
 }
