@@ -215,7 +215,8 @@ fn play(install: Install, command: &[String], scenario: &impl Fn(&mut Side)) -> 
 }
 
 impl Side {
-    /// Waits until plugins that look around first have registered what they want.
+    /// Gives plugins that load lists and try servers after the start the time for it: nothing that both
+    /// servers tell says when they are done.
     pub fn settle(&self) {
         std::thread::sleep(Duration::from_millis(800));
     }
