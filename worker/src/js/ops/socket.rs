@@ -254,7 +254,7 @@ async fn start_tls(sockets: Rc<Sockets>, number: u32, options: Value) -> Outcome
         Err(HandshakeError::Io(e)) => return e.into(),
         Err(HandshakeError::Tls(e)) => return failed("EPROTO", e.to_string()),
     }
-    let facts = stream.with_tls(|tls| facts(tls)).unwrap_or_default();
+    let facts = stream.with_tls(facts).unwrap_or_default();
     let facts = with_code(facts, judgement.code());
     let mut all = sockets.0.borrow_mut();
     all.insert(number, Socket::Stream(Rc::new(stream)));
