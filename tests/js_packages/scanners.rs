@@ -65,6 +65,60 @@ fn spamd(mut stream: TcpStream) -> std::io::Result<()> {
     )
 }
 
+/// The HTTP service of rspamd; the message comes in chunks.
+fn rspamd(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut asked = Vec::new();
+    while !asked.ends_with(b"\r\n0\r\n\r\n") {
+        let mut piece = [0; 4096];
+        match stream.read(&mut piece)? {
+            0 => return Ok(()),
+            length => asked.extend_from_slice(&piece[..length]),
+        }
+    }
+    let asked = String::from_utf8_lossy(&asked);
+    assert!(asked.starts_with("POST /checkv2 HTTP/1.1\r\n"), "{asked}");
+    let (action, score) = match asked.contains("buy") {
+        true => ("reject", 20.5),
+        false => ("no action", 1.5),
+    };
+    let json = format!(
+        r#"{{"is_skipped":false,"score":{score},"required_score":15.0,"action":"{action}","symbols":{{"ONE":{{"name":"ONE","score":1.5}}}},"messages":{{}},"urls":[]}}"#
+    );
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{json}",
+        json.len()
+    )
+}
+
+// covers PLG-03, TXN-03
+#[test]
+fn rspamd_scores_messages_as_with_haraka() {
+    let addr = scanner(rspamd);
+    let config = format!(
+        "host=127.0.0.1\nport={}\nadd_headers=always\n[header]\nscore=X-Rspamd-Score\n",
+        addr.port()
+    );
+    let setup = Setup {
+        plugins: &["rspamd"],
+        config: &[("rspamd.ini", &config)],
+        volatile: &["time", "human", "human_html"],
+    };
+    same_as_haraka(&setup, None, &["rspamd {", "550"], |side| {
+        for body in ["hello", "buy"] {
+            side.from("20.0.0.1", |c| {
+                c.mail(
+                    "x.test",
+                    "a@b.test",
+                    &["c@here.test"],
+                    &format!("{MESSAGE}{body}"),
+                );
+                c.quit();
+            });
+        }
+    });
+}
+
 // covers PLG-03, TXN-03
 #[test]
 fn clamd_finds_viruses_as_with_haraka() {
@@ -101,7 +155,7 @@ fn spamd_scores_messages_as_with_haraka() {
     let setup = Setup {
         plugins: &["spamassassin"],
         config: &[("spamassassin.ini", &config)],
-        volatile: &["time"],
+        volatile: &["time", "human", "human_html"],
     };
     let must = ["spamassassin {", "spam score exceeded threshold"];
     same_as_haraka(&setup, None, &must, |side| {
