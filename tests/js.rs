@@ -417,3 +417,33 @@ fn init_hooks_run_and_plugins_hear_of_the_end() {
     server.stop();
     assert!(server.log_text().contains("[mine] told to end"));
 }
+
+// covers PLG-10, HOK-31, TXN-02
+#[test]
+fn hooks_registered_after_loading_run_and_early_header_fields_stay() {
+    let server = server_with(
+        r#"
+        exports.register = async function () {
+            await new Promise((resolve) => setTimeout(resolve, 5))
+            this.register_hook('mail', 'early')
+            this.register_hook('mail', 'refuse')
+            this.loginfo('registered at last')
+        }
+        exports.early = (next, connection) => {
+            connection.transaction.add_leading_header('X-Early', 'kept')
+            next()
+        }
+        exports.refuse = (next, connection, params) => {
+            if (params[0].user === 'bad') return next(DENY, 'not you')
+            next()
+        }"#,
+    );
+    server.wait_for_log("registered at last", DEADLINE);
+    let mut client = greeted(&server);
+    client.cmd("MAIL FROM:<bad@b.test>").expect(550);
+    client
+        .send_mail("a@b.test", &["c@here.test"], MESSAGE)
+        .expect(250);
+    let stored = String::from_utf8(server.install().stored().remove(0)).unwrap();
+    assert!(stored.contains("X-Early: kept\r\n"), "{stored}");
+}

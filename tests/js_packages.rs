@@ -17,5 +17,7 @@ mod harness;
 
 #[path = "js_packages/local.rs"]
 mod local;
+#[path = "js_packages/scanners.rs"]
+mod scanners;
 #[path = "js_packages/side.rs"]
 mod side;

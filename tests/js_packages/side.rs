@@ -10,11 +10,11 @@ use crate::harness::transcript::masked;
 use crate::harness::{FakeDns, Install, Server, SmtpClient, poll_until, skip};
 
 /// What a scenario needs, the same for both servers.
-pub struct Setup {
+pub struct Setup<'a> {
     /// Names of the plugins, in order; those of npm without their prefix.
     pub plugins: &'static [&'static str],
     /// Files below `config/`.
-    pub config: &'static [(&'static str, &'static str)],
+    pub config: &'a [(&'a str, &'a str)],
     /// Fields of results that hold times, ports or the like.
     pub volatile: &'static [&'static str],
 }
@@ -92,7 +92,7 @@ pub struct Recorded<'a> {
 /// two servers that do nothing are not equal.
 #[track_caller]
 pub fn same_as_haraka(
-    setup: &Setup,
+    setup: &Setup<'_>,
     dns: Option<&FakeDns>,
     must: &[&str],
     scenario: impl Fn(&mut Side),
@@ -166,7 +166,7 @@ fn packages(peer: &Path) -> PathBuf {
     fs::canonicalize(found).unwrap()
 }
 
-fn install(setup: &Setup, packages: &Path, dns: Option<&FakeDns>) -> Install {
+fn install(setup: &Setup<'_>, packages: &Path, dns: Option<&FakeDns>) -> Install {
     let wanted = format!("{:?}", setup.plugins);
     let probe = PROBE
         .replace("WANTED", &wanted)
@@ -215,7 +215,8 @@ fn play(install: Install, command: &[String], scenario: &impl Fn(&mut Side)) -> 
 }
 
 impl Side {
-    /// Waits until plugins that look around first have registered what they want.
+    /// Gives plugins that load lists and try servers after the start the time for it: nothing that both
+    /// servers tell says when they are done.
     pub fn settle(&self) {
         std::thread::sleep(Duration::from_millis(800));
     }
