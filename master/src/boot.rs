@@ -246,6 +246,11 @@ pub fn generation(
     )?;
     prepare_queue_dir(&config.queue_dir, identity.as_ref())
         .map_err(io_error(&config.queue_dir.display().to_string()))?;
+    let tls_dir = config.tls_dir();
+    if let Err(e) = prepare_queue_dir(&tls_dir, identity.as_ref()) {
+        // Without it policies are kept in memory; mail goes out all the same.
+        log_server!(Level::Warn, "{}: {e}", tls_dir.display());
+    }
     Ok(Generation {
         number,
         listeners,

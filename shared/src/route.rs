@@ -2,6 +2,10 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::TlsClient;
 
 /// What a route points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +51,24 @@ pub struct Route {
     pub auth_type: Option<String>,
     /// Whether to use STARTTLS where it is offered; as `outbound.ini` says when unset.
     pub starttls: Option<bool>,
+    /// How TLS is spoken with it; as `[outbound]` of `tls.ini` says when unset.
+    pub tls: Option<Arc<TlsClient>>,
+    /// The client that the message came from, told to the host by XCLIENT where it takes that.
+    pub xclient: Option<XClient>,
+    /// How long to wait for the connection; as `outbound.ini` says when unset.
+    pub connect_timeout: Option<Duration>,
     /// Found in the DNS rather than given by a plugin; only such hosts are checked for being this
     /// server itself (PB-66).
     pub from_dns: bool,
+}
+
+/// A client as the host behind this server is to see it (SMC-06).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XClient {
+    /// Its address.
+    pub addr: IpAddr,
+    /// The name that it gave in EHLO or HELO; `None` for ours.
+    pub helo: Option<String>,
 }
 
 /// Why a text is no route.
@@ -83,6 +102,9 @@ impl Route {
             auth_pass: None,
             auth_type: None,
             starttls: None,
+            tls: None,
+            xclient: None,
+            connect_timeout: None,
             from_dns: false,
         }
     }

@@ -22,11 +22,13 @@ mod auth;
 mod message;
 #[path = "queue_file.rs"]
 mod queue_file;
+#[path = "sts.rs"]
+pub mod sts;
 
 pub type Target = fn(&[u8]);
 
 /// Name of the corpus folder and what to do with its files.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("line", line),
     ("command", command),
     ("address", address),
@@ -41,6 +43,9 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("header_text", message::header_text),
     ("address_header", message::address_header),
     ("mime", message::mime),
+    ("sts_record", sts::record),
+    ("sts_policy", sts::policy),
+    ("sts_answer", sts::answer),
 ];
 
 /// The first octet says where the rest is cut in two pieces.

@@ -29,6 +29,8 @@ struct Zone {
     records: HashMap<(String, u16), Vec<Vec<u8>>>,
     names: HashSet<String>,
     faults: HashMap<String, Fault>,
+    /// Names in signed zones, with all below them.
+    signed: HashSet<String>,
     ttl: u32,
     asked: Vec<Asked>,
 }
@@ -137,6 +139,33 @@ impl FakeDns {
         let mut data = Vec::new();
         wire::put_name(&mut data, target);
         self.record(name, RecordType::CNAME, data)
+    }
+
+    /// Adds a TLSA record: usage, selector, matching type, and the data (RFC 6698).
+    pub fn tlsa(&self, name: &str, fields: [u8; 3], association: &[u8]) -> &Self {
+        self.record(name, RecordType::TLSA, [&fields, association].concat())
+    }
+
+    /// This is a validating resolver: it vouches for the name servers of the root.
+    pub fn validating(&self) -> &Self {
+        let mut data = Vec::new();
+        wire::put_name(&mut data, "a.root.test");
+        self.record(".", RecordType::NS, data).signed(".")
+    }
+
+    /// The name and all below it are in a signed zone, and this server vouches for that as a
+    /// validating resolver does: answers carry AD to those who want it.
+    pub fn signed(&self, name: &str) -> &Self {
+        let name = wire::folded(name);
+        self.zone.lock().unwrap().signed.insert(name);
+        self
+    }
+
+    /// The zone is not signed any more.
+    pub fn unsigned(&self, name: &str) -> &Self {
+        let name = wire::folded(name);
+        self.zone.lock().unwrap().signed.remove(&name);
+        self
     }
 
     /// Adds any record from its encoded data (names inside it uncompressed).
@@ -263,8 +292,12 @@ impl Zone {
             tcp,
         };
         self.asked.push(asked);
-        let reply =
-            |rcode, records: &[_], ttl| wire::reply(&header, &question, rcode, records, ttl);
+        let reply = |rcode, records: &[(String, u16, Vec<u8>)], ttl| {
+            let authentic = header.wants_proof
+                && self.is_signed(&question.name)
+                && records.iter().all(|(owner, ..)| self.is_signed(owner));
+            wire::reply(&header, &question, rcode, records, ttl, authentic)
+        };
         match self.faults.get(&question.name) {
             Some(Fault::Silent) => return None,
             Some(Fault::NxDomain) => return Some(reply(Rcode::NxDomain, &[], self.ttl)),
@@ -284,6 +317,14 @@ impl Zone {
             return Some(wire::truncated(&header, &question));
         }
         Some(answer)
+    }
+
+    fn is_signed(&self, name: &str) -> bool {
+        let below = |zone: &String| {
+            name.strip_suffix(zone.as_str())
+                .is_some_and(|n| n.ends_with('.'))
+        };
+        self.signed.contains(name) || self.signed.iter().any(below)
     }
 
     /// The records for a question, aliases followed, and whether the last name exists.

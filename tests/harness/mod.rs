@@ -17,6 +17,8 @@
 pub mod client;
 pub mod dns;
 pub mod install;
+pub mod pki;
+pub mod policy_web;
 pub mod processes;
 pub mod server;
 pub mod sink;
@@ -27,6 +29,8 @@ pub mod unread;
 pub use client::{Reply, SmtpClient};
 pub use dns::{FakeDns, RecordType};
 pub use install::Install;
+pub use pki::Authority;
+pub use policy_web::PolicyWeb;
 pub use server::Server;
 pub use sink::{Message, Sink};
 pub use sink_rules::{Rule, Stage};

@@ -1,5 +1,5 @@
 //! A mail sink: an SMTP or LMTP server on threads that behaves as its rules say and records everything it
-//! is given. The far end of every delivery test: losses, duplicates and broken peers are seen here.
+//! is given, in the clear or under TLS. The far end of every delivery test: losses, duplicates and broken peers are seen here.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::sink_rules::{Action, Rule, Stage, decide};
 use super::{DEADLINE, poll_until};
@@ -91,6 +93,9 @@ struct Shared {
     pipelined: AtomicUsize,
     rules: Mutex<Vec<Rule>>,
     capabilities: Mutex<Vec<String>>,
+    tls: Mutex<Option<Arc<ServerConfig>>>,
+    secured: AtomicUsize,
+    asked_for: Mutex<Vec<String>>,
     messages: Mutex<Vec<Message>>,
     lines: Mutex<Vec<(usize, String)>>,
 }
@@ -154,6 +159,22 @@ impl Sink {
         let keywords = keywords.iter().map(|&word| word.to_owned()).collect();
         *self.shared.capabilities.lock().unwrap() = keywords;
         self
+    }
+
+    /// Offers STARTTLS from now on, and shows what this configuration says.
+    pub fn secure(&self, tls: Arc<ServerConfig>) -> &Self {
+        *self.shared.tls.lock().unwrap() = Some(tls);
+        self
+    }
+
+    /// Number of connections that came under TLS.
+    pub fn secured(&self) -> usize {
+        self.shared.secured.load(Ordering::SeqCst)
+    }
+
+    /// The names that clients asked for (SNI), one for each connection that came under TLS.
+    pub fn asked_for(&self) -> Vec<String> {
+        self.shared.asked_for.lock().unwrap().clone()
     }
 
     /// All messages that reached the final dot, whatever was answered.
@@ -271,8 +292,53 @@ fn accept_all(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
+/// The bytes of a connection.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+    /// Between the two.
+    Gone,
+}
+
+impl Wire {
+    fn socket(&self) -> std::io::Result<&TcpStream> {
+        match self {
+            Wire::Plain(socket) => Ok(socket),
+            Wire::Tls(stream) => Ok(&stream.sock),
+            Wire::Gone => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.read(buf),
+            Wire::Tls(stream) => stream.read(buf),
+            Wire::Gone => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.write(buf),
+            Wire::Tls(stream) => stream.write(buf),
+            Wire::Gone => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Wire::Plain(stream) => stream.flush(),
+            Wire::Tls(stream) => stream.flush(),
+            Wire::Gone => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
 struct Connection<'a> {
-    stream: TcpStream,
+    stream: Wire,
     number: usize,
     shared: &'a Shared,
     input: Vec<u8>,
@@ -287,7 +353,7 @@ impl<'a> Connection<'a> {
     fn new(stream: TcpStream, number: usize, shared: &'a Shared) -> Self {
         let (input, helo, from, to) = (Vec::new(), String::new(), None, Vec::new());
         Self {
-            stream,
+            stream: Wire::Plain(stream),
             number,
             shared,
             input,
@@ -300,9 +366,9 @@ impl<'a> Connection<'a> {
 
     /// The whole conversation; an error is the end of the connection, wanted or not.
     fn converse(&mut self) -> std::io::Result<()> {
-        self.stream.set_nodelay(true)?;
-        self.stream
-            .set_read_timeout(Some(Duration::from_millis(50)))?;
+        let socket = self.stream.socket()?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         self.act(Stage::Greeting, "", "220 sink.test ESMTP")?;
         loop {
             let line = self.read_line()?;
@@ -367,9 +433,45 @@ impl<'a> Connection<'a> {
                 self.act(Stage::Quit, line, "221 2.0.0 bye")?;
                 Err(ErrorKind::ConnectionAborted.into())
             }
+            "STARTTLS" if self.tls().is_some() => self.start_tls(line),
+            "AUTH" => self.act(Stage::Auth, line, "235 2.7.0 welcome").map(drop),
             "NOOP" => self.act(Stage::Other, line, "250 2.0.0 ok").map(drop),
             _ => self.act(Stage::Other, line, "500 5.5.1 what").map(drop),
         }
+    }
+
+    /// What there is to begin TLS with; none under TLS.
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        match self.stream {
+            Wire::Plain(_) => self.shared.tls.lock().unwrap().clone(),
+            _ => None,
+        }
+    }
+
+    fn start_tls(&mut self, line: &str) -> std::io::Result<()> {
+        if !self
+            .act(Stage::StartTls, line, "220 2.0.0 go on")?
+            .starts_with("220")
+        {
+            return Ok(());
+        }
+        let config = self.tls();
+        let plain = std::mem::replace(&mut self.stream, Wire::Gone);
+        let (Some(config), Wire::Plain(mut socket)) = (config, plain) else {
+            return Err(ErrorKind::NotConnected.into());
+        };
+        let mut session = ServerConnection::new(config).unwrap();
+        while session.is_handshaking() {
+            match session.complete_io(&mut socket) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock && !self.ending() => {}
+                done => drop(done?),
+            }
+        }
+        let name = session.server_name().unwrap_or_default().to_owned();
+        self.shared.asked_for.lock().unwrap().push(name);
+        self.stream = Wire::Tls(Box::new(StreamOwned::new(session, socket)));
+        self.shared.secured.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     fn hello(&mut self, stage: Stage, line: &str, name: &str) -> std::io::Result<()> {
@@ -379,6 +481,7 @@ impl<'a> Connection<'a> {
         let mut lines = vec!["sink.test".to_owned()];
         if stage == Stage::Ehlo {
             lines.extend(self.shared.capabilities.lock().unwrap().iter().cloned());
+            lines.extend(self.tls().map(|_| "STARTTLS".to_owned()));
         }
         let last = lines.len() - 1;
         let reply: Vec<_> = lines
@@ -454,7 +557,7 @@ impl<'a> Connection<'a> {
             Action::ReplyThenDrop(text) => {
                 self.say(&text)?;
                 // Closing with input unread would reset the connection, and the reply with it.
-                self.stream.shutdown(Shutdown::Write)?;
+                self.stream.socket()?.shutdown(Shutdown::Write)?;
                 poll_until(A_DAY, || {
                     let mut chunk = [0; 65536];
                     let waiting = matches!(self.stream.read(&mut chunk),

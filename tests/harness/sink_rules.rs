@@ -18,6 +18,10 @@ pub enum Stage {
     Dot,
     Rset,
     Quit,
+    /// Offered by [`Sink::secure`](super::sink::Sink::secure).
+    StartTls,
+    /// AUTH and each line that follows of it.
+    Auth,
     /// Any other command.
     Other,
 }

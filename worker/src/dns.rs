@@ -8,6 +8,7 @@ mod hosts;
 mod names;
 #[cfg(test)]
 mod tests;
+mod validated;
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -28,6 +29,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use self::hosts::Hosts;
 pub use self::names::Names;
+pub use self::validated::{TlsaRecord, Validated, ValidatedDns, Validating};
 use crate::rt;
 
 /// Asks the configured servers. Cheap to clone; nothing is set up before the first question.
@@ -183,16 +185,20 @@ fn build(settings: &DnsIni) -> Result<TokioResolver, NetError> {
     let mut builder = if settings.servers.is_empty() {
         TokioResolver::builder_tokio()?
     } else {
-        let servers = settings.servers.iter().map(|server| {
-            let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-            connections.iter_mut().for_each(|c| c.port = server.port());
-            NameServerConfig::new(server.ip(), true, connections)
-        });
-        let config = ResolverConfig::from_name_servers(servers.collect());
+        let config = ResolverConfig::from_name_servers(servers(settings));
         TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
     };
     limit(builder.options_mut(), settings);
     builder.build()
+}
+
+fn servers(settings: &DnsIni) -> Vec<NameServerConfig> {
+    let servers = settings.servers.iter().map(|server| {
+        let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+        connections.iter_mut().for_each(|c| c.port = server.port());
+        NameServerConfig::new(server.ip(), true, connections)
+    });
+    servers.collect()
 }
 
 fn limit(options: &mut ResolverOpts, settings: &DnsIni) {

@@ -19,7 +19,7 @@ use haraka_shared::transaction::Transaction;
 
 use crate::dns::{Names, Resolver};
 use crate::hooks::{Registry, Subject};
-use crate::outbound::{Outbound, OutboundError};
+use crate::outbound::{Kits, Outbound, OutboundError};
 use crate::rt;
 use crate::smtp::sessions::Sessions;
 use crate::tls::{Prepared, Tls};
@@ -40,7 +40,7 @@ pub(crate) struct Worker {
     pub(crate) names: Names,
     pub(crate) outbound: Outbound,
     /// Certificates and keys; see `tls/`.
-    pub(crate) tls: Tls,
+    pub(crate) tls: Rc<Tls>,
     pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
     pub(crate) this: Weak<Worker>,
 }
@@ -77,14 +77,18 @@ impl Worker {
             .unwrap_or_else(|_| "localhost".to_owned());
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
-        let outbound = Outbound::new(&config, parts.slot, parts.incarnation, parts.flight)?;
+        let tls = Rc::new(Tls::new(parts.tls));
+        let kits = Kits::new(Rc::clone(&tls), parts.dir.clone(), &config.tls);
+        let (slot, flight) = (parts.slot, parts.flight);
+        let dns = Rc::new(resolver.clone());
+        let outbound = Outbound::new(&config, slot, parts.incarnation, flight, dns, kits)?;
         let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
             resolver,
             hooks: parts.hooks,
             sessions,
             outbound,
-            tls: Tls::new(parts.tls),
+            tls,
             dir: parts.dir,
             install_dir: parts.install_dir,
             host_name,

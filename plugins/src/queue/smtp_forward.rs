@@ -7,6 +7,7 @@
 mod host_pool;
 mod settings;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use haraka_shared::config::{ConfigDir, Live, Warning};
@@ -15,7 +16,7 @@ use haraka_shared::hook::{HookName, Hooks, Path, Verdict};
 use haraka_shared::log::Level;
 use haraka_shared::log_plugin;
 use haraka_shared::plugin::{HookCx, Plugin, PluginEnv, PluginError, Wants};
-use haraka_shared::route::{Route, RouteError};
+use haraka_shared::route::{Route, RouteError, XClient};
 use haraka_shared::services::ForwardError;
 use haraka_shared::transaction::Transaction;
 
@@ -173,9 +174,21 @@ impl SmtpForward {
             route.host,
             route.port()
         );
-        let forwarding =
-            cx.services
-                .forward(route.clone(), &transaction, target.one_message_per_rcpt);
+        let outgoing = Route {
+            tls: Some(Arc::clone(&settings.tls)),
+            xclient: Some(XClient {
+                addr: connection.remote_ip(),
+                helo: connection
+                    .hello
+                    .borrow()
+                    .as_ref()
+                    .map(|(_, name)| name.to_string()),
+            }),
+            ..route.clone()
+        };
+        let forwarding = cx
+            .services
+            .forward(outgoing, &transaction, target.one_message_per_rcpt);
         match forwarding.await {
             Ok(done) => {
                 let text = done.reply.text().to_owned();
@@ -228,7 +241,12 @@ impl SmtpForward {
             Selector::RcptTo => &item.domain,
         };
         match settings.section(&domain.to_ascii_lowercase()) {
-            Some(target) => Verdict::routes(target.hosts.in_order(Instant::now())),
+            Some(target) => {
+                let mut routes = target.hosts.in_order(Instant::now());
+                // From the queue, TLS is as outbound.ini and tls.ini say.
+                routes.iter_mut().for_each(|route| route.starttls = None);
+                Verdict::routes(routes)
+            }
             None => {
                 log_plugin!(Level::Debug, cx, "using DNS MX for: {}", item.domain);
                 Verdict::CONT

@@ -98,6 +98,28 @@ impl Kind for FilePath {
     }
 }
 
+/// A path in the file system, or none.
+pub struct OptionalPath;
+
+impl Describe for OptionalPath {
+    fn describe(&self) -> String {
+        FilePath.describe()
+    }
+    fn takes_empty(&self) -> bool {
+        true
+    }
+}
+
+impl Kind for OptionalPath {
+    type Out = Option<PathBuf>;
+    fn parse(&self, text: &str) -> Result<Option<PathBuf>, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        FilePath.parse(text).map(Some)
+    }
+}
+
 /// A whole number in a range, as `T`.
 pub struct Count<T> {
     min: u64,

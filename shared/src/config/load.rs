@@ -46,6 +46,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// Where workers keep what they learn of destinations' TLS policies: beside the queue, under its
+    /// name with `-tls` at the end, so that two queues never share it.
+    pub fn tls_dir(&self) -> PathBuf {
+        let mut path = self.queue_dir.clone().into_os_string();
+        path.push("-tls");
+        path.into()
+    }
+
     /// Reads everything. Gives the settings and what an operator should look at, or all errors.
     pub fn load(dir: &ConfigDir) -> Result<(Config, Vec<Warning>), Vec<ConfigError>> {
         match Config::inspect(dir) {

@@ -1,11 +1,12 @@
 //! `outbound.ini` and the older files that it replaces: delivery to other servers (KEY-42 to
 //! KEY-53).
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::dir::ConfigDir;
 use super::error::Problems;
-use super::kinds::{Bool, Choice, Count, Seconds, Text};
+use super::kinds::{Bool, Choice, Count, OptionalPath, Seconds, Text};
 use super::reader::Reader;
 use super::retry_times::{RetryTimes, from_max_failures};
 use super::row::{Row, settings};
@@ -20,6 +21,10 @@ settings! {
         "main" => "",
         "timeouts" => "How long the other server may take for each step. The defaults are those of \
                        RFC 5321 section 4.5.3.2.",
+        "mta_sts" => "Policies that destinations publish over HTTPS (MTA-STS, RFC 8461). See \
+                      docs/tls-outbound-policy.md.",
+        "dane" => "Certificates that destinations publish in signed DNS (DANE, RFC 7672).",
+        "tls_rpt" => "Results for reports to destinations (TLS-RPT, RFC 8460).",
     }
     gone {
         "main", "ipv6_enabled" => "set inet_prefer",
@@ -33,6 +38,9 @@ settings! {
         /// Use TLS where the other server offers it.
         enable_tls: bool = Row::new("main", "enable_tls", "true").live().legacy("outbound.enable_tls"),
             Bool;
+        /// Send passwords (AUTH PLAIN and LOGIN) also to hosts with which TLS is not spoken. Without
+        /// it, only over TLS, over loopback, and over Unix sockets.
+        auth_in_clear: bool = Row::new("main", "auth_in_clear", "false").live().ours(), Bool;
         /// Attempts before a message is returned, at growing distances from 64 seconds on. Counts
         /// only without `temp_fail_intervals`.
         max_temp_failures: u32 = Row::new("main", "maxTempFailures", "13").live()
@@ -82,6 +90,28 @@ settings! {
         other_timeout: Duration = Row::new("timeouts", "other", "300").live().ours(), STEP;
         /// The reply to QUIT, after which nothing is at stake.
         quit_timeout: Duration = Row::new("timeouts", "quit", "10").live().ours(), STEP;
+
+        /// Look for such policies and go by them: mail waits rather than go to a host that its
+        /// destination does not name, or whose certificate is not good.
+        mta_sts: bool = Row::new("mta_sts", "enabled", "true").live().ours(), Bool;
+        /// PEM file with the authorities that vouch for the web servers and mail hosts of such
+        /// policies; those of the system if not set.
+        mta_sts_ca: Option<PathBuf> = Row::new("mta_sts", "ca_file", "").live()
+            .example("/etc/ssl/certs/ca-certificates.crt").ours(), OptionalPath;
+
+        /// Go by TLSA records. This needs a resolver that checks signatures (DNSSEC), and a way to
+        /// it on which nobody can change its answers: `auto` means yes if all resolvers have
+        /// loopback addresses. `true` takes the word of any resolver.
+        dane: DaneUse = Row::new("dane", "enabled", "auto").live().ours(),
+            Choice(&[
+                ("auto", DaneUse::Auto),
+                ("true", DaneUse::On),
+                ("false", DaneUse::Off),
+            ]);
+
+        /// Count how TLS went with destinations that ask for reports, in a file a day in
+        /// `queue-tls/tls-rpt` beside the queue. Nothing sends these reports yet.
+        tls_rpt: bool = Row::new("tls_rpt", "enabled", "false").live().ours(), Bool;
     }
     derived {
         /// Waiting time after the first failure, the second and so on; a message that fails once
@@ -130,6 +160,17 @@ pub enum InetPrefer {
     V4,
     /// IPv6.
     V6,
+}
+
+/// Whether TLSA records count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DaneUse {
+    /// If the resolvers are on this machine.
+    Auto,
+    /// Whatever the resolvers are.
+    On,
+    /// No.
+    Off,
 }
 
 #[cfg(test)]

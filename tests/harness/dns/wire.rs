@@ -9,6 +9,7 @@ pub struct RecordType(pub u16);
 
 impl RecordType {
     pub const A: Self = Self(1);
+    pub const NS: Self = Self(2);
     pub const CNAME: Self = Self(5);
     pub const PTR: Self = Self(12);
     pub const MX: Self = Self(15);
@@ -31,6 +32,8 @@ pub struct Header {
     pub id: [u8; 2],
     recursion: bool,
     edns: bool,
+    /// The asker wants to know what is signed (DO, or AD as in RFC 6840 §5.7).
+    pub wants_proof: bool,
     /// Largest UDP answer that the asker takes.
     pub udp_size: u16,
 }
@@ -55,16 +58,21 @@ pub fn parse_query(packet: &[u8]) -> Option<(Header, Question)> {
     let (name, after) = read_name(packet, 12)?;
     let kind = word(after)?;
     let wire = packet.get(12..after + 4)?.to_vec();
-    let (edns, udp_size) = match word(10)? {
-        0 => (false, 512),
-        // The only additional record of a query in use is OPT: root name, type 41, class = size.
-        _ if word(after + 5)? == 41 => (true, word(after + 7)?.max(512)),
-        _ => (false, 512),
+    let (edns, udp_size, proof) = match word(10)? {
+        0 => (false, 512, false),
+        // The only additional record of a query in use is OPT: root name, type 41, class = size, and
+        // flags in the place of the lower half of the time to live.
+        _ if word(after + 5)? == 41 => {
+            let size = word(after + 7)?.max(512);
+            (true, size, word(after + 11)? & 0x8000 != 0)
+        }
+        _ => (false, 512, false),
     };
     let header = Header {
         id: [packet[0], packet[1]],
         recursion: flags & 0x100 != 0,
         edns,
+        wants_proof: proof || flags & 0x20 != 0,
         udp_size,
     };
     Some((
@@ -84,9 +92,11 @@ pub fn reply(
     rcode: Rcode,
     records: &[(String, u16, Vec<u8>)],
     ttl: u32,
+    authentic: bool,
 ) -> Vec<u8> {
     let negative = records.is_empty() && matches!(rcode, Rcode::NoError | Rcode::NxDomain);
     let mut packet = start(header, question, rcode as u8, false);
+    packet[3] |= u8::from(authentic) << 5; // AD
     packet[6..8].copy_from_slice(&(records.len() as u16).to_be_bytes());
     packet[8..10].copy_from_slice(&u16::from(negative).to_be_bytes());
     for (owner, kind, data) in records {

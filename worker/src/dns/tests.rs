@@ -11,10 +11,10 @@ use haraka_shared::config::DnsIni;
 use haraka_shared::plugin::LocalFuture;
 use haraka_shared::services::{Dns, DnsError, MxRecord};
 use hickory_resolver::proto::op::{Message, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, MX, PTR, TXT};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, MX, PTR, TLSA, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record};
 
-use super::{Names, Resolver};
+use super::{Names, Resolver, TlsaRecord, ValidatedDns, Validating};
 use crate::rt::{self, Runtime};
 
 /// Answers by name; silent for names that begin with `dead`. Counts the questions.
@@ -59,6 +59,17 @@ fn answer(question: &Message) -> Option<Vec<u8>> {
         ("TXT", "example.com.") => {
             vec![RData::TXT(TXT::new(vec!["v=spf1 ".into(), "-all".into()]))]
         }
+        ("TLSA", "_25._tcp.mx.signed.example.") => {
+            let data = vec![7; 32];
+            vec![RData::TLSA(TLSA::new(3.into(), 1.into(), 1.into(), data))]
+        }
+        ("MX", "signed.example.") => {
+            vec![RData::MX(MX::new(
+                1,
+                Name::from_ascii("mx.signed.example.").unwrap(),
+            ))]
+        }
+        ("A", "mx.signed.example.") => vec![RData::A(A::new(192, 0, 2, 1))],
         _ => vec![],
     };
     let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
@@ -71,20 +82,25 @@ fn answer(question: &Message) -> Option<Vec<u8>> {
         Some("gone" | "8") => ResponseCode::NXDomain,
         _ => ResponseCode::NoError,
     };
+    let wants_proof = question.edns.as_ref().is_some_and(|e| e.flags().dnssec_ok);
+    answer.metadata.authentic_data = wants_proof && name.contains("signed");
     for data in data {
         answer.add_answer(Record::from_rdata(query.name().clone(), 60, data));
     }
     Some(answer.to_vec().unwrap())
 }
 
-fn resolver(server: SocketAddr) -> Resolver {
-    let settings = DnsIni {
+fn settings(server: SocketAddr) -> DnsIni {
+    DnsIni {
         timeout: Duration::from_millis(400),
         tries: 1,
         servers: vec![server],
-    };
+    }
+}
+
+fn resolver(server: SocketAddr) -> Resolver {
     Resolver::with_hosts(
-        &settings,
+        &settings(server),
         b"192.0.2.50 lan.example lan\n127.0.0.1 localhost other\n",
     )
 }
@@ -191,6 +207,56 @@ fn answers_are_kept() {
         }
         assert_eq!(count.load(Ordering::SeqCst), 1);
     });
+}
+
+#[test]
+fn answers_say_whether_the_resolver_vouches_for_them() {
+    let (address, count) = server();
+    let dns = Validating::new(&settings(address));
+    run(async {
+        // The server says nothing about the root.
+        assert!(!dns.vouches().await && !dns.vouches().await);
+        assert_eq!(count.swap(0, Ordering::SeqCst), 1);
+        for _ in 0..2 {
+            let mx = dns.mx("Signed.example").await.unwrap();
+            assert!(mx.secure);
+            assert_eq!(mx.records[0].exchange, "mx.signed.example");
+            let tlsa = dns.tlsa("_25._tcp.mx.signed.example").await.unwrap();
+            let record = TlsaRecord {
+                usage: 3,
+                selector: 1,
+                matching: 1,
+                data: [7; 32].into(),
+            };
+            assert_eq!((tlsa.secure, &tlsa.records[..]), (true, &[record][..]));
+            let a = dns.addresses("mx.signed.example", false).await.unwrap();
+            assert_eq!((a.secure, a.owner.as_str()), (true, "mx.signed.example"));
+            assert!(!dns.mx("example.com").await.unwrap().secure);
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 4);
+        let none = dns.addresses("mx.signed.example", true).await;
+        assert_eq!(none, Err(DnsError::NoData));
+        assert_eq!(dns.mx("gone.example").await, Err(DnsError::NoSuchName));
+        for name in ["broken.example", "dead.example"] {
+            let error = dns.mx(name).await.unwrap_err();
+            assert!(matches!(error, DnsError::Temporary(_)), "{name}: {error:?}");
+        }
+    });
+}
+
+#[test]
+fn only_servers_on_this_machine_are_local() {
+    for (servers, local) in [
+        (&["127.0.0.1:53", "[::1]:53", "127.0.0.53:5353"][..], true),
+        (&["127.0.0.1:53", "192.0.2.1:53"], false),
+        (&["10.0.0.1:53"], false),
+    ] {
+        let ini = DnsIni {
+            servers: servers.iter().map(|s| s.parse().unwrap()).collect(),
+            ..settings("127.0.0.1:53".parse().unwrap())
+        };
+        assert_eq!(Validating::new(&ini).is_local(), local, "{servers:?}");
+    }
 }
 
 // covers CON-07

@@ -115,6 +115,9 @@ impl Outbound {
             recipients: &recipients,
             requests: asked.as_ref().map(Asked::requests),
             all_or_none: true,
+            domain: "",
+            force_tls: false,
+            must_log_in: true,
             at_stake: None,
         };
         let Stored { header, body } = message(&txn.header.borrow(), txn.body.borrow().clone());

@@ -9,6 +9,10 @@ use std::rc::Rc;
 
 use haraka_shared::reply::{Enhanced, Reply, ReplyError};
 
+use super::policy::{Failure, FailureType, Source};
+use super::wish::TlsOutcome;
+use crate::rt::HandshakeError;
+
 /// Why a recipient did not get the message; in reports of success, why it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
@@ -76,6 +80,13 @@ impl Cause {
     #[must_use]
     pub fn at(mut self, host: &Rc<str>) -> Cause {
         self.host = Some(host.clone());
+        self
+    }
+
+    /// The same cause as one that passes: another host, or another time, may do better.
+    fn passing(mut self) -> Cause {
+        let (subject, detail) = (self.status.subject(), self.status.detail());
+        self.status = Enhanced::new(4, subject, detail).unwrap_or(general(4));
         self
     }
 
@@ -150,6 +161,10 @@ pub struct Peer {
     pub secured: bool,
     /// After AUTH.
     pub authenticated: bool,
+    /// Who demanded TLS of it, if anybody did.
+    pub tls_policy: Option<&'static str>,
+    /// What became of TLS, and what is known of it.
+    pub tls: TlsOutcome,
 }
 
 impl Peer {
@@ -222,6 +237,14 @@ pub enum Stage {
     Dot,
     /// QUIT.
     Quit,
+    /// STARTTLS.
+    StartTls,
+    /// The TLS handshake.
+    Handshake,
+    /// AUTH and what follows of it.
+    Auth,
+    /// XCLIENT.
+    XClient,
 }
 
 impl fmt::Display for Stage {
@@ -236,6 +259,10 @@ impl fmt::Display for Stage {
             Stage::Block => "message data",
             Stage::Dot => "the final dot",
             Stage::Quit => "QUIT",
+            Stage::StartTls => "STARTTLS",
+            Stage::Handshake => "the TLS handshake",
+            Stage::Auth => "AUTH",
+            Stage::XClient => "XCLIENT",
         })
     }
 }
@@ -263,6 +290,44 @@ pub enum Lost {
     Local(std::io::Error),
 }
 
+/// Why TLS did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsTrouble {
+    /// One side did not accept the other's messages or certificate, or the connection was lost.
+    #[error("{}", in_words(.0))]
+    Handshake(HandshakeError),
+    /// The host took too long.
+    #[error("it took too long")]
+    TimedOut,
+}
+
+/// A policy's own verdict is hidden deep in what rustls says.
+fn in_words(error: &HandshakeError) -> String {
+    match error {
+        HandshakeError::Tls(error) => Failure::of_handshake(error).why,
+        other => other.to_string(),
+    }
+}
+
+impl TlsTrouble {
+    /// The same for reports to the destination.
+    pub fn failure(&self) -> Failure {
+        match self {
+            TlsTrouble::Handshake(HandshakeError::Tls(error)) => Failure::of_handshake(error),
+            other => Failure::new(FailureType::ValidationFailure, other.to_string()),
+        }
+    }
+
+    /// Whether the certificate was the reason: then there is a host that can speak TLS, and to go on
+    /// in the clear would be worse than to trust it.
+    pub fn is_certificate(&self) -> bool {
+        matches!(
+            self,
+            TlsTrouble::Handshake(HandshakeError::Tls(rustls::Error::InvalidCertificate(_)))
+        )
+    }
+}
+
 /// Why this host did not get the message while another one may (PB-29).
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
@@ -281,18 +346,72 @@ pub enum Unusable {
     /// 421 before the sender was accepted.
     #[error("{0}")]
     Unavailable(Reply),
+    /// It is not as its TLS policy demands.
+    #[error("TLS policy {0}: {why}", why = .1.why)]
+    Policy(Source, Failure),
+    /// TLS is required, and the host does not speak it.
+    #[error("No TLS available but required ({why}): {said}")]
+    NoTls {
+        /// Who requires it.
+        why: Rc<str>,
+        /// How that showed.
+        said: String,
+    },
+    /// TLS was begun and did not come about.
+    #[error("TLS handshake failed: {trouble}{}", for_whom(.required.as_deref()))]
+    Handshake {
+        /// What went wrong.
+        trouble: TlsTrouble,
+        /// Who requires TLS, if anybody does.
+        required: Option<Rc<str>>,
+    },
+    /// Something in the clear came behind the reply to STARTTLS.
+    #[error("octets in the clear behind the reply to STARTTLS")]
+    Injected,
+    /// The host does not let us log in.
+    #[error("AUTH failed: {0}")]
+    Login(Reply),
+    /// There is no way to log in that could be taken.
+    #[error("{0}")]
+    NoLogin(String),
+}
+
+fn for_whom(required: Option<&str>) -> String {
+    required.map_or_else(String::new, |why| format!(" (TLS is required: {why})"))
 }
 
 impl Unusable {
+    /// What reports to the destination say of it; nothing if TLS was not the reason.
+    pub fn tls_failure(&self) -> Option<Failure> {
+        match self {
+            Unusable::Policy(_, failure) => Some(failure.clone()),
+            Unusable::NoTls { said, .. } => {
+                Some(Failure::new(FailureType::StarttlsNotSupported, said))
+            }
+            Unusable::Handshake { trouble, .. } => Some(trouble.failure()),
+            _ => None,
+        }
+    }
+
     /// As a cause to put recipients off with, once no host is left.
     pub fn cause(self, host: &Rc<str>) -> Cause {
         match self {
             Unusable::Greeting(reply) | Unusable::Hello(reply) | Unusable::Unavailable(reply) => {
                 let text = reply.to_string();
                 // Another attempt may meet another host: a 5xx greeting is no word about recipients.
-                let mut cause = Cause::from_reply(reply, host);
-                cause.status = Enhanced::new(4, cause.status.subject(), cause.status.detail())
-                    .unwrap_or(general(4));
+                let mut cause = Cause::from_reply(reply, host).passing();
+                cause.text = text;
+                cause
+            }
+            // RFC 3463 §3.8: cryptographic failure
+            Unusable::NoTls { .. }
+            | Unusable::Handshake { .. }
+            | Unusable::Injected
+            | Unusable::Policy(..) => Cause::temporary(7, 5, self.to_string()).at(host),
+            Unusable::NoLogin(_) => Cause::temporary(7, 0, self.to_string()).at(host),
+            Unusable::Login(ref reply) => {
+                let text = self.to_string();
+                let mut cause = Cause::from_reply(reply.clone(), host).passing();
                 cause.text = text;
                 cause
             }

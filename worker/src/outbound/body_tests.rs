@@ -8,6 +8,7 @@ use super::attempt::{Attempt, RcptResult};
 use super::client::Client;
 use super::message::Outgoing;
 use super::testing::*;
+use super::wish::Approach;
 
 #[test]
 fn stored_message_with_bare_line_ends_arrives_whole_and_stuffed() {
@@ -138,9 +139,14 @@ fn file_that_cannot_be_read_to_its_end_is_not_offered() {
 /// One conversation about this message to `<x@y.z>`.
 async fn sent(sink: &Sink, from: &str, message: &Outgoing) -> Attempt {
     let (from, to) = (address(from), addresses(&["<x@y.z>"]));
-    let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-        .await
-        .unwrap();
+    let mut client = Client::connect(
+        &sink.target(false),
+        &Approach::CLEAR,
+        &settings(),
+        "T".into(),
+    )
+    .await
+    .unwrap();
     let attempt = Box::pin(client.send(&envelope(&from, &to), message))
         .await
         .unwrap();

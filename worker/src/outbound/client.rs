@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use haraka_shared::config::OutboundIni;
 use haraka_shared::reply::Reply;
+use haraka_shared::route::XClient;
 
 use super::attempt::{Lost, Peer, Stage, Unusable};
 use super::extensions::Extensions;
+use super::kits::Kits;
 use super::remote::{Remote, connected};
 use super::route::{Place, Target};
+use super::wish::Approach;
 use crate::rt::{TcpStream, UnixStream};
 
 /// How long to wait at each stage (RFC 5321 §4.5.3.2, PB-18).
@@ -34,6 +37,8 @@ pub struct Timeouts {
     pub block: Duration,
     /// For the reply to the final dot.
     pub dot: Duration,
+    /// For the TLS handshake, and for the replies to STARTTLS, AUTH and XCLIENT.
+    pub other: Duration,
     /// For the reply to QUIT.
     pub quit: Duration,
 }
@@ -50,6 +55,7 @@ impl Default for Timeouts {
             data: seconds(120),
             block: seconds(180),
             dot: seconds(600),
+            other: seconds(300),
             quit: seconds(10),
         }
     }
@@ -66,6 +72,7 @@ impl From<&OutboundIni> for Timeouts {
             data: ini.data_init_timeout,
             block: ini.data_block_timeout,
             dot: ini.data_done_timeout,
+            other: ini.other_timeout,
             quit: ini.quit_timeout,
         }
     }
@@ -83,18 +90,25 @@ impl Timeouts {
             Stage::Data => self.data,
             Stage::Block => self.block,
             Stage::Dot => self.dot,
+            Stage::StartTls | Stage::Handshake | Stage::Auth | Stage::XClient => self.other,
             Stage::Quit => self.quit,
         }
     }
 }
 
 /// What all connections have in common.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientSettings {
     /// Name for EHLO unless the route gives one.
     pub me: String,
     /// How long to wait.
     pub timeouts: Timeouts,
+    /// TLS is used where it is offered, unless the route says otherwise.
+    pub enable_tls: bool,
+    /// Passwords may go where others can read them.
+    pub auth_in_clear: bool,
+    /// What TLS is made from.
+    pub(crate) kits: Rc<Kits>,
 }
 
 /// A connection that can take messages one after the other.
@@ -102,7 +116,10 @@ pub struct Client {
     pub(super) remote: Remote,
     pub(super) settings: Rc<ClientSettings>,
     pub(super) target: Target,
+    pub(super) approach: Approach,
     pub(super) peer: Peer,
+    /// The client whose address the host takes for that of this connection.
+    pub(super) speaks_for: Option<XClient>,
     pub(super) extensions: Extensions,
     /// The host holds an unfinished transaction.
     pub(super) dirty: bool,
@@ -113,16 +130,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, awaits the greeting and says hello.
+    /// Connects, awaits the greeting, says hello, begins TLS and logs in.
     ///
     /// # Errors
     /// [`Unusable`]: another host may do better.
     pub async fn connect(
         target: &Target,
+        approach: &Approach,
         settings: &Rc<ClientSettings>,
         uuid: Rc<str>,
     ) -> Result<Client, Unusable> {
-        let within = settings.timeouts.connect;
+        let within = target.route.connect_timeout;
+        let within = within.unwrap_or(settings.timeouts.connect);
         let stream = match &target.place {
             Place::Socket(address) => {
                 connected(within, TcpStream::connect(*address, target.route.bind)).await
@@ -136,6 +155,8 @@ impl Client {
             remote: Remote::new(stream, uuid),
             settings: settings.clone(),
             peer: target.peer(),
+            approach: approach.clone(),
+            speaks_for: None,
             target: target.clone(),
             extensions: Extensions::default(),
             dirty: false,
@@ -144,6 +165,9 @@ impl Client {
         };
         client.greeting().await?;
         client.hello().await?;
+        Box::pin(client.secure(&approach.tls)).await?;
+        client.introduce().await?;
+        client.log_in(approach.must_log_in).await?;
         Ok(client)
     }
 
@@ -156,14 +180,11 @@ impl Client {
         }
     }
 
-    async fn hello(&mut self) -> Result<(), Unusable> {
-        let name = self
-            .target
-            .route
-            .bind_helo
-            .as_ref()
-            .unwrap_or(&self.settings.me)
-            .clone();
+    pub(super) async fn hello(&mut self) -> Result<(), Unusable> {
+        // SMC-05: who speaks for a client goes by its name.
+        let client = self.speaks_for.as_ref().and_then(|c| c.helo.as_ref());
+        let own = self.target.route.bind_helo.as_ref();
+        let name = client.or(own).unwrap_or(&self.settings.me).clone();
         let verb = if self.target.route.lmtp {
             "LHLO"
         } else {
@@ -194,6 +215,13 @@ impl Client {
         self.reply(stage).await
     }
 
+    /// As [`ask`](Client::ask), with a line that nobody may read in the log.
+    pub(super) async fn ask_secretly(&mut self, line: &str, stage: Stage) -> Result<Reply, Lost> {
+        let within = self.settings.timeouts.of(stage);
+        self.remote.secret(line.as_bytes(), stage, within).await?;
+        self.reply(stage).await
+    }
+
     pub(super) async fn reply(&mut self, stage: Stage) -> Result<Reply, Lost> {
         self.remote
             .reply(stage, self.settings.timeouts.of(stage))
@@ -203,6 +231,17 @@ impl Client {
     /// Where this connection leads.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// How the host was spoken to.
+    pub fn approach(&self) -> &Approach {
+        &self.approach
+    }
+
+    /// Whether the host takes us for this client, or for ourselves because it knows no other.
+    pub fn speaks_for(&self, client: Option<&XClient>) -> bool {
+        self.speaks_for.as_ref() == client
+            || (self.speaks_for.is_none() && !self.extensions.xclient)
     }
 
     /// Who is at the other end.

@@ -6,10 +6,17 @@ use super::attempt::{Attempt, Lost, Stage, Unusable};
 use super::client::Client;
 use super::message::Envelope;
 use super::testing::*;
+use super::wish::Approach;
 
 async fn offer(sink: &Sink, lmtp: bool, to: &[&str], text: &str) -> Result<Attempt, Unusable> {
     let (from, to) = (address("<a@b.c>"), addresses(to));
-    let mut client = Client::connect(&sink.target(lmtp), &settings(), "TEST".into()).await?;
+    let mut client = Client::connect(
+        &sink.target(lmtp),
+        &Approach::CLEAR,
+        &settings(),
+        "TEST".into(),
+    )
+    .await?;
     let attempt = Box::pin(client.send(&envelope(&from, &to), &message(text))).await;
     client.quit().await;
     attempt
@@ -129,9 +136,14 @@ fn requests_for_reports_go_to_a_host_that_offers_dsn_only() {
         };
         run(async {
             let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>", "<w@y.z>"]));
-            let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-                .await
-                .unwrap();
+            let mut client = Client::connect(
+                &sink.target(false),
+                &Approach::CLEAR,
+                &settings(),
+                "T".into(),
+            )
+            .await
+            .unwrap();
             let envelope = Envelope {
                 requests: Some(Requests {
                     message: &message_request,
@@ -466,9 +478,14 @@ fn connection_carries_the_next_message_with_rset_only_after_an_unfinished_one() 
         S: 221 bye"]);
     run(async {
         let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
-        let mut client = Client::connect(&sink.target(false), &settings(), "T".into())
-            .await
-            .unwrap();
+        let mut client = Client::connect(
+            &sink.target(false),
+            &Approach::CLEAR,
+            &settings(),
+            "T".into(),
+        )
+        .await
+        .unwrap();
         for (text, expected) in [
             ("1\r\n", "+250 one"),
             ("2\r\n", "-550 no"),

@@ -22,8 +22,10 @@ use super::asked::Asked;
 use super::attempt::{Attempt, Cause};
 use super::item::Loaded;
 use super::mail::Mail;
+use super::mail_hosts::literal;
 use super::message::Envelope;
-use super::route::Targets;
+use super::policy::Scope;
+use super::route::{Targets, ascii};
 use super::schedule::Job;
 use super::settle::settle;
 use crate::rt;
@@ -240,11 +242,13 @@ async fn attempt(
     let mail: &Mail = &worker.outbound.mail;
     let dns = &worker.resolver;
     let routing = mail.routing();
+    let from_dns = routes.is_none();
     let targets = match routes {
         Some(routes) => Ok(Targets::of_routes(dns, routes, &routing)),
         None => Targets::of_domain(dns, &item.todo.domain, &routing).await,
     };
     let mut targets = match targets {
+        Ok(targets) if from_dns => under_policies(worker, &item.todo.domain, targets).await,
         Ok(targets) => targets,
         Err(none) => return for_all(item, &none.cause()),
     };
@@ -261,9 +265,24 @@ async fn attempt(
         recipients: &recipients,
         requests: asked.as_ref().map(Asked::requests),
         all_or_none: false,
+        domain: &item.todo.domain,
+        force_tls: item.todo.force_tls,
+        must_log_in: false,
         at_stake: Some(at_stake),
     };
     Box::pin(mail.courier.offer(&mut targets, &envelope, &item.message)).await
+}
+
+/// The same targets under the TLS policies of their destination. Those have a say about hosts that the
+/// DNS names for it, not about an address that was given (RFC 8461 §4, RFC 7672 §2.2).
+async fn under_policies<'a>(worker: &'a Worker, domain: &str, targets: Targets<'a>) -> Targets<'a> {
+    if literal(domain).is_some() {
+        return targets;
+    }
+    let policies = &worker.outbound.policies;
+    let domain = ascii(domain).to_ascii_lowercase();
+    let destination = Box::pin(policies.of_domain(&domain)).await;
+    targets.under(Scope::new(policies, destination))
 }
 
 /// Gives an attempt up when the worker is told to stop, as long as nothing is lost by that.

@@ -15,6 +15,8 @@ pub struct Extensions {
     pub dsn: bool,
     /// RFC 3207.
     pub start_tls: bool,
+    /// Postfix's XCLIENT with its attribute ADDR.
+    pub xclient: bool,
     /// RFC 1870: offered, with the largest message in octets when the host names one.
     pub size: Option<Option<u64>>,
     /// RFC 4954: mechanisms in upper case.
@@ -35,6 +37,7 @@ impl Extensions {
                 "SMTPUTF8" => found.smtp_utf8 = true,
                 "DSN" => found.dsn = true,
                 "STARTTLS" => found.start_tls = true,
+                "XCLIENT" => found.xclient = true,
                 // RFC 1870 §4: zero means no fixed limit
                 "SIZE" => {
                     found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0))
@@ -67,7 +70,7 @@ mod tests {
     fn offers_are_read_whatever_their_case_and_order() {
         let reply = Reply::fixed(
             250,
-            "mx.example.com\npipelining\nSIZE 1000\n8BITMIME\nSTARTTLS\nAUTH PLAIN login\nAUTH=LOGIN\nSMTPUTF8\nDSN\nX-ODD",
+            "mx.example.com\npipelining\nSIZE 1000\n8BITMIME\nSTARTTLS\nAUTH PLAIN login\nAUTH=LOGIN\nSMTPUTF8\nDSN\nXCLIENT NAME ADDR\nX-ODD",
         );
         let expected = Extensions {
             pipelining: true,
@@ -75,6 +78,7 @@ mod tests {
             smtp_utf8: true,
             dsn: true,
             start_tls: true,
+            xclient: true,
             size: Some(Some(1000)),
             auth: vec!["PLAIN".into(), "LOGIN".into()],
         };

@@ -24,6 +24,12 @@ pub struct Envelope<'a> {
     pub requests: Option<Requests<'a>>,
     /// One refused recipient refuses all; data is sent only when every one was accepted.
     pub all_or_none: bool,
+    /// The destination, for lists of those with or without TLS; empty where only the host counts.
+    pub domain: &'a str,
+    /// TLS with a good certificate, or nothing (PB-09).
+    pub force_tls: bool,
+    /// A host that does not let us log in is of no use, where there are credentials for it.
+    pub must_log_in: bool,
     /// Set before message data is sent: from then on giving up could mean that the host has the
     /// message and nobody here knows.
     pub at_stake: Option<&'a Cell<bool>>,

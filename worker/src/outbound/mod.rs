@@ -22,24 +22,33 @@ mod encoded_words;
 mod exchange;
 mod extensions;
 mod item;
+mod kits;
+mod login;
 mod mail;
 mod mail_hosts;
 mod message;
+mod no_go;
 mod offer;
 #[cfg(test)]
 mod offer_tests;
+pub mod policy;
 pub mod pool;
 mod remote;
 mod retry;
 mod route;
 #[cfg(test)]
 mod route_tests;
+mod sasl;
 mod schedule;
+mod secure;
+#[cfg(test)]
+mod secure_tests;
 mod settle;
 mod template;
 #[cfg(test)]
 mod testing;
 mod wire_form;
+pub mod wish;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -53,6 +62,7 @@ use haraka_shared::flight::FlightPage;
 use haraka_shared::limits::{COMMIT_BATCH, COMMIT_BATCH_BYTES};
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
+use haraka_shared::services::Dns;
 use haraka_shared::spool::{
     Claim, Committed, Incarnation, NewMessage, Ownership, PendingHeap, QueueName, Spool,
     SpoolError, SpoolOptions,
@@ -60,11 +70,12 @@ use haraka_shared::spool::{
 
 use self::batch::Batches;
 use self::item::Loaded;
+pub(crate) use self::kits::Kits;
 use self::mail::Mail;
+use self::policy::Policies;
+use self::schedule::{Job, Portion, Schedule, Stats};
 #[cfg(test)]
 pub(crate) use self::wire_form::WireForm;
-
-use self::schedule::{Job, Portion, Schedule, Stats};
 use crate::rt;
 use crate::rt::sync::{Event, Notify};
 use crate::worker::Worker;
@@ -120,6 +131,7 @@ pub(crate) struct Outbound {
     takeover: Cell<Takeover>,
     flight: Arc<FlightPage>,
     mail: Mail,
+    policies: Policies,
 }
 
 impl Outbound {
@@ -128,6 +140,8 @@ impl Outbound {
         slot: u32,
         incarnation: &str,
         flight: Arc<FlightPage>,
+        dns: Rc<dyn Dns>,
+        kits: Kits,
     ) -> Result<Outbound, OutboundError> {
         let own = Incarnation::parse(incarnation)
             .ok_or_else(|| OutboundError::Incarnation(incarnation.to_owned()))?;
@@ -151,7 +165,8 @@ impl Outbound {
             flushed: RefCell::default(),
             takeover: Cell::default(),
             flight,
-            mail: Mail::new(config),
+            mail: Mail::new(config, Rc::new(kits)),
+            policies: Policies::new(config, dns),
         })
     }
 
@@ -191,6 +206,7 @@ impl Outbound {
     /// Goes by these settings from now on.
     pub(crate) fn configure(&self, config: &Config) {
         self.mail.configure(config);
+        self.policies.configure(config);
         self.wake.notify();
     }
 
@@ -237,6 +253,7 @@ impl Outbound {
             // Commits do not ring; a look every moment is cheap in a worker that ends.
             let _ = rt::timeout(Duration::from_millis(20), self.ended.notified()).await;
         }
+        Box::pin(self.policies.write_counters()).await;
     }
 
     /// Whether a just accepted message may wait for its delivery in memory.

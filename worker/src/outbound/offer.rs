@@ -7,21 +7,25 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use haraka_shared::log::Level;
-use haraka_shared::log_at;
 use haraka_shared::reply::Reply;
 use haraka_shared::route::Route;
 use haraka_shared::services::{Dns, ForwardError, Forwarded};
+use haraka_shared::{log_at, log_server};
 
 use super::attempt::{Attempt, Cause, RcptResult, Unusable};
 use super::client::{Client, ClientSettings};
 use super::message::{Envelope, Outgoing};
+use super::no_go::NoGo;
+use super::policy::{Demand, Failure, FailureType, Source};
 use super::pool::Pool;
-use super::route::{RouteSettings, Target, Targets};
+use super::route::{Place, RouteSettings, Target, Targets};
+use super::wish::{Approach, Facts, TlsOutcome, TlsWish, wanted};
 
 /// Makes attempts. One per worker; deliveries share its idle connections.
 pub struct Courier {
     settings: RefCell<Rc<ClientSettings>>,
     pool: Pool,
+    no_go: NoGo,
 }
 
 impl Courier {
@@ -35,6 +39,7 @@ impl Courier {
         Courier {
             settings: RefCell::new(settings),
             pool,
+            no_go: NoGo::default(),
         }
     }
 
@@ -56,9 +61,15 @@ impl Courier {
         message: &Outgoing,
     ) -> Attempt {
         while let Some(target) = targets.next().await {
-            match Box::pin(self.offer_to(&target, envelope, message)).await {
-                Ok(attempt) => return attempt,
+            match Box::pin(self.offer_to(targets, &target, envelope, message)).await {
+                Ok(attempt) => {
+                    tell_tester(&target, envelope);
+                    return attempt;
+                }
                 Err(unusable) => {
+                    if let Some(failure) = unusable.tls_failure() {
+                        targets.note_tls(&target, Some(&failure));
+                    }
                     let peer = target.peer();
                     log_at!(
                         Level::Notice,
@@ -79,22 +90,105 @@ impl Courier {
 
     async fn offer_to(
         &self,
+        targets: &Targets<'_>,
         target: &Target,
         envelope: &Envelope<'_>,
         message: &Outgoing,
     ) -> Result<Attempt, Unusable> {
-        if let Some(mut kept) = self.pool.take(target) {
+        let policy = &target.policy;
+        if let (Demand::Refused, Some(failure)) = (&policy.demand, &policy.failure) {
+            return Err(Unusable::Policy(policy.source, failure.clone()));
+        }
+        let settings = Rc::clone(&self.settings.borrow());
+        let approach = self.approach(target, envelope, &settings);
+        if let Some(mut kept) = self.pool.take(target, &approach) {
             // The host may have closed a kept connection at any moment; that says nothing about it.
             if let Ok(attempt) = kept.send(envelope, message).await {
                 self.pool.put(kept);
                 return Ok(attempt);
             }
         }
-        let settings = Rc::clone(&self.settings.borrow());
-        let mut client = Client::connect(target, &settings, envelope.uuid.clone()).await?;
+        let uuid = || envelope.uuid.clone();
+        let mut client = match Client::connect(target, &approach, &settings, uuid()).await {
+            Ok(client) => client,
+            Err(unusable) => {
+                let approach = self.downgraded(target, approach, &unusable, &settings);
+                let approach = approach.ok_or(unusable)?;
+                Client::connect(target, &approach, &settings, uuid()).await?
+            }
+        };
+        let failure = failure_of(target, &client.peer().tls);
+        targets.note_tls(target, failure.as_ref());
         let attempt = client.send(envelope, message).await;
         self.pool.put(client);
         attempt
+    }
+
+    /// How a host is spoken to: as the settings say, as its policy demands beyond that, and in the clear if TLS with it failed lately.
+    fn approach(
+        &self,
+        target: &Target,
+        envelope: &Envelope<'_>,
+        settings: &ClientSettings,
+    ) -> Approach {
+        let facts = Facts {
+            enabled: settings.enable_tls,
+            options: &settings.kits.options(target.route.tls.as_ref()),
+            domain: envelope.domain,
+            forced: envelope.force_tls,
+        };
+        let mut tls = target.policy.over(wanted(target, &facts));
+        if let (TlsWish::IfOffered { .. }, Place::Socket(address)) = (&tls, &target.place)
+            && settings.kits.no_go().is_some()
+            && let Some(when) = self.no_go.marked(address.ip())
+        {
+            log_at!(
+                Level::Info,
+                &envelope.uuid,
+                "outbound",
+                [],
+                "TLS disabled for {} because it was marked as non-TLS on {when}",
+                address.ip()
+            );
+            tls = TlsWish::Never;
+        }
+        Approach {
+            tls,
+            must_log_in: envelope.must_log_in,
+        }
+    }
+
+    /// The approach in the clear to a host with which TLS failed, if that is switched on (PA-46).
+    fn downgraded(
+        &self,
+        target: &Target,
+        approach: Approach,
+        unusable: &Unusable,
+        settings: &ClientSettings,
+    ) -> Option<Approach> {
+        let lasting = settings.kits.no_go()?;
+        let (
+            TlsWish::IfOffered { .. },
+            Place::Socket(address),
+            Unusable::Handshake { trouble, .. },
+        ) = (&approach.tls, &target.place, unusable)
+        else {
+            return None;
+        };
+        if trouble.is_certificate() {
+            return None;
+        }
+        log_server!(
+            Level::Notice,
+            "TLS connection failed. Marking {} as non-TLS for {} seconds",
+            address.ip(),
+            lasting.as_secs()
+        );
+        self.no_go.mark(address.ip(), lasting);
+        Some(Approach {
+            tls: TlsWish::Never,
+            ..approach
+        })
     }
 
     /// Hands a message to one route now. One refused recipient refuses the message, before its data
@@ -125,6 +219,9 @@ impl Courier {
                 sender: envelope.sender,
                 recipients,
                 all_or_none: true,
+                domain: envelope.domain,
+                force_tls: envelope.force_tls,
+                must_log_in: envelope.must_log_in,
                 at_stake: None,
             };
             let mut targets = Targets::of_routes(dns, vec![route.clone()], routing);
@@ -134,6 +231,39 @@ impl Courier {
             }
         }
         last
+    }
+}
+
+/// What reports to the destination say of a connection that came about.
+fn failure_of(target: &Target, outcome: &TlsOutcome) -> Option<Failure> {
+    let without = |said: String| Failure::new(FailureType::StarttlsNotSupported, said);
+    match (outcome, &target.policy.failure) {
+        // A policy under test has found something already.
+        (_, Some(failure)) => Some(failure.clone()),
+        (TlsOutcome::NotWanted, _) => None,
+        (TlsOutcome::NotOffered | TlsOutcome::Refused(_), _) => {
+            Some(without(format!("TLS was {outcome}")))
+        }
+        // What a policy demands is proved by there being a connection.
+        (TlsOutcome::Secured(tls), _) if target.policy.source == Source::StsTesting => {
+            tls.verify_error.as_deref().map(Failure::of_verdict)
+        }
+        (TlsOutcome::Secured(_), _) => None,
+    }
+}
+
+/// RFC 8461 §5: a policy under test holds no mail back, and its owner wants to know.
+fn tell_tester(target: &Target, envelope: &Envelope<'_>) {
+    if let Some(failure) = &target.policy.failure {
+        log_at!(
+            Level::Notice,
+            &envelope.uuid,
+            "outbound",
+            [],
+            "TLS policy {} does not hold mail back: {}",
+            target.policy.source,
+            failure.why
+        );
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::route::Target;
+use super::wish::Approach;
 use crate::rt;
 
 /// Idle connections of one worker.
@@ -47,13 +48,13 @@ impl Pool {
     }
 
     /// A connection that leads to this target in the same way.
-    pub fn take(&self, target: &Target) -> Option<Client> {
+    pub fn take(&self, target: &Target, approach: &Approach) -> Option<Client> {
         loop {
             let mut idle = self.0.borrow_mut();
             let newest = idle
                 .kept
                 .iter()
-                .rposition(|k| same_way(k.client.target(), target))?;
+                .rposition(|k| serves(&k.client, target, approach))?;
             let mut kept = idle.kept.remove(newest)?;
             drop(idle);
             if kept.client.is_usable() {
@@ -131,8 +132,16 @@ fn leave(client: Client) {
     rt::spawn(client.quit()).detach();
 }
 
+/// What was wanted of TLS must be the same too: what went in the clear is not for a message that
+/// must not.
+fn serves(client: &Client, target: &Target, approach: &Approach) -> bool {
+    same_way(client.target(), target)
+        && client.approach() == approach
+        && client.speaks_for(target.route.xclient.as_ref())
+}
+
 /// What a connection must share with a target to serve it: host and name, local address and name,
-/// protocol, and who is logged in.
+/// protocol, what was demanded of TLS, and who is logged in.
 fn same_way(a: &Target, b: &Target) -> bool {
     let way = |t: &Target| {
         let r = &t.route;
@@ -143,9 +152,11 @@ fn same_way(a: &Target, b: &Target) -> bool {
             r.auth_user.clone(),
             r.auth_pass.clone(),
             r.auth_type.clone(),
+            r.tls.clone(),
         )
     };
-    a.place == b.place && a.host == b.host && (Rc::ptr_eq(&a.route, &b.route) || way(a) == way(b))
+    let same_host = a.place == b.place && a.host == b.host && a.policy == b.policy;
+    same_host && (Rc::ptr_eq(&a.route, &b.route) || way(a) == way(b))
 }
 
 /// Idle connections; deliveries to more hosts than that at once gain little from keeping them.

@@ -14,7 +14,7 @@ use haraka_shared::log_at;
 use haraka_shared::reply::{Reply, ReplyParser};
 
 use super::attempt::{Lost, Stage};
-use crate::rt::{self, Buffer, Stream};
+use crate::rt::{self, Buffer, HandshakeError, Stream};
 use crate::smtp::proto::command::without_secrets;
 
 /// The stream with what was read and not yet understood.
@@ -43,6 +43,42 @@ impl Remote {
 
     pub(crate) fn set_uuid(&mut self, uuid: Rc<str>) {
         self.uuid = uuid;
+    }
+
+    pub(crate) fn uuid(&self) -> &Rc<str> {
+        &self.uuid
+    }
+
+    /// Whether octets have been read that belong to no reply so far.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.end > self.start || self.parser.is_midway()
+    }
+
+    /// Begins TLS. Nothing may be unread; see [`has_unread`](Remote::has_unread).
+    pub(crate) async fn start_tls(
+        &mut self,
+        session: rustls::Connection,
+    ) -> Result<(), HandshakeError> {
+        self.stream.start_tls(session).await
+    }
+
+    /// What `look` finds in the TLS session; none in the clear.
+    pub(crate) fn with_tls<T>(&self, look: impl FnOnce(&rustls::Connection) -> T) -> Option<T> {
+        self.stream.with_tls(look)
+    }
+
+    /// Writes a line that is not for the log.
+    pub(crate) async fn secret(
+        &mut self,
+        line: &[u8],
+        stage: Stage,
+        within: Duration,
+    ) -> Result<(), Lost> {
+        log_at!(Level::Protocol, &self.uuid, "outbound", [], "C: [redacted]");
+        in_time(
+            rt::timeout(within, self.stream.write_all(line)).await,
+            stage,
+        )
     }
 
     /// Writes whole command lines.

@@ -18,6 +18,8 @@ use haraka_shared::services::{Dns, DnsError};
 
 use super::attempt::{Cause, Peer};
 use super::mail_hosts::{Local, ascending, literal, preferred};
+use super::policy::{Demand, Failure, HostPolicy, Scope};
+use super::wish::TlsOutcome;
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +39,8 @@ pub struct Target {
     pub place: Place,
     /// What else the route says.
     pub route: Rc<Route>,
+    /// What is demanded of TLS with it.
+    pub policy: Rc<HostPolicy>,
 }
 
 impl Target {
@@ -54,6 +58,8 @@ impl Target {
             dsn: false,
             secured: false,
             authenticated: false,
+            tls_policy: self.policy.label(),
+            tls: TlsOutcome::NotWanted,
         }
     }
 }
@@ -118,6 +124,7 @@ pub struct Targets<'a> {
     ready: VecDeque<Target>,
     given: Vec<Place>,
     problem: Option<Cause>,
+    scope: Option<Scope<'a>>,
 }
 
 impl<'a> Targets<'a> {
@@ -176,6 +183,22 @@ impl<'a> Targets<'a> {
             ready: VecDeque::new(),
             given: Vec::new(),
             problem: None,
+            scope: None,
+        }
+    }
+
+    /// The same targets under the TLS policies of this delivery.
+    #[must_use]
+    pub fn under(mut self, scope: Scope<'a>) -> Targets<'a> {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// Notes how TLS with a target went, for TLS reports.
+    pub fn note_tls(&self, target: &Target, failure: Option<&Failure>) {
+        if let (Some(scope), Place::Socket(address)) = (&self.scope, &target.place) {
+            let ip = address.ip().to_string();
+            scope.note(&target.policy, &target.host, &ip, failure);
         }
     }
 
@@ -200,7 +223,7 @@ impl<'a> Targets<'a> {
     /// The next address to try; none when all were given out.
     pub async fn next(&mut self) -> Option<Target> {
         while self.given.len() < MOST_TARGETS {
-            let Some(target) = self.ready.pop_front() else {
+            let Some(mut target) = self.ready.pop_front() else {
                 let route = self.hosts.pop_front()?;
                 self.look_up(route).await;
                 continue;
@@ -209,6 +232,13 @@ impl<'a> Targets<'a> {
                 continue;
             }
             self.given.push(target.place.clone());
+            if let (Some(scope), Place::Socket(_)) = (&mut self.scope, &target.place) {
+                target.policy = scope.judge(&target.host).await;
+            }
+            if target.policy.demand == Demand::Refused {
+                // Another address does not make it another host.
+                self.ready.retain(|t| t.host != target.host);
+            }
             return Some(target);
         }
         None
@@ -229,7 +259,13 @@ impl<'a> Targets<'a> {
             Host::Path(path) => {
                 let host = path.display().to_string().into();
                 let place = Place::Path(path.clone());
-                self.ready.push_back(Target { host, place, route });
+                let policy = Rc::new(HostPolicy::OPPORTUNISTIC);
+                self.ready.push_back(Target {
+                    host,
+                    place,
+                    route,
+                    policy,
+                });
             }
             Host::Ip(ip) => {
                 let ip = *ip;
@@ -251,10 +287,12 @@ impl<'a> Targets<'a> {
 
     fn make_ready(&mut self, route: &Rc<Route>, host: &str, addresses: &[IpAddr]) {
         let host: Rc<str> = host.into();
+        let policy = Rc::new(HostPolicy::OPPORTUNISTIC);
         self.ready.extend(addresses.iter().map(|ip| Target {
             host: host.clone(),
             place: Place::Socket(SocketAddr::new(*ip, route.port())),
             route: route.clone(),
+            policy: policy.clone(),
         }));
     }
 
@@ -312,7 +350,7 @@ impl<'a> Targets<'a> {
 }
 
 /// The name as the DNS knows it; IDN labels in punycode.
-fn ascii(name: &str) -> String {
+pub(super) fn ascii(name: &str) -> String {
     let name = name.trim_end_matches('.');
     Address::from_parts("postmaster", name)
         .map_or_else(|_| name.to_owned(), |a| a.host().to_owned())

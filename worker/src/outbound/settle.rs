@@ -10,7 +10,7 @@ use std::time::Duration;
 use haraka_shared::delivery::{Bounced, Deferral, Delivered, Delivery};
 use haraka_shared::dsn::RecipientRequest;
 use haraka_shared::hook::{Call, Code, HookName, Message as Said, Verdict};
-use haraka_shared::log::Level;
+use haraka_shared::log::{Level, emit, enabled};
 use haraka_shared::log_at;
 use haraka_shared::reply::Reply;
 use haraka_shared::spool::{QueueName, Recipient, RecipientState, Todo};
@@ -444,27 +444,30 @@ async fn tell_delivered(
 
 /// LOG-15
 fn log_delivered(name: &QueueName, todo: &Todo, peer: &Peer, response: &str, tally: &str) {
+    if !enabled(Level::Notice) {
+        return;
+    }
     let yes_no = |b: bool| if b { "Y" } else { "N" };
-    log_at!(
-        Level::Notice,
-        &todo.uuid,
-        "outbound",
-        [
-            ("delivered file", name.as_str().into()),
-            ("domain", (&todo.domain).into()),
-            ("host", (&*peer.host).into()),
-            ("ip", (&peer.ip).into()),
-            ("port", peer.port.into()),
-            ("mode", peer.mode().into()),
-            ("tls", yes_no(peer.secured).into()),
-            ("auth", yes_no(peer.authenticated).into()),
-            ("response", response.into()),
-            ("delay", age(todo).into()),
-            ("fails", name.attempts.into()),
-            ("rcpts", tally.into()),
-        ],
-        ""
-    );
+    let mut fields = vec![
+        ("delivered file", name.as_str().into()),
+        ("domain", (&todo.domain).into()),
+        ("host", (&*peer.host).into()),
+        ("ip", (&peer.ip).into()),
+        ("port", peer.port.into()),
+        ("mode", peer.mode().into()),
+        ("tls", yes_no(peer.secured).into()),
+        ("auth", yes_no(peer.authenticated).into()),
+        ("response", response.into()),
+        ("delay", age(todo).into()),
+        ("fails", name.attempts.into()),
+        ("rcpts", tally.into()),
+    ];
+    // Not one of Haraka's fields, so it is last, and there only where it says something.
+    if let Some(policy) = peer.tls_policy {
+        fields.push(("tls_policy", policy.into()));
+    }
+    let (level, uuid) = (Level::Notice, &todo.uuid);
+    emit(level, uuid, "outbound", &fields, format_args!(""));
 }
 
 /// Seconds since the message was queued.

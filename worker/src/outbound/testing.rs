@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,19 +15,25 @@ use haraka_shared::config::InetPrefer;
 use haraka_shared::plugin::LocalFuture;
 use haraka_shared::route::{Host, Route};
 use haraka_shared::services::{Dns, DnsError, MxRecord};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::attempt::{Attempt, RcptResult};
 use super::client::{ClientSettings, Timeouts};
+use super::kits::Kits;
 use super::mail_hosts::Local;
 use super::message::{Envelope, Outgoing};
+use super::policy::HostPolicy;
 use super::route::{Place, RouteSettings, Target};
 use crate::rt::Runtime;
+use crate::tls::testing::Site;
+use crate::tls::{Contexts, Tls};
 
 /// A host on its own thread; each script serves one connection after the other.
 ///
 /// Lines of a script: `C: text` awaits exactly this command, `S: text` says this (`|` separates
-/// lines), `D: text` awaits message data with `\r` and `\n` escaped, `X` closes. At the end of the
-/// script the client must close.
+/// lines), `T` shakes hands, `G: text` says this after anything was heard, `W` waits for the end,
+/// `D: text` awaits message data with `\r` and `\n` escaped, `X` closes. At the end of the script the
+/// client must close.
 pub(crate) struct Sink {
     pub(crate) address: SocketAddr,
     thread: JoinHandle<()>,
@@ -34,12 +41,17 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) fn start(scripts: &[&str]) -> Sink {
+        Sink::under(None, scripts)
+    }
+
+    /// A host that can speak TLS: at the line `T` of a script.
+    pub(crate) fn under(tls: Option<Arc<ServerConfig>>, scripts: &[&str]) -> Sink {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let scripts: Vec<String> = scripts.iter().map(|&s| s.to_owned()).collect();
         let thread = std::thread::spawn(move || {
             for script in scripts {
-                follow(&script, &listener);
+                follow(&script, &listener, tls.as_ref());
             }
         });
         Sink { address, thread }
@@ -61,40 +73,93 @@ impl Sink {
             host: "mx.example.com".into(),
             place: Place::Socket(self.address),
             route: Rc::new(route),
+            policy: Rc::new(HostPolicy::OPPORTUNISTIC),
         }
     }
 }
 
-fn follow(script: &str, listener: &TcpListener) {
+fn follow(script: &str, listener: &TcpListener, tls: Option<&Arc<ServerConfig>>) {
     let (stream, _) = listener.accept().unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
-    let mut input = BufReader::new(stream.try_clone().unwrap());
-    let mut output = stream;
+    let mut peer = BufReader::new(Wire::Plain(stream));
     for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
         let line = if line == "D:" { "D: " } else { line };
         match line.split_at_checked(3) {
-            Some(("C: ", expected)) => assert_eq!(command(&mut input), expected, "in {script}"),
+            Some(("C: ", expected)) => assert_eq!(command(&mut peer), expected, "in {script}"),
             Some(("S: ", said)) => {
                 let said = said.replace('|', "\r\n") + "\r\n";
-                output.write_all(said.as_bytes()).unwrap();
+                peer.get_mut().write_all(said.as_bytes()).unwrap();
             }
             Some(("D: ", expected)) => {
-                let data = data(&mut input).replace('\r', "\\r").replace('\n', "\\n");
+                let data = data(&mut peer).replace('\r', "\\r").replace('\n', "\\n");
                 assert_eq!(data, expected, "in {script}");
             }
+            Some(("G: ", said)) => {
+                let heard = peer.fill_buf().unwrap().len();
+                peer.consume(heard);
+                peer.get_mut().write_all(said.as_bytes()).unwrap();
+            }
+            None if line == "W" => {
+                let _ = std::io::copy(&mut peer, &mut std::io::sink());
+                return;
+            }
+            None if line == "T" => match peer.into_inner().shake(tls.unwrap()) {
+                Ok(wire) => peer = BufReader::new(wire),
+                // The client did not like what it was shown; the script ends there.
+                Err(_) => return,
+            },
             _ => {
                 assert_eq!(line, "X", "unknown script line");
                 return;
             }
         }
     }
-    assert_eq!(
-        command(&mut input),
-        "",
-        "the client must close, in {script}"
-    );
+    assert_eq!(command(&mut peer), "", "the client must close, in {script}");
+}
+
+/// A connection of the host.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+}
+
+impl Wire {
+    fn shake(self, tls: &Arc<ServerConfig>) -> std::io::Result<Wire> {
+        let Wire::Plain(mut stream) = self else {
+            panic!("TLS twice");
+        };
+        let mut session = ServerConnection::new(Arc::clone(tls)).unwrap();
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        Ok(Wire::Tls(Box::new(StreamOwned::new(session, stream))))
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.read(buf),
+            Wire::Tls(stream) => stream.read(buf),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.write(buf),
+            Wire::Tls(stream) => stream.write(buf),
+        }
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Wire::Plain(stream) => stream.flush(),
+            Wire::Tls(stream) => stream.flush(),
+        }
+    }
 }
 
 fn command(input: &mut impl BufRead) -> String {
@@ -136,6 +201,17 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 pub(crate) fn settings() -> Rc<ClientSettings> {
+    settings_with(&Site::new(), |_| {})
+}
+
+/// With what tls.ini of this site says, and other changes.
+pub(crate) fn settings_with(
+    site: &Site,
+    change: impl FnOnce(&mut ClientSettings),
+) -> Rc<ClientSettings> {
+    let source = site.source();
+    let contexts = Contexts::load(&source, None, &mut Vec::new());
+    let kits = Kits::new(Rc::new(Tls::of(contexts)), source.dir, &source.ini);
     let ms = Duration::from_millis;
     let timeouts = Timeouts {
         dot: ms(300),
@@ -143,10 +219,15 @@ pub(crate) fn settings() -> Rc<ClientSettings> {
         greeting: ms(300),
         ..Timeouts::default()
     };
-    Rc::new(ClientSettings {
+    let mut settings = ClientSettings {
         me: "me.example.org".into(),
         timeouts,
-    })
+        enable_tls: true,
+        auth_in_clear: false,
+        kits: Rc::new(kits),
+    };
+    change(&mut settings);
+    Rc::new(settings)
 }
 
 pub(crate) fn address(text: &str) -> Address {
@@ -164,6 +245,9 @@ pub(crate) fn envelope<'a>(sender: &'a Address, recipients: &'a [Address]) -> En
         recipients,
         requests: None,
         all_or_none: false,
+        domain: "y.z",
+        force_tls: false,
+        must_log_in: false,
         at_stake: None,
     }
 }

@@ -13,6 +13,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
+use super::client::{Kit, Known};
 use super::client_auth::ClientCertificates;
 use super::names::Names;
 use super::remark::Remark;
@@ -44,6 +45,7 @@ pub struct Contexts {
     /// For those of `requireAuthorized`.
     strict: Option<Arc<ServerConfig>>,
     strict_ports: Vec<u16>,
+    outbound: Arc<Kit>,
     sources: Vec<String>,
 }
 
@@ -57,6 +59,7 @@ impl Default for Contexts {
             usual: None,
             strict: None,
             strict_ports: Vec::new(),
+            outbound: Arc::default(),
             sources: Vec::new(),
         }
     }
@@ -80,6 +83,15 @@ impl Contexts {
         let provider = suites::provider(inbound.ciphers.as_deref(), &inbound.curves);
         let trust = Arc::new(trust(&inbound, &provider, &mut reading));
         let names = Arc::new(names);
+        let options = ini.outbound();
+        let same_files = options.key == inbound.key && options.cert == inbound.cert;
+        let same_trust = options.ca == inbound.ca && options.crl == inbound.crl;
+        let known = Known {
+            own: same_files.then(|| names.own(None)),
+            trust: same_trust.then(|| Arc::clone(&trust)),
+            earlier: earlier.map(|earlier| &*earlier.outbound),
+        };
+        let outbound = Arc::new(Kit::read(&options, &mut reading, &known));
         sources.directory(dir);
         let mut contexts = Contexts {
             usual: None,
@@ -87,6 +99,7 @@ impl Contexts {
             strict_ports: ini.require_authorized.clone(),
             names: Arc::clone(&names),
             trust: Arc::clone(&trust),
+            outbound,
             sources: sources.0,
         };
         if !names.has_default() {
@@ -141,6 +154,12 @@ impl Contexts {
     #[must_use]
     pub fn trust(&self) -> &Arc<Trust> {
         &self.trust
+    }
+
+    /// What TLS with other servers is made from, as `[outbound]` says.
+    #[must_use]
+    pub fn outbound(&self) -> &Arc<Kit> {
+        &self.outbound
     }
 
     /// Number of names with certificates of their own.
@@ -234,17 +253,27 @@ fn keep_lost(names: &mut Names, earlier: &Contexts, inbound: &Inbound, reading: 
 }
 
 fn trust(inbound: &Inbound, provider: &Arc<CryptoProvider>, reading: &mut Reading<'_>) -> Trust {
+    trust_in(&inbound.ca, &inbound.crl, provider, reading)
+}
+
+/// Those who are named in these files, or whom the system trusts if none is.
+pub(super) fn trust_in(
+    ca: &[String],
+    crl: &[String],
+    provider: &Arc<CryptoProvider>,
+    reading: &mut Reading<'_>,
+) -> Trust {
     let mut authorities = Vec::new();
-    for file in &inbound.ca {
+    for file in ca {
         let found = reading.load("ca", file, None).unwrap_or_default();
         authorities.extend(found.chain);
     }
-    if !inbound.ca.is_empty() {
+    if !ca.is_empty() {
         let text = match authorities.is_empty() {
             true => {
                 "no authority in ca of tls.ini: no certificate of a client is trusted".to_owned()
             }
-            false => format!("loading CA certs from {}", inbound.ca.join(", ")),
+            false => format!("loading CA certs from {}", ca.join(", ")),
         };
         reading.remarks.push(match authorities.is_empty() {
             true => Remark::error(text),
@@ -252,11 +281,11 @@ fn trust(inbound: &Inbound, provider: &Arc<CryptoProvider>, reading: &mut Readin
         });
     }
     let mut crls = Vec::new();
-    for file in &inbound.crl {
+    for file in crl {
         let found = reading.load("crl", file, None).unwrap_or_default();
         crls.extend(found.crls);
     }
-    match authorities.is_empty() && !inbound.ca.is_empty() {
+    match authorities.is_empty() && !ca.is_empty() {
         // The system's are not what was asked for.
         true => Trust::nobody(Arc::clone(provider)),
         false => Trust::new(Arc::clone(provider), authorities, crls),
@@ -330,12 +359,18 @@ impl Sources {
         let mut files = vec!["tls.ini".to_owned(), DIRECTORY.to_owned()];
         files.extend(inbound.key.iter().cloned());
         files.extend(inbound.ca.iter().chain(&inbound.crl).cloned());
+        let outbound = ini.outbound();
+        for named in [outbound.key, outbound.cert, outbound.ca, outbound.crl] {
+            files.extend(named);
+        }
         files.extend(ini.key_of.values().flatten().cloned());
         let certificates = inbound.cert.iter().chain(ini.cert_of.values().flatten());
         for certificate in certificates {
             files.push(certificate.clone());
             files.extend(response_files(certificate));
         }
+        files.sort();
+        files.dedup();
         files.retain(|file| dir.path(file).is_ok());
         Sources(files)
     }

@@ -89,6 +89,15 @@ impl Tls {
         }
     }
 
+    /// One that follows nothing.
+    #[cfg(test)]
+    pub(crate) fn of(contexts: Contexts) -> Tls {
+        Tls::new(Prepared {
+            contexts,
+            ..Prepared::default()
+        })
+    }
+
     /// The contexts of now; they stay as they are for as long as they are held.
     pub(crate) fn contexts(&self) -> Arc<Contexts> {
         Arc::clone(&self.contexts.borrow())

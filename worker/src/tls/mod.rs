@@ -9,10 +9,12 @@
 //! - `client_auth.rs`, `trust.rs`: certificates of clients, and what is to be thought of them
 //! - `peer.rs`: a certificate as plugins and log lines see it
 //! - `session.rs`: a session as log lines and plugins see it
+//! - `client.rs`: the other direction, towards other servers
 //! - `ocsp.rs`: responses that are stapled
 //! - `tickets.rs`: sessions that are taken up again, by any worker
 //! - `follow.rs`: keeps the contexts fresh while the worker runs
 
+mod client;
 mod client_auth;
 mod contexts;
 mod credential;
@@ -28,10 +30,11 @@ mod session;
 mod store;
 mod suites;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tickets;
 mod trust;
 
+pub use client::{Beginning, Host, Judge, Kit};
 pub use contexts::{Contexts, Source};
 pub use credential::Credential;
 pub use follow::Prepared;

@@ -31,6 +31,7 @@ pub fn describe(certificate: &CertificateDer<'_>) -> PeerCertificate {
     out.subject = text(parsed.subject(), |name| name.iter_common_name().next());
     out.organization = text(parsed.subject(), |name| name.iter_organization().next());
     out.issuer = text(parsed.issuer(), |name| name.iter_common_name().next());
+    out.issuer_organization = text(parsed.issuer(), |name| name.iter_organization().next());
     out.not_before = parsed.validity().not_before.timestamp();
     out.not_after = parsed.validity().not_after.timestamp();
     let alternative = parsed.subject_alternative_name().ok().flatten();

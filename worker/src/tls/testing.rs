@@ -30,25 +30,25 @@ use super::suites::{provider, versions};
 use super::tickets::{Keyring, new_key};
 
 /// An RSA key; rcgen over ring makes none.
-pub(super) const RSA_KEY: &str = include_str!("../../tests/data/rsa_key.pem");
+pub(crate) const RSA_KEY: &str = include_str!("../../tests/data/rsa_key.pem");
 
 /// An authority.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     params: CertificateParams,
     key: KeyPair,
-    pub(super) pem: String,
-    pub(super) der: CertificateDer<'static>,
+    pub(crate) pem: String,
+    pub(crate) der: CertificateDer<'static>,
 }
 
 /// A certificate with its key.
-pub(super) struct Made {
-    pub(super) cert: String,
-    pub(super) key: String,
-    pub(super) der: CertificateDer<'static>,
+pub(crate) struct Made {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+    pub(crate) der: CertificateDer<'static>,
 }
 
 impl Authority {
-    pub(super) fn new(name: &str) -> Authority {
+    pub(crate) fn new(name: &str) -> Authority {
         let mut params = named(name, &[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -63,12 +63,12 @@ impl Authority {
     }
 
     /// A certificate for clients.
-    pub(super) fn issue(&self, mut params: CertificateParams) -> Made {
+    pub(crate) fn issue(&self, mut params: CertificateParams) -> Made {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue_as_it_is(params)
     }
 
-    pub(super) fn issue_as_it_is(&self, params: CertificateParams) -> Made {
+    pub(crate) fn issue_as_it_is(&self, params: CertificateParams) -> Made {
         let key = KeyPair::generate().unwrap();
         let issuer = Issuer::from_params(&self.params, &self.key);
         made(params.signed_by(&key, &issuer).unwrap(), &key)
@@ -77,7 +77,7 @@ impl Authority {
 
 impl Authority {
     /// A list with one revoked certificate.
-    pub(super) fn revoke(&self, serial: u64) -> CertificateRevocationListDer<'static> {
+    pub(crate) fn revoke(&self, serial: u64) -> CertificateRevocationListDer<'static> {
         let now = SystemTime::now();
         let list = CertificateRevocationListParams {
             this_update: now.into(),
@@ -106,7 +106,7 @@ fn made(certificate: rcgen::Certificate, key: &KeyPair) -> Made {
 }
 
 /// What a certificate of this common name, for these DNS names, says.
-pub(super) fn named(common: &str, names: &[&str]) -> CertificateParams {
+pub(crate) fn named(common: &str, names: &[&str]) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name = DistinguishedName::new();
@@ -115,7 +115,7 @@ pub(super) fn named(common: &str, names: &[&str]) -> CertificateParams {
 }
 
 /// The same, good until some days from now; negative for days ago.
-pub(super) fn until(mut params: CertificateParams, days: i64) -> CertificateParams {
+pub(crate) fn until(mut params: CertificateParams, days: i64) -> CertificateParams {
     let day = Duration::from_secs(24 * 60 * 60);
     let now = SystemTime::now();
     let count = u32::try_from(days.unsigned_abs()).unwrap();
@@ -130,22 +130,22 @@ pub(super) fn until(mut params: CertificateParams, days: i64) -> CertificatePara
 }
 
 /// A certificate that vouches for itself.
-pub(super) fn self_signed(params: &CertificateParams) -> Made {
+pub(crate) fn self_signed(params: &CertificateParams) -> Made {
     let key = KeyPair::generate().unwrap();
     made(params.self_signed(&key).unwrap(), &key)
 }
 
 /// The same with [`RSA_KEY`].
-pub(super) fn self_signed_rsa(params: &CertificateParams) -> Made {
+pub(crate) fn self_signed_rsa(params: &CertificateParams) -> Made {
     let key = KeyPair::from_pem(RSA_KEY).unwrap();
     made(params.self_signed(&key).unwrap(), &key)
 }
 
 /// A configuration directory that goes away in the end.
-pub(super) struct Site {
+pub(crate) struct Site {
     root: PathBuf,
-    pub(super) dir: ConfigDir,
-    pub(super) tickets: Arc<Keyring>,
+    pub(crate) dir: ConfigDir,
+    pub(crate) tickets: Arc<Keyring>,
 }
 
 impl Drop for Site {
@@ -155,7 +155,7 @@ impl Drop for Site {
 }
 
 impl Site {
-    pub(super) fn new() -> Site {
+    pub(crate) fn new() -> Site {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("haraka-tls-{}-{number}", std::process::id());
@@ -171,7 +171,7 @@ impl Site {
     }
 
     /// A directory with the default certificate.
-    pub(super) fn with_default(common: &str) -> Site {
+    pub(crate) fn with_default(common: &str) -> Site {
         let site = Site::new();
         let made = self_signed(&named(common, &[common]));
         site.write("tls_key.pem", &made.key);
@@ -179,17 +179,17 @@ impl Site {
         site
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.root().join(name)
     }
 
-    pub(super) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
-    pub(super) fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         let mut problems = Problems::default();
         let ini = TlsIni::load(&self.dir, &mut problems).unwrap();
         assert!(problems.errors.is_empty(), "{problems:?}");
@@ -202,7 +202,7 @@ impl Site {
     }
 
     /// The contexts, and what was said from warnings on, with paths below `config/`.
-    pub(super) fn load(&self, earlier: Option<&Contexts>) -> (Contexts, Vec<String>) {
+    pub(crate) fn load(&self, earlier: Option<&Contexts>) -> (Contexts, Vec<String>) {
         let mut remarks: Vec<Remark> = Vec::new();
         let contexts = Contexts::load(&self.source(), earlier, &mut remarks);
         let loud = remarks.iter().filter(|r| r.level <= Level::Warn);
@@ -214,26 +214,26 @@ impl Site {
 
 /// What a client finds.
 #[derive(Debug)]
-pub(super) struct Shaken {
+pub(crate) struct Shaken {
     /// Certificates of the server.
-    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(crate) chain: Vec<CertificateDer<'static>>,
     /// The response that came with them.
-    pub(super) staple: Vec<u8>,
-    pub(super) resumed: bool,
+    pub(crate) staple: Vec<u8>,
+    pub(crate) resumed: bool,
     /// Certificates of the client as the server has them.
-    pub(super) client: Vec<CertificateDer<'static>>,
-    pub(super) suite: &'static str,
+    pub(crate) client: Vec<CertificateDer<'static>>,
+    pub(crate) suite: &'static str,
 }
 
 impl Shaken {
     /// Common name of the server's certificate.
-    pub(super) fn common_name(&self) -> String {
+    pub(crate) fn common_name(&self) -> String {
         super::peer::describe(&self.chain[0]).subject.into_string()
     }
 }
 
 /// A client: what it can do, and what it keeps for the next time.
-pub(super) struct Client {
+pub(crate) struct Client {
     config: ClientConfig,
     seen: Arc<Seen>,
 }
@@ -281,17 +281,17 @@ impl ServerCertVerifier for Seen {
 
 impl Client {
     /// One that can do everything and has no certificate.
-    pub(super) fn new() -> Client {
+    pub(crate) fn new() -> Client {
         Client::with(MinVersion::Tls12, None, None, |_| true)
     }
 
     /// One that shows a certificate.
-    pub(super) fn showing(made: &Made) -> Client {
+    pub(crate) fn showing(made: &Made) -> Client {
         Client::with(MinVersion::Tls12, None, Some(made), |_| true)
     }
 
     /// It shows a certificate, whether its key belongs to it or not.
-    pub(super) fn and_shows_unchecked(mut self, made: &Made) -> Client {
+    pub(crate) fn and_shows_unchecked(mut self, made: &Made) -> Client {
         let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).unwrap();
         let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
         let certified = CertifiedKey::new(vec![made.der.clone()], key);
@@ -300,7 +300,7 @@ impl Client {
     }
 
     /// One with these ciphers, whose names tell the versions, and these kinds of signature.
-    pub(super) fn with(
+    pub(crate) fn with(
         lowest: MinVersion,
         ciphers: Option<&[Cipher]>,
         shows: Option<&Made>,
@@ -333,7 +333,7 @@ impl Client {
     }
 
     /// Shakes hands with a server in memory.
-    pub(super) fn shake(
+    pub(crate) fn shake(
         &self,
         server: Arc<ServerConfig>,
         name: &str,

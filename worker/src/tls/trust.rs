@@ -164,7 +164,7 @@ impl Trust {
     }
 }
 
-fn code(error: &Error, chain: &[CertificateDer<'_>], now: UnixTime) -> &'static str {
+pub(super) fn code(error: &Error, chain: &[CertificateDer<'_>], now: UnixTime) -> &'static str {
     use CertificateError as E;
     let Error::InvalidCertificate(error) = error else {
         return "UNSPECIFIED";
@@ -175,6 +175,7 @@ fn code(error: &Error, chain: &[CertificateDer<'_>], now: UnixTime) -> &'static 
         E::Revoked => "CERT_REVOKED",
         E::UnknownRevocationStatus => "UNABLE_TO_GET_CRL",
         E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => "CRL_HAS_EXPIRED",
+        E::NotValidForName | E::NotValidForNameContext { .. } => "ERR_TLS_CERT_ALTNAME_INVALID",
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => "INVALID_PURPOSE",
         E::BadSignature
         | E::UnsupportedSignatureAlgorithmContext { .. }

@@ -4,9 +4,11 @@
 //! and key; a key that nobody knows is a warning.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use haraka_shared::config::{At, ConfigError, Ini, Section, Warning};
+use haraka_shared::config::kinds::Seconds;
+use haraka_shared::config::{At, ConfigError, Ini, Section, TLS_CLIENT_KEYS, TlsClient, Warning};
 use haraka_shared::route::Route;
 use haraka_shared::transaction::Transaction;
 
@@ -20,6 +22,8 @@ const DEFAULT_PORT: u16 = 2555;
 const SMTP_PORT: u16 = 25;
 
 const DEAD_HOST_RETRY: Duration = Duration::from_secs(10);
+
+const CONNECT_TIMEOUT: Seconds = Seconds { min: 1, max: 86400 };
 
 /// Sections that are no domains.
 const RESERVED: [&str; 2] = ["main", "tls"];
@@ -68,6 +72,8 @@ pub(super) struct Settings {
     pub(super) selector: Selector,
     pub(super) check_sender: bool,
     pub(super) check_recipient: bool,
+    /// How TLS is spoken with the servers that messages are forwarded to (TLS-24).
+    pub(super) tls: Arc<TlsClient>,
     /// By section name in lower case.
     sections: HashMap<Box<str>, Target>,
 }
@@ -88,9 +94,7 @@ impl Settings {
         let mut warnings = ini.warnings().to_vec();
         let mut sections = HashMap::new();
         for section in ini.sections() {
-            if section.name != "tls" {
-                warn_of_unknown_keys(ini, section, &mut warnings);
-            }
+            warn_of_unknown_keys(ini, section, &mut warnings);
             if !RESERVED.contains(&&*section.name) {
                 let target = Target::parse(ini, &section.name)?;
                 sections.insert(section.name.to_lowercase().into_boxed_str(), target);
@@ -115,6 +119,7 @@ impl Settings {
             selector,
             check_sender: ini.bool("main", "check_sender", false),
             check_recipient: ini.bool("main", "check_recipient", false),
+            tls: Arc::new(TlsClient::of_section(ini, "tls", &mut warnings)?),
             sections,
         };
         Ok((settings, warnings))
@@ -270,6 +275,9 @@ fn options(ini: &Ini, section: &str, route: &mut Route) -> Result<(), ConfigErro
             .map_err(|_| invalid(ini, section, "bind", "is no IP address"))?;
         route.bind = Some(ip);
     }
+    if let Some(time) = ini.read(section, "connect_timeout", &CONNECT_TIMEOUT)? {
+        route.connect_timeout = Some(time);
+    }
     route.lmtp = ini.bool(section, "using_lmtp", route.lmtp);
     route.starttls = Some(ini.bool(section, "enable_tls", route.starttls.unwrap_or(false)));
     Ok(())
@@ -299,7 +307,12 @@ fn invalid(ini: &Ini, section: &str, key: &str, why: &str) -> ConfigError {
 fn warn_of_unknown_keys(ini: &Ini, section: &Section, warnings: &mut Vec<Warning>) {
     for entry in section.entries() {
         let key = &&*entry.key;
-        if TARGET_KEYS.contains(key) || (section.name == "main" && MAIN_KEYS.contains(key)) {
+        let known = if section.name == "tls" {
+            &TLS_CLIENT_KEYS[..]
+        } else {
+            &TARGET_KEYS[..]
+        };
+        if known.contains(key) || (section.name == "main" && MAIN_KEYS.contains(key)) {
             continue;
         }
         let at = At::line(ini.file(), entry.held.line());
@@ -373,6 +386,7 @@ mod tests {
         let s = parse(concat!(
             "[x.example]\nhost=::1\nauth_type=login\nauth_user=u\nauth_pass=p\n",
             "bind=192.0.2.1\nbind_helo=h.example\nusing_lmtp=true\nenable_tls=true\n",
+            "connect_timeout=7\n",
         ));
         let target = s.section("x.example").unwrap();
         let r = target.hosts.first();
@@ -388,6 +402,7 @@ mod tests {
         assert_eq!(r.bind, Some("192.0.2.1".parse().unwrap()));
         assert_eq!(r.bind_helo.as_deref(), Some("h.example"));
         assert!(r.lmtp && r.starttls == Some(true));
+        assert_eq!(r.connect_timeout, Some(Duration::from_secs(7)));
     }
 
     // covers SMC-04
@@ -403,6 +418,19 @@ mod tests {
             .collect();
         places.sort();
         assert_eq!(places, ["a:26", "b:25", "c:25"]);
+    }
+
+    // covers TLS-24
+    #[test]
+    fn options_of_tls_are_read_and_its_unknown_keys_are_told() {
+        let text = "[tls]\nrejectUnauthorized=true\nno_tls_hosts[]=10.0.0.0/8\nsecurity=high\n";
+        let ini = Ini::parse("smtp_forward.ini", text.as_bytes());
+        let (s, warnings) = Settings::parse(&ini).unwrap();
+        assert_eq!(s.tls.reject_unauthorized, Some(true));
+        assert!(s.tls.no_tls_hosts.has_address("10.1.2.3".parse().unwrap()));
+        let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["smtp_forward.ini:4: unknown key security in [tls]"]);
+        assert_eq!(parse("host=a\n").tls.reject_unauthorized, Some(false));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use haraka_shared::plugin::Wants;
 use crate::dns::{Names, Resolver};
 use crate::hooks::Registry;
 use crate::hooks::tests::script::{Loaded, answers, plugin};
-use crate::outbound::Outbound;
+use crate::outbound::{Kits, Outbound};
 use crate::rt::sync::mpsc::UnboundedReceiver;
 use crate::rt::tests::run_virtual;
 use crate::rt::{self, Runtime, Stream, UnixStream};
@@ -108,10 +108,13 @@ impl Rig {
         let limits = &config.connection;
         let sessions = Sessions::new(limits.max_connections, limits.max_connections_per_ip);
         let flight = Arc::new(FlightPage::new().unwrap());
-        let outbound = Outbound::new(&config, 0, "aaaaaa", flight).unwrap();
+        let tls = Rc::new(crate::tls::Tls::new(crate::tls::Prepared::default()));
+        let kits = Kits::new(Rc::clone(&tls), config_dir.clone(), &config.tls);
+        let dns = Rc::new(resolver.clone());
+        let outbound = Outbound::new(&config, 0, "aaaaaa", flight, dns, kits).unwrap();
         let (master, told) = rt::sync::mpsc::unbounded();
         let worker = Rc::new_cyclic(|this| Worker {
-            tls: crate::tls::Tls::new(crate::tls::Prepared::default()),
+            tls,
             names: Names::new(&resolver),
             resolver,
             hooks: Registry::build(plugins),

@@ -1,0 +1,8 @@
+//! libFuzzer target: see `record` in `sts.rs`.
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../entries.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| entries::sts::record(input));
