@@ -124,6 +124,7 @@ struct Row {
 
 fn rows() -> Vec<Row> {
     let table = page("tests/js/members.tsv");
+    assert!(table.lines().count() > 400, "rows are missing");
     let rows = table.lines().map(|line| {
         let mut cells = line.split('\t').map(str::to_owned);
         let mut cell = || cells.next().unwrap_or_default();
