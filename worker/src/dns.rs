@@ -6,6 +6,7 @@
 
 mod hosts;
 mod names;
+pub(crate) mod records;
 #[cfg(test)]
 mod tests;
 mod validated;
@@ -25,7 +26,7 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as Answer, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
 use self::hosts::Hosts;
 pub use self::names::Names;
@@ -77,12 +78,50 @@ impl Resolver {
         Ok(built)
     }
 
+    /// The records of one type as scripts get them; see [`records::kind`].
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub(crate) async fn records(
+        &self,
+        name: &str,
+        kind: RecordType,
+    ) -> Result<Vec<serde_json::Value>, DnsError> {
+        let pick = |record: &Record| records::shown(kind, &record.data, record.ttl);
+        self.ask_for(absolute(name)?, kind, pick).await
+    }
+
+    /// Addresses of a host, with the hosts file.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub(crate) async fn host(&self, host: &str, v6: bool) -> Result<Vec<IpAddr>, DnsError> {
+        self.addresses(host.trim_end_matches('.'), v6).await
+    }
+
+    /// Names of an address, with the hosts file.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub(crate) async fn names_of(&self, ip: IpAddr) -> Result<Vec<String>, DnsError> {
+        self.ptr(ip).await
+    }
+
     /// The records of one type, as far as `pick` wants them.
     async fn ask<T>(
         &self,
         name: Name,
         kind: RecordType,
         pick: impl Fn(&RData) -> Option<T>,
+    ) -> Result<Vec<T>, DnsError> {
+        self.ask_for(name, kind, |record| pick(&record.data)).await
+    }
+
+    async fn ask_for<T>(
+        &self,
+        name: Name,
+        kind: RecordType,
+        pick: impl Fn(&Record) -> Option<T>,
     ) -> Result<Vec<T>, DnsError> {
         let resolver = self.resolver()?;
         let question = rt::library::run(Box::pin(async move { resolver.lookup(name, kind).await }))
@@ -91,11 +130,7 @@ impl Resolver {
             Ok(answer) => answer.map_err(meaning)?,
             Err(rt::Elapsed) => return Err(DnsError::Temporary("timeout".to_owned())),
         };
-        let found: Vec<T> = answer
-            .answers()
-            .iter()
-            .filter_map(|r| pick(&r.data))
-            .collect();
+        let found: Vec<T> = answer.answers().iter().filter_map(pick).collect();
         if found.is_empty() {
             Err(DnsError::NoData)
         } else {

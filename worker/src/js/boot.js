@@ -23,6 +23,17 @@
     // A promise for the outcome of work that an op has started.
     natives.outcome = (number) => new Promise((resolve, reject) => pending.set(number, { resolve, reject }))
 
+    // As that, with a callback, which runs in the turn in which it is known.
+    natives.whenDone = (number, done) => {
+        pending.set(number, { resolve: (value) => done(null, value), reject: done })
+        return number
+    }
+
+    // Nobody waits for it any more; the work is given up.
+    natives.callOff = (number) => {
+        if (pending.delete(number)) natives.timers.stop(number)
+    }
+
     function settle(number, done, value) {
         const waiting = pending.get(number)
         if (!waiting) return

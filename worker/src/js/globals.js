@@ -28,6 +28,21 @@ define('atob', (text) => Buffer.from(String(text), 'base64').toString('latin1'))
 define('btoa', (text) => Buffer.from(String(text), 'latin1').toString('base64'))
 define('performance', { now: () => natives.process.uptime() * 1000, timeOrigin: Date.now() })
 
+// Made when a script first asks for them: most plugins do not.
+function lazily(module, names) {
+    for (const name of names) {
+        Object.defineProperty(globalThis, name, {
+            get: () => require(module)[name],
+            set: (value) => define(name, value),
+            configurable: true,
+            enumerable: false,
+        })
+    }
+}
+
+lazily('internal/web/events', ['AbortController', 'AbortSignal', 'CustomEvent', 'DOMException', 'Event', 'EventTarget'])
+lazily('internal/web/fetch', ['fetch', 'Headers', 'Request', 'Response', 'FormData', 'Blob', 'ReadableStream'])
+
 const say = (level) => (...args) => natives.log.write(level, '-', 'console', util.format(...args), {})
 define('console', {
     log: say(6),

@@ -19,6 +19,8 @@ mod ops;
 mod plugin;
 mod rejections;
 mod resolve;
+#[cfg(test)]
+mod script_tests;
 mod sources;
 #[cfg(test)]
 mod tests;

@@ -16,10 +16,10 @@ use super::limits::Limits;
 use super::resolve::{How, resolve};
 use crate::rt::Runtime;
 
-struct Dir(PathBuf);
+pub(super) struct Dir(PathBuf);
 
 impl Dir {
-    fn new(name: &str) -> Dir {
+    pub(super) fn new(name: &str) -> Dir {
         let name = format!("haraka-js-{}-{name}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(dir.join("config")).unwrap();
@@ -37,7 +37,7 @@ impl Dir {
         Some(found.strip_prefix(&self.0).unwrap().display().to_string())
     }
 
-    fn engine(&self, limits: Limits) -> Rc<Engine> {
+    pub(super) fn engine(&self, limits: Limits) -> Rc<Engine> {
         let config = ConfigDir::open(&self.0).unwrap();
         Engine::new(Host::new(&config, &self.0, &Watch::new()), limits).unwrap()
     }
@@ -49,7 +49,7 @@ impl Drop for Dir {
     }
 }
 
-fn eval(engine: &Engine, text: &str) -> Result<serde_json::Value, ScriptError> {
+pub(super) fn eval(engine: &Engine, text: &str) -> Result<serde_json::Value, ScriptError> {
     engine
         .enter("test", |ctx, _| ctx.eval::<Json, _>(text))
         .map(|json| json.0)

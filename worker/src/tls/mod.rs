@@ -7,6 +7,7 @@
 //! - `names.rs`: which certificate a client gets
 //! - `suites.rs`: versions, ciphers and groups
 //! - `client_auth.rs`, `trust.rs`: certificates of clients, and what is to be thought of them
+//! - `judged.rs`: client sessions of scripts, whose server is judged and not refused
 //! - `peer.rs`: a certificate as plugins and log lines see it
 //! - `session.rs`: a session as log lines and plugins see it
 //! - `client.rs`: the other direction, towards other servers
@@ -21,6 +22,7 @@ mod credential;
 #[cfg(test)]
 pub(crate) mod ends;
 mod follow;
+mod judged;
 mod names;
 mod ocsp;
 mod peer;
@@ -39,6 +41,7 @@ pub use contexts::{Contexts, Source};
 pub use credential::Credential;
 pub use follow::Prepared;
 pub(crate) use follow::{Tls, start};
+pub(crate) use judged::Wanted;
 pub use names::Names;
 pub use peer::describe;
 pub use remark::Remark;

@@ -197,12 +197,12 @@ fn unknown(chain: &[CertificateDer<'_>], now: UnixTime) -> &'static str {
     }
 }
 
-fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
+pub(super) fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     parse(certificate).is_ok_and(|c| c.subject().as_raw() == c.issuer().as_raw())
 }
 
 /// Whether the certificate holds at this time; `None` if it cannot be told.
-fn validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<Result<(), Verdict>> {
+pub(super) fn validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<Result<(), Verdict>> {
     let parsed = parse(certificate).ok()?;
     let now = i64::try_from(now.as_secs()).ok()?;
     let (code, error) = if now > parsed.validity().not_after.timestamp() {

@@ -8,6 +8,7 @@ mod config;
 mod connection;
 mod crypto;
 mod delivery;
+mod dgram;
 mod dns;
 mod fs;
 mod header;
@@ -19,6 +20,7 @@ mod message;
 mod net;
 mod outbound;
 mod process;
+mod socket;
 mod timers;
 mod transaction;
 
@@ -39,6 +41,7 @@ const FIELDS: [(&str, Install); 20] = [
     ("connection", connection::install),
     ("crypto", crypto::install),
     ("delivery", delivery::install),
+    ("dgram", dgram::install),
     ("dns", dns::install),
     ("fs", fs::install),
     ("header", header::install),
@@ -50,6 +53,7 @@ const FIELDS: [(&str, Install); 20] = [
     ("net", net::install),
     ("outbound", outbound::install),
     ("process", process::install),
+    ("socket", socket::install),
     ("timers", timers::install),
     ("transaction", transaction::install),
 ];

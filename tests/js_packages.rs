@@ -1,0 +1,21 @@
+//! Packages from npm, unmodified: each does here what it does in the real Haraka. Both servers get the
+//! same configuration, the same DNS server and the same dialogues; replies, the results that the package
+//! left, and the stored messages have to be the same. Skipped where `PEER_HARAKA` does not name the real
+//! Haraka, beside which npm put the packages.
+
+#![allow(missing_docs)]
+// A test reports by panicking; the crate-wide bans are for what peers can reach.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
+
+mod harness;
+
+#[path = "js_packages/local.rs"]
+mod local;
+#[path = "js_packages/side.rs"]
+mod side;

@@ -1,0 +1,336 @@
+//! Plays one scenario against our server and against the real Haraka and compares the records: replies,
+//! results of the plugins under test, stored messages. Owns the probe plugin that writes the results down.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::harness::server::peer_command;
+use crate::harness::transcript::masked;
+use crate::harness::{FakeDns, Install, Server, SmtpClient, poll_until, skip};
+
+/// What a scenario needs, the same for both servers.
+pub struct Setup {
+    /// Names of the plugins, in order; those of npm without their prefix.
+    pub plugins: &'static [&'static str],
+    /// Files below `config/`.
+    pub config: &'static [(&'static str, &'static str)],
+    /// Fields of results that hold times, ports or the like.
+    pub volatile: &'static [&'static str],
+}
+
+/// Writes down what plugins have found when a transaction and when a connection is over.
+const PROBE: &str = r#"
+const fs = require('fs')
+const path = require('path')
+const file = path.join(process.env.TMPDIR, 'probe')
+const wanted = WANTED, volatile = VOLATILE
+
+function sorted(value) {
+    if (value instanceof Error) return `Error ${value.message}`
+    if (Array.isArray(value)) return value.map(sorted)
+    if (value === null || typeof value !== 'object') return value
+    const keys = Object.keys(value).filter((key) => !volatile.includes(key) && typeof value[key] !== 'function')
+    return Object.fromEntries(keys.sort().map((key) => [key, sorted(value[key])]))
+}
+
+function tell(what, owner) {
+    const all = owner.results.get_all()
+    for (const name of Object.keys(all).sort()) {
+        if (wanted.includes(name)) fs.appendFileSync(file, `${what} ${name} ${JSON.stringify(sorted(all[name]))}\n`)
+    }
+}
+
+exports.hook_reset_transaction = (next, connection) => {
+    tell('transaction', connection.transaction)
+    next()
+}
+
+exports.hook_disconnect = (next, connection) => {
+    tell('connection', connection)
+    fs.appendFileSync(file, `over relaying=${connection.relaying}\n`)
+    next()
+}
+"#;
+
+/// For the real Haraka: every question goes to the DNS server of the test.
+const PRELOAD: &str = r#"
+const dns = require('dns')
+const servers = ['SERVER']
+const bound = (Base) => class extends Base {
+    constructor(...args) {
+        super(...args)
+        this.setServers(servers)
+    }
+}
+dns.setServers(servers)
+dns.Resolver = bound(dns.Resolver)
+dns.promises.Resolver = bound(dns.promises.Resolver)
+"#;
+
+/// How long the end of a connection may take to be seen.
+const OVER: Duration = Duration::from_secs(8);
+/// How long a reply may take: look-ups that time out stand behind some.
+const REPLY: Duration = Duration::from_secs(12);
+
+/// One server and what it has said.
+pub struct Side {
+    server: Server,
+    record: Vec<String>,
+    connections: usize,
+}
+
+/// A connection whose dialogue is recorded.
+pub struct Recorded<'a> {
+    client: SmtpClient,
+    record: &'a mut Vec<String>,
+}
+
+/// Plays `scenario` on both sides and compares; `must` are texts that the record has to contain, so that
+/// two servers that do nothing are not equal.
+#[track_caller]
+pub fn same_as_haraka(
+    setup: &Setup,
+    dns: Option<&FakeDns>,
+    must: &[&str],
+    scenario: impl Fn(&mut Side),
+) {
+    let Some([node, peer]) = peer_command() else {
+        return skip("PEER_HARAKA is not set: no packages");
+    };
+    let packages = packages(Path::new(&peer));
+    let ours = vec![env!("CARGO_BIN_EXE_haraka").to_owned()];
+    let own = play(install(setup, &packages, dns), &ours, &scenario);
+    let install = install(setup, &packages, dns);
+    let mut command = vec![node, peer];
+    if let Some(dns) = dns {
+        let preload = PRELOAD.replace("SERVER", &dns.addr().to_string());
+        install.write("preload.js", preload.as_bytes());
+        let option = install.path().join("preload.js");
+        let option = format!("NODE_OPTIONS=--require={}", option.display());
+        command.splice(0..0, ["env".to_owned(), option]);
+    }
+    let theirs = play(install, &command, &scenario);
+    for text in must {
+        assert!(
+            theirs.contains(text),
+            "the record of the real Haraka lacks {text:?}:\n{theirs}"
+        );
+    }
+    if own != theirs {
+        panic!("{}", difference(&theirs, &own));
+    }
+}
+
+fn difference(theirs: &str, own: &str) -> String {
+    let (theirs, own): (Vec<_>, Vec<_>) = (theirs.lines().collect(), own.lines().collect());
+    let same = theirs.iter().zip(&own).take_while(|(a, b)| a == b).count();
+    let rest = |lines: &[&str]| lines[same.min(lines.len())..].join("\n");
+    let before = theirs[same.saturating_sub(4)..same].join("\n");
+    format!(
+        "after\n{before}\n--- the real Haraka\n{}\n--- ours\n{}",
+        rest(&theirs),
+        rest(&own)
+    )
+}
+
+/// Where npm put the packages: the folder that the package Haraka is in.
+fn packages(peer: &Path) -> PathBuf {
+    let found = peer
+        .ancestors()
+        .nth(3)
+        .expect("node_modules/Haraka/bin/haraka");
+    fs::canonicalize(found).unwrap()
+}
+
+fn install(setup: &Setup, packages: &Path, dns: Option<&FakeDns>) -> Install {
+    let wanted = format!("{:?}", setup.plugins);
+    let probe = PROBE
+        .replace("WANTED", &wanted)
+        .replace("VOLATILE", &format!("{:?}", setup.volatile));
+    let mut list: Vec<&str> = setup.plugins.to_vec();
+    list.extend(["rcpt_to.in_host_list", "queue/test", "probe"]);
+    let mut install = Install::new()
+        .set("connection.ini", "haproxy", "hosts[]", "127.0.0.1")
+        .file("plugins/probe.js", &probe)
+        .plugins(&list);
+    if let Some(dns) = dns {
+        install = install.config("net-utils.ini", &dns.config());
+    }
+    for (name, text) in setup.config {
+        install = install.config(name, text);
+    }
+    let link = |from: PathBuf, to: &str| {
+        std::os::unix::fs::symlink(from, install.path().join(to)).unwrap();
+    };
+    link(packages.to_owned(), "node_modules");
+    // As an operator's own plugin it comes before the native one.
+    if setup.plugins.contains(&"relay") {
+        link(packages.join("haraka-plugin-relay"), "plugins/relay");
+    }
+    install
+}
+
+fn play(install: Install, command: &[String], scenario: &impl Fn(&mut Side)) -> String {
+    let mut side = Side {
+        server: Server::start_command(install, command),
+        record: Vec::new(),
+        connections: 0,
+    };
+    scenario(&mut side);
+    if std::env::var_os("SHOW_LOG").is_some() {
+        eprintln!("{}", side.server.log_text());
+    }
+    let dir = side.server.install().path().display().to_string();
+    let record = side.record.join("\n");
+    record.replace(&dir, "DIR")
+}
+
+impl Side {
+    /// The server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Waits until plugins that look around first have registered what they want.
+    pub fn settle(&self) {
+        std::thread::sleep(Duration::from_millis(800));
+    }
+
+    /// Connects as if from `ip`, plays the lines that `dialogue` says, hangs up, and records what the
+    /// plugins found.
+    pub fn from(&mut self, ip: &str, dialogue: impl FnOnce(&mut Recorded<'_>)) {
+        let mut client = self.server.client();
+        client.set_timeout(REPLY);
+        let family = if ip.contains(':') { "TCP6" } else { "TCP4" };
+        let local = if ip.contains(':') { "::1" } else { "127.0.0.1" };
+        client.send_raw(format!("PROXY {family} {ip} {local} 4321 25\r\n").as_bytes());
+        self.record.push(format!("from {ip}"));
+        let mut recorded = Recorded {
+            client,
+            record: &mut self.record,
+        };
+        dialogue(&mut recorded);
+        drop(recorded);
+        self.connections += 1;
+        let found = self.found();
+        self.record.extend(found);
+        self.record.extend(stored(self.server.install()));
+    }
+
+    /// The new lines of the probe's file once the connection is over.
+    fn found(&self) -> Vec<String> {
+        let file = self.server.install().path().join("tmp/probe");
+        let wanted = self.connections;
+        let lines = poll_until(OVER, || {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            let lines: Vec<_> = text.lines().map(masked).collect();
+            let over = lines.iter().filter(|line| line.starts_with("over")).count();
+            (over >= wanted).then_some(lines)
+        });
+        let Some(lines) = lines else {
+            panic!("no end of connection: {}", self.server.log_text());
+        };
+        let ends = lines.iter().enumerate();
+        let ends = ends.filter(|(_, line)| line.starts_with("over"));
+        let from = match wanted {
+            1 => 0,
+            _ => ends.map(|(at, _)| at + 1).nth(wanted - 2).unwrap_or(0),
+        };
+        lines[from..].to_vec()
+    }
+}
+
+/// The messages that `queue/test` wrote, which go; without trace header fields.
+fn stored(install: &Install) -> Vec<String> {
+    let mut lines = Vec::new();
+    for message in install.stored() {
+        let text = String::from_utf8_lossy(&message).replace("\r\n", "\n");
+        let mut trace = false;
+        for line in text.lines() {
+            trace = line.starts_with("Received: ") || (trace && line.starts_with([' ', '\t']));
+            if !trace {
+                lines.push(format!("stored {line}"));
+            }
+        }
+    }
+    for entry in fs::read_dir(install.path().join("tmp")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension() == Some("eml".as_ref()) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    lines
+}
+
+impl Recorded<'_> {
+    /// The greeting; false when the connection is over.
+    pub fn greeting(&mut self) -> bool {
+        self.reply()
+    }
+
+    /// Sends each line and records the reply, until the server hangs up.
+    pub fn says(&mut self, lines: &[&str]) {
+        for line in lines {
+            self.record.push(format!("> {line}"));
+            if self
+                .client
+                .try_send(format!("{line}\r\n").as_bytes())
+                .is_err()
+                || !self.reply()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Greeting, EHLO, envelope and message.
+    pub fn mail(&mut self, helo: &str, from: &str, to: &[&str], message: &str) {
+        if !self.greeting() {
+            return;
+        }
+        self.says(&[&format!("EHLO {helo}")]);
+        self.message(from, to, message);
+    }
+
+    /// Envelope and message.
+    pub fn message(&mut self, from: &str, to: &[&str], message: &str) {
+        self.says(&[&format!("MAIL FROM:<{from}>")]);
+        for one in to {
+            self.says(&[&format!("RCPT TO:<{one}>")]);
+        }
+        self.says(&["DATA"]);
+        if self
+            .record
+            .last()
+            .is_some_and(|line| line.starts_with("354"))
+        {
+            let text = message.replace('\n', "\r\n");
+            self.says(&[&format!("{text}\r\n.")]);
+        }
+    }
+
+    /// Says goodbye.
+    pub fn quit(&mut self) {
+        self.says(&["QUIT"]);
+    }
+
+    fn reply(&mut self) -> bool {
+        match self.client.try_reply() {
+            Ok(Some(reply)) => {
+                for line in &reply.lines {
+                    self.record.push(masked(&format!("{} {line}", reply.code)));
+                }
+                true
+            }
+            Ok(None) => {
+                self.record.push("close".to_owned());
+                false
+            }
+            Err(error) => {
+                self.record.push(format!("broken: {}", error.kind()));
+                false
+            }
+        }
+    }
+}
