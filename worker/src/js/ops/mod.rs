@@ -33,7 +33,7 @@ use super::host::Host;
 /// A field: puts its functions into the object.
 type Install = for<'js> fn(&Ctx<'js>, &Object<'js>, &Rc<Host>) -> rquickjs::Result<()>;
 
-const FIELDS: [(&str, Install); 20] = [
+const FIELDS: [(&str, Install); 22] = [
     ("address", address::install),
     ("body", body::install),
     ("bytes", bytes::install),
