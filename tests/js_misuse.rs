@@ -151,7 +151,7 @@ fn callbacks_that_throw_or_loop_leave_the_message_as_it_came() {
     assert_eq!(server.worker_pids(), worker, "the worker was replaced");
 }
 
-// covers TXN-25, TXN-26, TXN-27
+// covers TXN-26, TXN-27, TXN-29
 #[test]
 fn message_is_read_by_pipe_by_events_by_iteration_and_at_once() {
     let server = server_with(

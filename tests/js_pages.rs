@@ -204,7 +204,7 @@ fn found() -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-// covers PLG-12, PLG-13, TXN-01, CON-01, OUT-22
+// covers PLG-12, PLG-13, TXN-01, CON-01, AUX-09
 #[test]
 fn the_table_of_members_is_true_and_the_page_is_made_from_it() {
     let rows = rows();

@@ -205,7 +205,7 @@ impl Plugin {
 
     pub fn mail(&self, connection: &Connection) -> Verdict {
         let transaction = connection.transaction().unwrap();
-        self.ask(connection, Call::Mail(&transaction.mail_from))
+        self.ask(connection, Call::Mail(&transaction.mail_from()))
     }
 
     /// Asks about a recipient and adds it, as RCPT does.

@@ -30,7 +30,9 @@ async fn reported(engine: &Engine, text: &str) -> String {
     let timely = over.await.is_ok();
     let lines = eval(engine, "report.lines").unwrap();
     let lines = lines.as_array().unwrap().iter();
-    let mut out: String = lines.map(|l| format!("{}\n", l.as_str().unwrap())).collect();
+    let mut out: String = lines
+        .map(|l| format!("{}\n", l.as_str().unwrap()))
+        .collect();
     if !timely {
         out.push_str("NOT OVER\n");
     }

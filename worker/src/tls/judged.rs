@@ -72,9 +72,9 @@ impl Wanted {
             true => builder.with_no_client_auth(),
             false => {
                 let own = self.credential()?;
-                builder.with_client_cert_resolver(Arc::new(
-                    rustls::sign::SingleCertAndKey::from((*own.certified).clone()),
-                ))
+                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
+                    (*own.certified).clone(),
+                )))
             }
         };
         config.alpn_protocols.clone_from(&self.alpn);

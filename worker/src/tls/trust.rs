@@ -202,7 +202,10 @@ pub(super) fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
 }
 
 /// Whether the certificate holds at this time; `None` if it cannot be told.
-pub(super) fn validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<Result<(), Verdict>> {
+pub(super) fn validity(
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+) -> Option<Result<(), Verdict>> {
     let parsed = parse(certificate).ok()?;
     let now = i64::try_from(now.as_secs()).ok()?;
     let (code, error) = if now > parsed.validity().not_after.timestamp() {

@@ -74,15 +74,13 @@ pub(super) fn install<'js>(
         })
     });
     let s = Rc::clone(&sockets);
-    op!(
-        ctx,
-        field,
-        "setBroadcast",
-        move |number: u32, on: bool| s
-            .borrow()
-            .get(&number)
-            .is_some_and(|socket| socket.get_ref().set_broadcast(on).is_ok())
-    );
+    op!(ctx, field, "setBroadcast", move |number: u32, on: bool| s
+        .borrow()
+        .get(&number)
+        .is_some_and(|socket| socket
+            .get_ref()
+            .set_broadcast(on)
+            .is_ok()));
     op!(ctx, field, "close", move |number: u32| {
         let closed = sockets.borrow_mut().remove(&number);
         drop(closed);

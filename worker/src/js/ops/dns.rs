@@ -122,7 +122,9 @@ fn server_text(server: SocketAddr) -> String {
 
 fn of_system() -> Vec<String> {
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let servers = text.lines().filter_map(|l| l.trim().strip_prefix("nameserver"));
+    let servers = text
+        .lines()
+        .filter_map(|l| l.trim().strip_prefix("nameserver"));
     servers.map(|s| s.trim().to_owned()).collect()
 }
 

@@ -118,11 +118,7 @@ fn install_connect<'js>(
 }
 
 /// Gives a new stream its number and tells both addresses.
-fn opened(
-    host: &std::rc::Weak<Host>,
-    sockets: &Sockets,
-    stream: io::Result<Stream>,
-) -> Outcome {
+fn opened(host: &std::rc::Weak<Host>, sockets: &Sockets, stream: io::Result<Stream>) -> Outcome {
     let Some(host) = host.upgrade() else {
         return Outcome::Data(Value::Null);
     };
@@ -251,13 +247,14 @@ async fn start_tls(sockets: Rc<Sockets>, number: u32, options: Value) -> Outcome
     match stream.start_tls(session.into()).await {
         Ok(()) => {}
         Err(HandshakeError::Closed) => {
-            let text = "Client network socket disconnected before secure TLS connection was established";
+            let text =
+                "Client network socket disconnected before secure TLS connection was established";
             return failed("ECONNRESET", text.to_owned());
         }
         Err(HandshakeError::Io(e)) => return e.into(),
         Err(HandshakeError::Tls(e)) => return failed("EPROTO", e.to_string()),
     }
-    let facts = stream.with_tls(|tls| facts(tls)).unwrap_or_default();
+    let facts = stream.with_tls(facts).unwrap_or_default();
     let facts = with_code(facts, judgement.code());
     let mut all = sockets.0.borrow_mut();
     all.insert(number, Socket::Stream(Rc::new(stream)));
