@@ -410,6 +410,7 @@ fn plugins_send_mail_from_text_octets_and_streams() {
         exports.hook_pre_send_trans_email = (next, connection) => {
             const txn = connection.transaction
             txn.add_header('X-Notes', String(txn.notes.from))
+            txn.results.add({ name: 'mine' }, { pass: 'seen', emit: true })
             next()
         }
         exports.hook_delivered = function (next, hmail, params) {
