@@ -14,6 +14,7 @@ mod harness;
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use harness::server::Signal;
 use harness::{DEADLINE, Install, Server, SmtpClient, processes, wait_for};
@@ -137,8 +138,17 @@ fn a_graceful_restart_keeps_open_sessions_and_loses_no_connection() {
     client.cmd("MAIL FROM:<a@example.com>").expect(250);
     server.signal(Signal::SIGUSR2);
     let addr: SocketAddr = server.addr();
+    let until = Instant::now() + DEADLINE;
+    let mut ignored = 0;
     // Connections are answered at every moment of the change.
     while !server.log_text().contains("Reload complete") {
+        assert!(Instant::now() < until, "{}", server.log_text());
+        // A master whose workers have not all begun ignores the signal, and says so.
+        let said = server.log_text().matches("ignoring request").count();
+        if said > ignored {
+            ignored = said;
+            server.signal(Signal::SIGUSR2);
+        }
         let mut other = SmtpClient::connect(addr);
         other.reply().expect(220);
         // An old worker that drains may part with a session between two commands.

@@ -12,10 +12,11 @@ mod relay;
 mod renamed;
 mod skeleton;
 mod tls;
+mod xclient;
 
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration, register};
 
-pub use auth::FlatFile;
+pub use auth::{AuthBridge, AuthLdap, AuthProxy, AuthVpopmaild, Dovecot, FlatFile};
 pub use queue::discard::Discard;
 pub use queue::maildir::Maildir;
 pub use queue::smtp_forward::SmtpForward;
@@ -25,6 +26,7 @@ pub use relay::Relay;
 pub use renamed::renamed;
 pub use skeleton::Skeleton;
 pub use tls::Tls;
+pub use xclient::Xclient;
 
 macro_rules! plugins {
     ($($name:literal => $plugin:ty),* $(,)?) => {
@@ -42,6 +44,11 @@ macro_rules! plugins {
 }
 
 plugins! {
+    "auth-ldap" => AuthLdap,
+    "auth/auth_bridge" => AuthBridge,
+    "auth/auth_proxy" => AuthProxy,
+    "auth/auth_vpopmaild" => AuthVpopmaild,
+    "auth/dovecot" => Dovecot,
     "auth/flat_file" => FlatFile,
     "queue/discard" => Discard,
     "queue/maildir" => Maildir,
@@ -51,6 +58,7 @@ plugins! {
     "relay" => Relay,
     "skeleton" => Skeleton,
     "tls" => Tls,
+    "xclient" => Xclient,
 }
 
 /// The names that [`load`] knows, sorted.
@@ -68,6 +76,11 @@ mod tests {
     fn the_table_gives_each_plugin_its_own_name() {
         assert!(NAMES.is_sorted());
         let own = [
+            AuthLdap::NAME,
+            AuthBridge::NAME,
+            AuthProxy::NAME,
+            AuthVpopmaild::NAME,
+            Dovecot::NAME,
             FlatFile::NAME,
             Discard::NAME,
             Maildir::NAME,
@@ -77,6 +90,7 @@ mod tests {
             Relay::NAME,
             Skeleton::NAME,
             Tls::NAME,
+            Xclient::NAME,
         ];
         assert_eq!(names(), own);
     }

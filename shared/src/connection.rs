@@ -43,6 +43,8 @@ pub struct Remote {
     pub host: Option<Rc<str>>,
     /// What the Received field shows; the name unless a plugin says otherwise.
     pub info: Option<Rc<str>>,
+    /// The user that a trusted host in front says the client logged in as (xclient).
+    pub login: Option<Rc<str>>,
     /// The client has gone.
     pub closed: bool,
     /// The address is this machine's or of a private net (CON-03).
@@ -141,6 +143,7 @@ impl Connection {
                 port,
                 host: None,
                 info: None,
+                login: None,
                 closed: false,
                 is_private: false,
                 is_local: false,

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod core_results;
 pub mod date;
 pub mod delivery;
+pub mod dial;
 pub mod dsn;
 pub mod flight;
 pub mod header;

@@ -134,7 +134,8 @@ impl Route {
         Route::place(text)
     }
 
-    fn place(text: &str) -> Result<Route, RouteError> {
+    /// [`Route::parse`] without schemes.
+    pub(crate) fn place(text: &str) -> Result<Route, RouteError> {
         if text.is_empty() {
             return Err(RouteError::Empty);
         }

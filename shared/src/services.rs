@@ -1,4 +1,4 @@
-//! What a worker offers to plugins: DNS, time, blocking work, SMTP to another server, the queue.
+//! What a worker offers to plugins: DNS, time, blocking work, other servers, the queue.
 //!
 //! Plugins reach the worker through these traits only, so that none of them knows its runtime.
 
@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::{Config, ConfigDir};
+use crate::dial::{DialError, Dialogue, Endpoint};
 use crate::plugin::LocalFuture;
 use crate::reply::Reply;
 use crate::route::Route;
@@ -97,6 +98,13 @@ pub trait Services {
     fn sleep(&self, time: Duration) -> LocalFuture<'static, ()>;
     /// Runs blocking work on another thread and resolves when it is done.
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> LocalFuture<'static, ()>;
+    /// Connects to a server within this time, looking up its name included. The same time then
+    /// holds for each step of the conversation; see [`Dialogue::limit`].
+    fn dial<'a>(
+        &'a self,
+        to: &'a Endpoint,
+        within: Duration,
+    ) -> LocalFuture<'a, Result<Box<dyn Dialogue>, DialError>>;
     /// Hands the transaction's message to another server at once, all recipients in one
     /// conversation, or one for each when `one_per_recipient`.
     fn forward<'a>(

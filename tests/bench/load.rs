@@ -11,6 +11,7 @@
     clippy::indexing_slicing
 )]
 
+mod handshakes;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod poller;
@@ -30,6 +31,7 @@ usage: load [--connect ADDR [--sessions N] [--messages N] [--size BYTES] [--pipe
              [--reuse on|off|N] [--rcpt-per-message N] [--threads N] [--from ADDR] [--to ADDR]]
        load --sink ADDR [--delay MILLISECONDS] [--threads N]
        load [--messages N] [--sessions N] [--size BYTES]
+       load --handshakes N
 
 --connect  sends messages, then prints throughput, latency and what was refused
 --reuse    messages per connection: on = no limit, off = 1
@@ -83,6 +85,7 @@ fn run(mut args: impl Iterator<Item = String>) -> anyhow::Result<()> {
             "--size" => work.size = number()?,
             "--rcpt-per-message" => work.recipients = number()?,
             "--threads" => work.threads = number()?,
+            "--handshakes" => return handshakes::print(number()?),
             "--delay" => delay = Duration::from_millis(number()? as u64),
             "--from" => work.from = value.clone(),
             "--to" => work.to = value.clone(),
@@ -104,7 +107,7 @@ fn run(mut args: impl Iterator<Item = String>) -> anyhow::Result<()> {
             Ok(())
         }
         (None, Some(addr)) => sink::serve_forever(&addr, delay, work.threads),
-        (None, None) => table::print(&work),
+        (None, None) => table::print(&work).and_then(|()| handshakes::print(work.messages)),
     }
 }
 

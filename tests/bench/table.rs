@@ -201,7 +201,8 @@ fn row(label: &str, addr: SocketAddr, work: &Work, cpu: Cpu<'_>) -> anyhow::Resu
     Ok(())
 }
 
-fn family_cpu(server: &Server) -> f64 {
+/// CPU seconds of all processes of a server.
+pub fn family_cpu(server: &Server) -> f64 {
     server
         .all_pids()
         .into_iter()

@@ -10,6 +10,8 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 
+use rustls::ClientConnection;
+
 use super::unread::unread_bytes;
 use super::{DEADLINE, poll_until};
 
@@ -50,8 +52,10 @@ impl std::fmt::Display for Reply {
 
 /// A connection to a server under test.
 pub struct SmtpClient {
-    stream: TcpStream,
-    input: Vec<u8>,
+    pub(super) stream: TcpStream,
+    /// The session once TLS has begun, see [`SmtpClient::start_tls`].
+    pub(super) tls: Option<Box<ClientConnection>>,
+    pub(super) input: Vec<u8>,
     history: String,
 }
 
@@ -90,6 +94,7 @@ impl SmtpClient {
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         Self {
             stream,
+            tls: None,
             input: Vec::new(),
             history: String::new(),
         }
@@ -108,6 +113,11 @@ impl SmtpClient {
     /// Own address and port of the connection.
     pub fn local_addr(&self) -> SocketAddr {
         self.stream.local_addr().unwrap()
+    }
+
+    /// The server's address and port.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.stream.peer_addr().unwrap()
     }
 
     /// Reads the banner (220) and says EHLO; returns the reply to it.
@@ -169,7 +179,12 @@ impl SmtpClient {
     /// The server has closed the connection, or does not read any more.
     pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.note("> ", bytes);
-        self.stream.write_all(bytes)
+        match &mut self.tls {
+            None => self.stream.write_all(bytes),
+            Some(session) => {
+                rustls::Stream::new(session.as_mut(), &mut self.stream).write_all(bytes)
+            }
+        }
     }
 
     /// Sends bytes in several writes, cut before each of the given offsets. The next piece follows when the
@@ -251,7 +266,13 @@ impl SmtpClient {
                 return Ok(Some(String::from_utf8_lossy(text).into_owned()));
             }
             let mut chunk = [0; 4096];
-            match self.stream.read(&mut chunk) {
+            let came = match &mut self.tls {
+                None => self.stream.read(&mut chunk),
+                Some(session) => {
+                    rustls::Stream::new(session.as_mut(), &mut self.stream).read(&mut chunk)
+                }
+            };
+            match came {
                 Ok(0) if self.input.is_empty() => return Ok(None),
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(n) => self.input.extend_from_slice(&chunk[..n]),
@@ -295,7 +316,7 @@ impl SmtpClient {
         &self.history
     }
 
-    fn note(&mut self, direction: &str, bytes: &[u8]) {
+    pub(super) fn note(&mut self, direction: &str, bytes: &[u8]) {
         const SHOWN: usize = 300;
         let shown = &bytes[..bytes.len().min(SHOWN)];
         self.history.push_str(direction);

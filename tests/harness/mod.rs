@@ -20,6 +20,7 @@ pub mod install;
 pub mod pki;
 pub mod policy_web;
 pub mod processes;
+pub mod secured;
 pub mod server;
 pub mod sink;
 pub mod sink_rules;

@@ -44,6 +44,14 @@ pub fn send(pid: i32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid), signal);
 }
 
+/// Whether a process has this socket open.
+pub fn holds_socket(pid: i32, inode: u32) -> bool {
+    let wanted = format!("socket:[{inode}]");
+    let open = fs::read_dir(format!("/proc/{pid}/fd"));
+    let mut open = open.into_iter().flatten().flatten();
+    open.any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == wanted.as_str()))
+}
+
 /// CPU time of a process in seconds, user and system; zero when it is gone.
 pub fn cpu_seconds(pid: i32) -> f64 {
     let field = |at| stat_field(pid, at).and_then(|text| text.parse::<f64>().ok());

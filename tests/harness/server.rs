@@ -13,6 +13,7 @@ pub use nix::sys::signal::Signal;
 
 use super::client::SmtpClient;
 use super::install::Install;
+use super::unread::inode;
 use super::{DEADLINE, poll_until, processes};
 
 /// A started server. Dropping it stops it and fails the test if one of its processes does not go.
@@ -114,6 +115,16 @@ impl Server {
     /// Process ids of the living children of the master.
     pub fn worker_pids(&self) -> Vec<i32> {
         processes::children(self.pid())
+    }
+
+    /// The worker that serves this client; it has said something, so that somebody does.
+    #[track_caller]
+    pub fn worker_of(&self, client: &SmtpClient) -> i32 {
+        let (server, us) = (client.peer_addr(), client.local_addr());
+        let inode = inode(server, us).expect("a connection that is open");
+        let mut workers = self.worker_pids().into_iter();
+        let found = workers.find(|pid| processes::holds_socket(*pid, inode));
+        found.expect("a worker that holds the other end")
     }
 
     /// Process ids of every living process of this server, the master's and also orphans'.

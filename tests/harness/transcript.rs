@@ -139,6 +139,13 @@ impl Transcript {
                 };
                 self.files.push((format!("{folder}{name}"), text));
             }
+            "certificate" => {
+                let made = rcgen::generate_simple_self_signed([value.to_owned()]).unwrap();
+                let key = made.signing_key.serialize_pem();
+                let files = [("key", key), ("cert", made.cert.pem())];
+                let file = |(kind, text)| (format!("config/tls_{kind}.pem"), text);
+                self.files.extend(files.map(file));
+            }
             "writes" => self.whole_only = value == "whole",
             "peer" => self.without_peer = value.starts_with("no "),
             _ => return false,

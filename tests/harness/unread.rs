@@ -1,5 +1,5 @@
-//! How much of what arrived at a TCP socket of this machine its owner has not read yet, asked from the
-//! kernel (sock_diag(7)), which answers for one socket without walking through all of them.
+//! How much of what arrived at a TCP socket of this machine its owner has not read yet, and who that is,
+//! asked from the kernel (sock_diag(7)), which answers for one socket without walking through all of them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -11,6 +11,16 @@ use nix::sys::socket::{
 /// Bytes that wait in the socket at `local` whose other end is `remote`; `None` when there is no such
 /// connection.
 pub fn unread_bytes(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    field(local, remote, UNREAD)
+}
+
+/// The inode of the socket at `local` whose other end is `remote`, by which /proc/PID/fd names it.
+pub fn inode(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    field(local, remote, INODE)
+}
+
+/// A field of the kernel's answer about a socket.
+fn field(local: SocketAddr, remote: SocketAddr, at: usize) -> Option<u32> {
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Datagram,
@@ -23,8 +33,8 @@ pub fn unread_bytes(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     let mut answer = [0; 512];
     let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty()).ok()?;
     let kind = u16::from_ne_bytes([answer[4], answer[5]]);
-    let field = answer.get(UNREAD..UNREAD + 4)?;
-    let found = kind == SOCK_DIAG_BY_FAMILY && length >= UNREAD + 4;
+    let field = answer.get(at..at + 4)?;
+    let found = kind == SOCK_DIAG_BY_FAMILY && length >= at + 4;
     found.then(|| u32::from_ne_bytes(field.try_into().expect("four bytes")))
 }
 
@@ -61,3 +71,5 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const REQUEST_LENGTH: u32 = 16 + 56;
 /// Where `idiag_rqueue` is: after both headers' fixed parts (16 + 4), the socket's id (48), a timer (4).
 const UNREAD: usize = 72;
+/// Where `idiag_inode` is: after that, the one for writing and the user's number.
+const INODE: usize = UNREAD + 12;

@@ -83,10 +83,12 @@ pub struct Side {
 /// A connection whose dialogue is recorded.
 pub struct Recorded<'a> {
     client: SmtpClient,
+    open: bool,
     record: &'a mut Vec<String>,
 }
 
-/// Plays `scenario` on both sides and compares; `must` are texts that the record has to contain, so that
+/// Plays `scenario` on both sides and compares; with `RECORDS=DIR` both records are kept there, and a record
+/// of the real Haraka that is there already is taken as it is; `must` are texts that the record has to contain, so that
 /// two servers that do nothing are not equal.
 #[track_caller]
 pub fn same_as_haraka(
@@ -101,16 +103,20 @@ pub fn same_as_haraka(
     let packages = packages(Path::new(&peer));
     let ours = vec![env!("CARGO_BIN_EXE_haraka").to_owned()];
     let own = play(install(setup, &packages, dns), &ours, &scenario);
-    let install = install(setup, &packages, dns);
-    let mut command = vec![node, peer];
-    if let Some(dns) = dns {
-        let preload = PRELOAD.replace("SERVER", &dns.addr().to_string());
-        install.write("preload.js", preload.as_bytes());
-        let option = install.path().join("preload.js");
-        let option = format!("NODE_OPTIONS=--require={}", option.display());
-        command.splice(0..0, ["env".to_owned(), option]);
+    let kept = std::env::var_os("RECORDS").map(PathBuf::from);
+    let kept = kept.map(|dir| dir.join(setup.plugins.join("+").replace('.', "_")));
+    let known = kept
+        .as_ref()
+        .and_then(|file| fs::read_to_string(file.with_extension("peer")).ok());
+    let theirs = known.unwrap_or_else(|| {
+        let install = install(setup, &packages, dns);
+        let command = peer_with_dns(node, peer, &install, dns);
+        play(install, &command, &scenario)
+    });
+    if let Some(file) = kept {
+        fs::write(file.with_extension("peer"), &theirs).unwrap();
+        fs::write(file.with_extension("ours"), &own).unwrap();
     }
-    let theirs = play(install, &command, &scenario);
     for text in must {
         assert!(
             theirs.contains(text),
@@ -120,6 +126,23 @@ pub fn same_as_haraka(
     if own != theirs {
         panic!("{}", difference(&theirs, &own));
     }
+}
+
+/// The command of the real Haraka whose questions go to the DNS server of the test.
+fn peer_with_dns(
+    node: String,
+    peer: String,
+    install: &Install,
+    dns: Option<&FakeDns>,
+) -> Vec<String> {
+    let Some(dns) = dns else {
+        return vec![node, peer];
+    };
+    let preload = PRELOAD.replace("SERVER", &dns.addr().to_string());
+    install.write("preload.js", preload.as_bytes());
+    let script = install.path().join("preload.js");
+    let option = format!("NODE_OPTIONS=--require={}", script.display());
+    vec!["env".to_owned(), option, node, peer]
 }
 
 fn difference(theirs: &str, own: &str) -> String {
@@ -183,15 +206,15 @@ fn play(install: Install, command: &[String], scenario: &impl Fn(&mut Side)) -> 
     }
     let dir = side.server.install().path().display().to_string();
     let record = side.record.join("\n");
-    record.replace(&dir, "DIR")
+    // The version is in the greeting.
+    let version = concat!("Haraka/", env!("CARGO_PKG_VERSION"));
+    record
+        .replace(&dir, "DIR")
+        .replace(version, "Haraka/VERSION")
+        .replace("Haraka/3.3.1", "Haraka/VERSION")
 }
 
 impl Side {
-    /// The server.
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
-
     /// Waits until plugins that look around first have registered what they want.
     pub fn settle(&self) {
         std::thread::sleep(Duration::from_millis(800));
@@ -208,6 +231,7 @@ impl Side {
         self.record.push(format!("from {ip}"));
         let mut recorded = Recorded {
             client,
+            open: true,
             record: &mut self.record,
         };
         dialogue(&mut recorded);
@@ -272,6 +296,9 @@ impl Recorded<'_> {
     /// Sends each line and records the reply, until the server hangs up.
     pub fn says(&mut self, lines: &[&str]) {
         for line in lines {
+            if !self.open {
+                return;
+            }
             self.record.push(format!("> {line}"));
             if self
                 .client
@@ -316,9 +343,16 @@ impl Recorded<'_> {
     }
 
     fn reply(&mut self) -> bool {
+        self.open = self.receive();
+        self.open
+    }
+
+    fn receive(&mut self) -> bool {
         match self.client.try_reply() {
             Ok(Some(reply)) => {
-                for line in &reply.lines {
+                // Of the extensions that it alone has, our server tells at EHLO.
+                let own = |line: &&String| !["CHUNKING", "DSN"].contains(&line.as_str());
+                for line in reply.lines.iter().filter(own) {
                     self.record.push(masked(&format!("{} {line}", reply.code)));
                 }
                 true

@@ -26,6 +26,8 @@ pub struct Step {
     pub replies: usize,
     /// The replies are recorded only if they are refusals.
     pub quiet: bool,
+    /// Instead of all this, TLS begins.
+    pub tls: bool,
 }
 
 impl DialogueFile {
@@ -109,8 +111,18 @@ fn steps(lines: impl Iterator<Item = String>) -> Result<Vec<Step>, String> {
         bytes: Vec::new(),
         replies: 0,
         quiet: false,
+        tls: false,
     };
     for line in lines {
+        if line == "@tls" {
+            steps.push(Step {
+                bytes: Vec::new(),
+                replies: 0,
+                quiet: true,
+                tls: true,
+            });
+            continue;
+        }
         let shorthand: &[&str] = match line.as_str() {
             "@banner" => &[],
             "@hello" => &HELLO,
@@ -144,6 +156,7 @@ fn add(line: &str, gathered: &mut Step, steps: &mut Vec<Step>) -> Result<(), Str
             bytes: Vec::new(),
             replies: 0,
             quiet: false,
+            tls: false,
         };
         steps.push(std::mem::replace(gathered, empty));
     }
@@ -175,6 +188,7 @@ fn gathered_lines_are_one_write_with_a_reply_for_each_command() {
         bytes: bytes.to_vec(),
         replies,
         quiet,
+        tls: false,
     };
     assert_eq!(
         file.dialogues[0].steps,

@@ -6,6 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::format::{Dialogue, DialogueFile};
+use crate::harness::secured::careless;
 use crate::harness::transcript::masked;
 use crate::harness::{Reply, Server, SmtpClient, poll_until};
 
@@ -33,6 +34,13 @@ fn play(server: &Server, dialogue: &Dialogue) -> Vec<String> {
     for step in &dialogue.steps {
         if !open {
             break;
+        }
+        if step.tls {
+            if client.try_start_tls(&careless(), "mx.test").is_err() {
+                record.push("no TLS".to_owned());
+                break;
+            }
+            continue;
         }
         // A server that has closed shows it in the replies.
         let _ = client.try_send(&step.bytes);

@@ -1,5 +1,8 @@
 //! A Postfix of a test's own: its configuration, queue and log in a directory that goes with it. It
-//! takes mail for far.test over TLS and throws it away.
+//! takes mail for far.test over TLS and throws it away, unless a test says where it goes.
+
+// Each test program uses its own part of it.
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +20,11 @@ impl Postfix {
     /// Starts one that shows this certificate; `None`, with a word about it, where there is none or
     /// where we are not root, which its master wants to be.
     pub fn start(identity: &Identity) -> Option<Postfix> {
+        Self::start_with(identity, "")
+    }
+
+    /// The same with more lines of main.cf, of which a later one overrides an earlier one.
+    pub fn start_with(identity: &Identity, more: &str) -> Option<Postfix> {
         let installed = Path::new("/usr/sbin/postfix").exists();
         if !installed || !nix::unistd::geteuid().is_root() {
             skip("needs Postfix, and root to start it");
@@ -31,7 +39,7 @@ impl Postfix {
         let postfix = Postfix { dir, port };
         postfix.write("etc/cert.pem", &identity.pem());
         postfix.write("etc/master.cf", &master_cf(port));
-        postfix.write("etc/main.cf", &main_cf(&postfix.dir));
+        postfix.write("etc/main.cf", &(main_cf(&postfix.dir) + more));
         let mut chown = Command::new("chown");
         chown.arg("postfix").arg(postfix.dir.join("data"));
         chown.status().unwrap();
@@ -124,6 +132,7 @@ fn master_cf(port: u16) -> String {
          flush unix n - n 1000? 0 flush\n\
          proxymap unix - - n - - proxymap\n\
          discard unix - - n - - discard\n\
+         smtp unix - - n - - smtp\n\
          error unix - - n - - error\n\
          retry unix - - n - - error\n\
          anvil unix - - n - 1 anvil\n\

@@ -4,6 +4,7 @@
 //! before it reads the first byte from the network.
 
 mod channel;
+mod dial;
 pub mod dns;
 pub mod hooks;
 mod js;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::delivery::Delivery;
+use haraka_shared::dial::{DialError, Dialogue, Endpoint};
 use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, HookName, Verdict};
 use haraka_shared::ipc::ToMaster;
@@ -17,6 +18,7 @@ use haraka_shared::route::Route;
 use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services};
 use haraka_shared::transaction::Transaction;
 
+use crate::dial;
 use crate::dns::{Names, Resolver};
 use crate::hooks::{Registry, Subject};
 use crate::outbound::{Kits, Outbound, OutboundError};
@@ -173,6 +175,14 @@ impl Services for Worker {
             // A panic in the work shows as its missing result.
             drop(rt::offload(work).await);
         })
+    }
+
+    fn dial<'a>(
+        &'a self,
+        to: &'a Endpoint,
+        within: Duration,
+    ) -> LocalFuture<'a, Result<Box<dyn Dialogue>, DialError>> {
+        Box::pin(dial::dial(&self.resolver, to, within))
     }
 
     fn forward<'a>(

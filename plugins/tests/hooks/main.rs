@@ -9,9 +9,13 @@
 )]
 
 mod auth;
+mod auth_back_ends;
+mod auth_ldap;
 mod in_host_list;
 mod maildir;
 mod queue;
 mod relay;
+mod script;
 mod site;
 mod smtp_forward;
+mod xclient;

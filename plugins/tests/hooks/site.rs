@@ -1,6 +1,7 @@
 //! An install directory with one plugin loaded, and a client to try it on.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::path::{Path as FsPath, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
@@ -12,6 +13,7 @@ use haraka_shared::body::Body;
 use haraka_shared::config::{Config, ConfigDir, Watch};
 use haraka_shared::connection::{Connection, Local};
 use haraka_shared::delivery::{Delivery, DeliveryState};
+use haraka_shared::dial::{DialError, Dialogue, Endpoint};
 use haraka_shared::header::{Header, HeaderLimits};
 use haraka_shared::hook::{Call, HookFuture, Path, Verdict};
 use haraka_shared::notes::Notes;
@@ -20,6 +22,8 @@ use haraka_shared::route::Route;
 use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services};
 use haraka_shared::transaction::Transaction;
 use serde_json::Value;
+
+use crate::script::Script;
 
 /// An install directory, removed at the end.
 pub struct Site {
@@ -39,6 +43,10 @@ pub struct Fake {
     pub forwards: RefCell<Vec<Result<Forwarded, ForwardError>>>,
     /// The routes that forwarding was asked for.
     pub routes: RefCell<Vec<(Route, bool)>>,
+    /// Scripts of the servers that are called, in that order; `None` is not to be reached.
+    pub back_ends: RefCell<VecDeque<Option<Script>>>,
+    /// The servers that were called.
+    pub called: RefCell<Vec<String>>,
     /// How long plugins waited; nobody does so in earnest.
     pub slept: RefCell<Vec<Duration>>,
     /// Keep work for the pool here instead of doing it.
@@ -70,6 +78,22 @@ impl Services for Fake {
         // On another thread, as in a worker, so that what blocks has to be Send.
         std::thread::spawn(work).join().unwrap();
         Box::pin(std::future::ready(()))
+    }
+    fn dial<'a>(
+        &'a self,
+        to: &'a Endpoint,
+        _within: Duration,
+    ) -> LocalFuture<'a, Result<Box<dyn Dialogue>, DialError>> {
+        self.called.borrow_mut().push(to.to_string());
+        let script = self.back_ends.borrow_mut().pop_front();
+        let answer = match script.expect("a script for each call") {
+            Some(script) => Ok(Box::new(script) as Box<dyn Dialogue>),
+            None => Err(DialError::Connect {
+                to: to.to_string(),
+                cause: std::io::ErrorKind::ConnectionRefused.into(),
+            }),
+        };
+        Box::pin(std::future::ready(answer))
     }
     fn forward<'a>(
         &'a self,
@@ -105,6 +129,8 @@ impl Site {
             dir: dir.clone(),
             forwards: RefCell::default(),
             routes: RefCell::default(),
+            back_ends: RefCell::default(),
+            called: RefCell::default(),
             slept: RefCell::default(),
             busy: RefCell::default(),
         });

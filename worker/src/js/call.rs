@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use haraka_shared::connection::Connection;
-use haraka_shared::hook::{Call, Handler, HookFuture, Verdict};
+use haraka_shared::hook::{Call, Code, Handler, HookFuture, Verdict};
 use haraka_shared::plugin::HookCx;
 use rquickjs::{Function, Object};
 use serde_json::{Value, json};
@@ -21,16 +21,26 @@ pub(super) struct Scripted {
     /// The plugin's number there.
     pub(super) number: u32,
     pub(super) name: Rc<str>,
-    /// The numbers of its methods, in the order of what it wants.
-    pub(super) methods: Vec<u32>,
+    /// Its methods, in the order of what it wants.
+    pub(super) methods: Vec<Wanted>,
+}
+
+/// What runs at a hook.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    /// The method of this number in the engine.
+    Method(u32),
+    /// What the plugin has registered for the hook since it was loaded.
+    Later,
 }
 
 /// One method of a plugin, which may have several for a hook.
 struct Method {
     engine: Rc<Engine>,
     name: Rc<str>,
-    /// Its number in the engine.
-    number: u32,
+    /// The plugin's number in the engine.
+    plugin: u32,
+    wanted: Wanted,
 }
 
 /// Waits for an answer until it is dropped.
@@ -47,7 +57,16 @@ impl Drop for Expected {
 
 impl Handler for Method {
     fn call<'a>(&'a self, call: Call<'a>, cx: &'a HookCx) -> HookFuture<'a> {
-        Box::pin(self.ask(call, cx))
+        match self.wanted {
+            Wanted::Method(number) => Box::pin(self.ask(number, call, cx)),
+            Wanted::Later => {
+                let key = (self.plugin, call.hook() as usize);
+                match self.engine.host.late.borrow().get(&key).cloned() {
+                    Some(methods) => Box::pin(self.ask_each(methods, call, cx)),
+                    None => Box::pin(std::future::ready(Verdict::CONT)),
+                }
+            }
+        }
     }
 }
 
@@ -61,7 +80,8 @@ impl Handler for Scripted {
         Some(Rc::new(Method {
             engine: Rc::clone(&self.engine),
             name: Rc::clone(&self.name),
-            number: *self.methods.get(index)?,
+            plugin: self.number,
+            wanted: *self.methods.get(index)?,
         }))
     }
 
@@ -75,7 +95,18 @@ impl Handler for Scripted {
 }
 
 impl Method {
-    async fn ask(&self, call: Call<'_>, cx: &HookCx) -> Verdict {
+    /// In order, up to the first that has an answer.
+    async fn ask_each(&self, methods: Vec<u32>, call: Call<'_>, cx: &HookCx) -> Verdict {
+        for method in methods {
+            let verdict = self.ask(method, call, cx).await;
+            if verdict.code != Code::Cont {
+                return verdict;
+            }
+        }
+        Verdict::CONT
+    }
+
+    async fn ask(&self, number: u32, call: Call<'_>, cx: &HookCx) -> Verdict {
         let engine = &self.engine;
         let hook = call.hook();
         if matches!(call, Call::DataPost(())) {
@@ -94,7 +125,7 @@ impl Method {
             let subject = subject(engine, ctx, cx)?;
             let run: Function<'_> = bridge.get("run")?;
             run.call::<_, ()>((
-                self.number,
+                number,
                 expected.call,
                 hook.name(),
                 subject,

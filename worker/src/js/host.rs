@@ -73,6 +73,8 @@ pub(super) struct Host {
     pub(super) watched: RefCell<Vec<Observing>>,
     /// Connections that ended, or a transaction of theirs alone.
     pub(super) ended: RefCell<Vec<(u32, Option<String>)>>,
+    /// Methods registered after loading, by plugin and hook.
+    pub(super) late: RefCell<HashMap<(u32, usize), Vec<u32>>>,
     pub(super) rejections: Rejections,
     /// Where each plugin's scripts are, to tell whose an error is.
     pub(super) places: RefCell<Vec<(PathBuf, Rc<str>)>>,
@@ -95,6 +97,7 @@ impl Host {
             tasks: RefCell::default(),
             watched: RefCell::default(),
             ended: RefCell::default(),
+            late: RefCell::default(),
             rejections: Rejections::default(),
             places: RefCell::default(),
         }

@@ -15,7 +15,7 @@ use haraka_shared::services::Services;
 use rquickjs::Function;
 use serde_json::Value;
 
-use super::call::Scripted;
+use super::call::{Scripted, Wanted};
 use super::convert::Json;
 use super::engine::{Engine, ScriptError};
 use super::host::Host;
@@ -83,9 +83,14 @@ impl Scripts {
         let mut wants = Vec::new();
         let mut methods = Vec::new();
         for wanted in wanted.0.as_array().into_iter().flatten() {
-            if let Some((want, method, number)) = read_want(&name, wanted) {
+            if wanted.get(0).and_then(Value::as_str) == Some("*") {
+                for hook in later() {
+                    wants.push((Wants::at(hook, 100), Rc::from("registered later")));
+                    methods.push(Wanted::Later);
+                }
+            } else if let Some((want, method, number)) = read_want(&name, wanted) {
                 wants.push((want, method));
-                methods.push(number);
+                methods.push(Wanted::Method(number));
             }
         }
         Ok(Registration {
@@ -111,6 +116,13 @@ impl Scripts {
         let mut places = engine.host.places.borrow_mut();
         places.push((real, Rc::clone(name)));
     }
+}
+
+/// The hooks that a plugin may register after it was loaded. Log lines are many, and none is worth a
+/// look each whether some plugin wants them by now.
+fn later() -> impl Iterator<Item = HookName> {
+    let all = HookName::ALL.iter().copied();
+    all.filter(|hook| *hook != HookName::Log)
 }
 
 /// What `register_hook` was given: `[hook, method, priority, number]`.

@@ -98,6 +98,9 @@ impl Stream {
         // Two kilobytes that every future around this one would carry.
         let records = Box::new(Records::new(session));
         async move {
+            // What follows the last words of the handshake would else wait for the peer to
+            // acknowledge them: 40 ms before the banner of a port where TLS comes first.
+            self.set_nodelay(true)?;
             let plain = &self.plain;
             records.take_in(&first, plain)?;
             drop(first);

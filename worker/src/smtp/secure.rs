@@ -156,11 +156,14 @@ fn reason(error: &rustls::Error) -> String {
         Error::PeerIncompatible(
             PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::Tls13RequiredForQuic,
+            | PeerIncompatible::Tls13RequiredForQuic
+            // Came with TLS 1.2, and is looked for before the version.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) => "client speaks none of our versions of TLS".to_owned(),
         Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
             "client has none of our ciphers".to_owned()
         }
+        Error::InvalidCertificate(why) => format!("client's certificate is not trusted ({why})"),
         Error::NoCertificatesPresented => "client shows no certificate".to_owned(),
         Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
             format!("client does not accept our certificate ({error})")

@@ -24,6 +24,7 @@ use crate::smtp::proto::command::{self, Command};
 use crate::smtp::proto::line::LineError;
 use crate::smtp::proto::proxy;
 use crate::smtp::proto::status::{self, Subject};
+use crate::smtp::sessions::full_reply;
 use crate::smtp::wire::{Longest, Lost, Wire};
 use crate::worker::{Worker, info};
 
@@ -149,6 +150,10 @@ impl Session {
 
     /// Greets once more because a plugin changed who the client is (xclient).
     pub(crate) async fn greet_again(&mut self, from: HookName) -> Outcome {
+        if let Err(full) = self.wire.belongs_to(self.conn.remote_ip()) {
+            log_conn!(Level::Warn, self.conn, [], "refused: {}", full.reason());
+            return Outcome::SayClose(full_reply(&self.config.me, full));
+        }
         if Box::pin(self.greet(from)).await {
             Outcome::Said
         } else {

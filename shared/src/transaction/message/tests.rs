@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::*;
 use crate::address::Address;
 use crate::config::{Config, ConfigDir};
+use crate::dial::{DialError, Dialogue, Endpoint};
 use crate::header::{Header, HeaderLimits};
 use crate::hook::{Params, Path};
 use crate::message_stream::ReadOptions;
@@ -42,6 +43,13 @@ impl Services for Inline {
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> LocalFuture<'static, ()> {
         work();
         Box::pin(std::future::ready(()))
+    }
+    fn dial<'a>(
+        &'a self,
+        _: &'a Endpoint,
+        _: Duration,
+    ) -> LocalFuture<'a, Result<Box<dyn Dialogue>, DialError>> {
+        unreachable!("not for a message")
     }
     fn forward<'a>(
         &'a self,

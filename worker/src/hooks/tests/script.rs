@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use haraka_shared::config::{Config, ConfigDir};
 use haraka_shared::connection::Connection;
+use haraka_shared::dial::{DialError, Dialogue, Endpoint};
 use haraka_shared::hook::{Call, Handler, HookFuture, HookName, Verdict};
 use haraka_shared::plugin::{HookCx, LocalFuture, Registration, Wants};
 use haraka_shared::route::Route;
@@ -95,6 +96,13 @@ impl Services for NoServices {
     }
     fn offload(&self, _: Box<dyn FnOnce() + Send>) -> LocalFuture<'static, ()> {
         panic!("no plugin here blocks")
+    }
+    fn dial<'a>(
+        &'a self,
+        _: &'a Endpoint,
+        _: Duration,
+    ) -> LocalFuture<'a, Result<Box<dyn Dialogue>, DialError>> {
+        panic!("no plugin here talks to servers")
     }
     fn forward<'a>(
         &'a self,

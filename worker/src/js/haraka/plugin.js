@@ -36,6 +36,7 @@ function connectLines(...args) {
     return new LineSocket().connect(...args)
 }
 
+const { hook: hookOps } = natives
 const loaded = new Map()
 const methods = new Map()
 let numbers = 0
@@ -66,7 +67,8 @@ class Plugin {
         numbers += 1
         methods.set(numbers, { plugin: this, name: method })
         const called = typeof method === 'function' ? method.name || 'anonymous' : String(method)
-        this.wants.push([String(hook), called, clamped, numbers])
+        if (this.number === undefined) this.wants.push([String(hook), called, clamped, numbers])
+        else if (!hookOps.late(this.number, String(hook), numbers)) this.logerror(`there is no hook ${hook}`)
         ;(this.hooks[hook] ??= []).push(method)
     }
 
@@ -140,12 +142,17 @@ function customRequire(plugin, module) {
 
 exports.load = (number, name, file, timeout) => {
     const plugin = loadPlugin(name, file, timeout)
-    plugin.register()
+    const registering = plugin.register()
     for (const method in plugin) {
         const hook = /^hook_(\w+)\b/.exec(method)
         if (hook) plugin.register_hook(hook[1], method)
     }
     loaded.set(number, plugin)
+    // One that looks around first registers later; what it wants then runs last.
+    if (typeof registering?.then === 'function') {
+        plugin.wants.push(['*', 'registered later', 100, number])
+        Object.defineProperty(plugin, 'number', { value: number })
+    }
     exports.registered_plugins[name] = plugin
     exports.plugin_list.push(name)
     return plugin.wants

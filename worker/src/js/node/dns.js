@@ -38,6 +38,9 @@ function named(name, what = 'name') {
     throw coded('ERR_INVALID_ARG_TYPE', `The "${what}" argument must be of type string. Received ${name === null ? 'null' : typeof name}`, TypeError)
 }
 
+// What c-ares takes for the name of a host, and the colons of addresses.
+const SPELLED = /^[\w\-./*:%]*$/
+
 const limits = { servers: [] }
 
 // Questions of one resolver that are under way.
@@ -48,6 +51,7 @@ class Questions {
     }
 
     ask(kind, name, syscall) {
+        if (!SPELLED.test(name)) return Promise.reject(failure({ code: 'EBADNAME' }, syscall, name))
         return new Promise((resolve, reject) => {
             const fail = (err) => reject(failure(err, syscall, name))
             const number = natives.whenDone(dns.ask(kind, name, this.options()), (err, records) => {
@@ -84,7 +88,10 @@ function methods(questions) {
     }
     all.reverse = async (ip) => {
         if (!net.isIP(named(ip))) throw failure({ code: 'EINVAL' }, 'getHostByAddr', ip)
-        return questions.ask('REVERSE', ip, 'getHostByAddr')
+        return questions.ask('REVERSE', ip, 'getHostByAddr').catch((err) => {
+            // As c-ares tells it, whatever kept it from finding a name.
+            throw err.code === 'ECANCELLED' ? err : failure({ code: 'ENOTFOUND' }, 'getHostByAddr', ip)
+        })
     }
     return all
 }

@@ -197,6 +197,9 @@ class ReadStream extends Readable {
             (err) => this.destroy(err),
         )
     }
+
+    // The file comes in one piece, asked for or not.
+    _read() {}
 }
 
 class WriteStream extends Writable {

@@ -75,6 +75,24 @@ fn tally(t: &Tally) -> Value {
     json!({ "accept": t.accept.get(), "tempfail": t.tempfail.get(), "reject": t.reject.get() })
 }
 
+/// TLS-21: what Haraka's `setTLS` leaves on a connection.
+fn tls(conn: &Connection) -> Value {
+    let advertised = conn.tls_advertised.get();
+    match &*conn.tls.borrow() {
+        Some(tls) => json!({
+            "enabled": true,
+            "advertised": advertised,
+            "verified": tls.verified,
+            "verifyError": tls.verify_error.as_deref(),
+            "cipher": tls.cipher_json(),
+            "peerCertificate": tls.peer_json(),
+        }),
+        None => {
+            json!({ "enabled": false, "advertised": advertised, "verified": false, "cipher": {} })
+        }
+    }
+}
+
 fn get(host: &Host, conn: &Connection, name: &str) -> Value {
     match name {
         "local result" | "remote result" | "helo result" | "reset result" | "disconnect result" => {
@@ -139,29 +157,6 @@ fn get(host: &Host, conn: &Connection, name: &str) -> Value {
         }
         _ => Value::Null,
     }
-}
-
-/// With the names of Node's objects.
-fn tls(conn: &Connection) -> Value {
-    let session = conn.tls.borrow();
-    let Some(tls) = session.as_deref() else {
-        return json!({ "enabled": false, "advertised": false, "verified": false, "cipher": {} });
-    };
-    let certificate = tls.peer.as_ref().map(|peer| {
-        let names: Vec<String> = peer.names.iter().map(|n| format!("DNS:{n}")).collect();
-        json!({
-            "subject": { "CN": peer.subject, "O": peer.organization },
-            "issuer": { "CN": peer.issuer }, "subjectaltname": names.join(", "),
-            "fingerprint": peer.fingerprint, "fingerprint256": peer.fingerprint256,
-        })
-    });
-    json!({
-        "enabled": true, "advertised": true, "verified": tls.verified, "verifyError": tls.verify_error,
-        "cipher": {
-            "name": tls.cipher, "standardName": tls.standard_cipher, "version": tls.version,
-        },
-        "peerCertificate": certificate,
-    })
 }
 
 /// Whether there is such a property and the value suits it.

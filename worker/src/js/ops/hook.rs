@@ -1,4 +1,4 @@
-//! Answers of hooks.
+//! Answers of hooks, and hooks that a plugin wants after it was loaded.
 
 use std::rc::Rc;
 
@@ -15,6 +15,21 @@ pub(super) fn install<'js>(
     field: &Object<'js>,
     host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
+    let late = Rc::clone(host);
+    // False if there is no such hook.
+    op!(
+        ctx,
+        field,
+        "late",
+        move |plugin: u32, hook: String, method: u32| {
+            let known = HookName::parse(&hook);
+            if let Some(hook) = known {
+                let mut all = late.late.borrow_mut();
+                all.entry((plugin, hook as usize)).or_default().push(method);
+            }
+            known.is_some()
+        }
+    );
     let host = Rc::clone(host);
     // False if nobody waits for it any more.
     op!(

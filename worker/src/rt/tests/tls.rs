@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream as StdStream};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
+use nix::sys::socket::{getsockopt, sockopt};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
@@ -72,6 +73,17 @@ fn words_go_both_ways_and_the_session_can_be_looked_at() {
         assert_eq!(&buf[..got], b"EHLO client\r\n");
         stream.write_all(b"250 OK\r\n").await.unwrap();
         assert_eq!(&peer.join().unwrap(), b"250 OK\r\n");
+    });
+}
+
+// covers TLS-22
+#[test]
+fn words_behind_those_of_the_handshake_do_not_wait_to_be_acknowledged() {
+    run(async {
+        let (stream, peer) = secured(|mut peer| peer.read_to_end(&mut Vec::new())).await;
+        assert!(getsockopt(&stream, sockopt::TcpNoDelay).unwrap());
+        drop(stream);
+        peer.join().unwrap().unwrap();
     });
 }
 

@@ -202,7 +202,7 @@ impl Incoming {
     /// Puts the complete message into the transaction.
     pub(super) fn finish(self, s: &Session, txn: &Transaction) -> Received {
         let Incoming { header, body, .. } = self;
-        let Reading::Body(header) = header else {
+        let Reading::Body(mut header) = header else {
             return Received::Unusable(Reply::new(451, "4.3.0 Internal Server Error"));
         };
         if header.is_over_line_limit() {
@@ -214,6 +214,7 @@ impl Incoming {
                 "Incoming message reached maximum parsing limit of {most} header lines"
             );
         }
+        lead_with(&mut header, &txn.header.borrow());
         *txn.header.borrow_mut() = header;
         *txn.body.borrow_mut() = body.finish();
         Received::Whole
@@ -320,5 +321,15 @@ async fn offloaded<T: Send + 'static>(
     match rt::offload(work).await {
         Ok(done) => done,
         Err(e) => Err(std::io::Error::other(e.to_string())),
+    }
+}
+
+/// Fields that plugins added before the message came stand before its own.
+fn lead_with(header: &mut Header, early: &Header) {
+    let fields: Vec<_> = early.fields().collect();
+    for field in fields.into_iter().rev() {
+        if let Some(name) = field.name() {
+            header.add_raw(&String::from_utf8_lossy(name), field.value());
+        }
     }
 }
