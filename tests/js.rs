@@ -232,7 +232,7 @@ fn packages_modules_core_modules_and_parents_are_found() {
     server.wait_for_log("[pack] esm inner/ y.z", DEADLINE);
 }
 
-// covers HOK-33, HOK-34
+// covers HOK-33, HOK-34, PA-07
 #[test]
 fn plugin_that_throws_rejects_or_answers_twice_costs_its_own_call() {
     let server = server_with(

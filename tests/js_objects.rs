@@ -53,7 +53,7 @@ const MULTIPART: &str = "From: =?utf-8?Q?J=C3=B6rg?= <j@b.test>, \"B, A\" <x@y.t
     --outer\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\
     Content-Disposition: attachment; filename=\"data.bin\"\r\n\r\nAAECAwQF\r\n--outer--\r\n";
 
-// covers TXN-10, TXN-18, TXN-20, TXN-06
+// covers TXN-10, TXN-18, TXN-20, TXN-21, TXN-31
 #[test]
 fn parts_of_a_message_have_header_text_and_children() {
     let server = server_with(
@@ -121,7 +121,7 @@ fn attachments_are_streamed_before_data_post_goes_on() {
     server.wait_for_log("written 000102030405", DEADLINE);
 }
 
-// covers TXN-15, TXN-16, TXN-17
+// covers TXN-09, TXN-15, TXN-16
 #[test]
 fn filters_banners_and_added_lines_change_the_message() {
     let server = server_with(
@@ -300,7 +300,7 @@ fn connection_has_its_documented_members_and_can_be_ended() {
     greeted(&server).quit();
 }
 
-// covers RES-09, CON-52
+// covers RES-09, RES-10, RES-12, CON-52
 #[test]
 fn core_modules_of_haraka_are_found_without_packages() {
     let server = server_with(
@@ -335,6 +335,37 @@ fn core_modules_of_haraka_are_found_without_packages() {
     assert_eq!(refused.text(), "5.1.1 No such user");
 }
 
+// covers LOG-05, LOG-09, PLG-17
+#[test]
+fn log_functions_take_texts_objects_and_whom_a_line_is_about() {
+    let server = server_with(
+        r#"
+        const logger = require('./logger')
+        exports.hook_noop = function (next, connection) {
+            this.logwarn('with connection', connection)
+            connection.loginfo(this, 'of connection', { a: 1, b: 'two words' })
+            this.loginfo(new Error('an error').message, ' and ', 5)
+            logger.info('short')
+            logger.warn({ name: 'origin' }, 'object with name')
+            server.loginfo(`of the server ${server.cfg.main.nodes} ${server.plugins.plugin_list}`)
+            connection.loginfo([1, 2])
+            next()
+        }"#,
+    );
+    greeted(&server).cmd("NOOP").expect(250);
+    for line in [
+        "] [mine] with connection",
+        "] [mine] of connection a=1 b=\"two words\"",
+        "[INFO] [-] [mine] an error and 5",
+        "[INFO] [-] [core] short",
+        "[WARN] [-] [origin] object with name",
+        "[INFO] [-] [server] of the server 1 mine",
+        "] [core] [ 1, 2 ]",
+    ] {
+        server.wait_for_log(line, DEADLINE);
+    }
+}
+
 /// A server whose plugin routes all mail to the sink.
 fn sending(sink: &Sink, script: &str) -> Server {
     let addr = sink.addr();
@@ -355,7 +386,7 @@ fn sending(sink: &Sink, script: &str) -> Server {
     ))
 }
 
-// covers OUT-22, OUT-23, HOK-25
+// covers OUT-02, OUT-22, OUT-23, HOK-25, PA-48
 #[test]
 fn plugins_send_mail_from_text_octets_and_streams() {
     let sink = Sink::start();
@@ -379,6 +410,7 @@ fn plugins_send_mail_from_text_octets_and_streams() {
         exports.hook_pre_send_trans_email = (next, connection) => {
             const txn = connection.transaction
             txn.add_header('X-Notes', String(txn.notes.from))
+            txn.results.add({ name: 'mine' }, { pass: 'seen', emit: true })
             next()
         }
         exports.hook_delivered = function (next, hmail, params) {

@@ -8,6 +8,7 @@ use super::connection_ini::ConnectionIni;
 use super::dir::{ConfigDir, seconds};
 use super::effective::{Setting, effective_all};
 use super::error::{ConfigError, Problems, Warning};
+use super::javascript_ini::JavaScriptIni;
 use super::log_ini::LogIni;
 use super::mailparser;
 use super::net_utils_ini::DnsIni;
@@ -27,6 +28,8 @@ pub struct Config {
     pub log: LogIni,
     /// `outbound.ini` and the older `outbound.*` files.
     pub outbound: OutboundIni,
+    /// `javascript.ini`.
+    pub scripts: JavaScriptIni,
     /// `net-utils.ini`, section `[dns]`.
     pub dns: DnsIni,
     /// `tls.ini`.
@@ -128,6 +131,7 @@ fn read(dir: &ConfigDir, problems: &mut Problems) -> Option<Config> {
     let connection = ConnectionIni::load(dir, problems);
     let log = LogIni::load(dir, problems);
     let outbound = OutboundIni::load(dir, problems);
+    let scripts = JavaScriptIni::load(dir, problems);
     let dns = DnsIni::load(dir, problems);
     let tls = TlsIni::load(dir, problems);
     let mime = mailparser::load(dir, problems);
@@ -146,6 +150,7 @@ fn read(dir: &ConfigDir, problems: &mut Problems) -> Option<Config> {
         connection,
         log: log?,
         outbound: outbound?,
+        scripts: scripts?,
         dns: dns?,
         tls: tls?,
         me: me?,

@@ -17,6 +17,7 @@ mod flat;
 mod hjson;
 mod ini;
 mod ip_range;
+mod javascript_ini;
 pub mod kinds;
 mod layers;
 mod listen;
@@ -52,6 +53,7 @@ pub use error::{At, ConfigError, MAX_FILE, Problems, Warning, key_name};
 pub use file_type::FileType;
 pub use ini::{Entry, Held, Ini, IniValue, Section, is_true};
 pub use ip_range::IpRange;
+pub use javascript_ini::{JAVASCRIPT_INI, JavaScriptIni};
 pub use listen::{Endpoint, ListenAddr, parse_endpoint, split_list};
 pub use live::{Live, Observing, Watch};
 pub use load::{Config, fixed};
@@ -69,11 +71,12 @@ pub use tls_kinds::{Curve, MinVersion};
 pub use typed_values::{Booleans, Typed, TypedSection, guess, number, typed};
 
 /// Every ini file with declared settings.
-pub static INI_FILES: [&FileDecl; 6] = [
+pub static INI_FILES: [&FileDecl; 7] = [
     &SMTP_INI,
     &CONNECTION_INI,
     &LOG_INI,
     &OUTBOUND_INI,
     &NET_UTILS_INI,
+    &JAVASCRIPT_INI,
     &TLS_INI,
 ];

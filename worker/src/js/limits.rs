@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use haraka_shared::config::{ConfigDir, JavaScriptIni, Problems};
+
 /// Limits of one worker's engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -24,6 +26,23 @@ pub struct Limits {
     pub jobs: u32,
     /// Octets that one call may take in, such as a file that is read as a whole.
     pub file: u64,
+}
+
+impl Limits {
+    /// As `javascript.ini` has them. What is wrong with that file is told where all settings are read.
+    pub(super) fn configured(dir: &ConfigDir) -> Limits {
+        let usual = Limits::default();
+        let Some(ini) = JavaScriptIni::load(dir, &mut Problems::default()) else {
+            return usual;
+        };
+        Limits {
+            memory: (ini.memory as usize) << 20,
+            turn: ini.time,
+            load: ini.load_time,
+            file: u64::from(ini.read) << 20,
+            ..usual
+        }
+    }
 }
 
 impl Default for Limits {

@@ -50,7 +50,7 @@ impl Scripts {
     fn engine(&self) -> Result<&Rc<Engine>, ScriptError> {
         if self.engine.get().is_none() {
             let host = Host::new(&self.config, &self.install_dir, &self.watch);
-            let engine = Engine::new(host, Limits::default())?;
+            let engine = Engine::new(host, Limits::configured(&self.config))?;
             // Nobody else sets it: there is one thread.
             drop(self.engine.set(engine));
         }

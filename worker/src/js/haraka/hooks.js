@@ -65,9 +65,19 @@ exports.run = (method, call, hook, given, raw) => {
     let called = false
     const answer = (code, message) => {
         called = true
-        // What the connection says further is no part of a hook.
-        subject.end?.()
-        ops.answer(call, hook, number(code), said(message))
+        // What a plugin has left may be anything; its answer counts all the same.
+        const text = unless(() => said(message))
+        unless(() => subject.end?.())
+        ops.answer(call, hook, number(code), text ?? null)
+    }
+
+    const unless = (step) => {
+        try {
+            return step()
+        } catch (err) {
+            natives.log.failure(`Plugin ${plugin.name} failed on hook ${hook}: ${described(err)}`)
+            return undefined
+        }
     }
 
     const next = (code, message) => {

@@ -50,24 +50,20 @@ exports.send_email = function (from, to, contents, next, options) {
     logger.info('Sending email via params', origin)
     const transaction = Transaction.create()
     logger.info(`Created transaction: ${transaction.uuid}`, origin)
-    const drop = (code, message) => {
-        live.owners.delete(transaction.uuid)
-        return answer(code, message)
-    }
     if (notes) Object.assign(transaction.notes, notes)
 
     try {
         transaction.mail_from = parsed(from)
     } catch (err) {
-        return drop(DENY, `Malformed from: ${err}`)
+        return answer(DENY, `Malformed from: ${err}`)
     }
     const recipients = Array.isArray(to) ? to : [to]
-    if (recipients.length === 0) return drop(DENY, 'No recipients for email')
+    if (recipients.length === 0) return answer(DENY, 'No recipients for email')
     for (const [i, recipient] of recipients.entries()) {
         try {
             recipients[i] = parsed(recipient)
         } catch (err) {
-            return drop(DENY, `Malformed to address (${recipient}): ${err}`)
+            return answer(DENY, `Malformed to address (${recipient}): ${err}`)
         }
     }
     transaction.rcpt_to = recipients
@@ -83,7 +79,7 @@ exports.send_email = function (from, to, contents, next, options) {
         collect(contents).then(
             // What a stream gives is stuffed already, as that of a message is.
             (whole) => send(whole, options?.dot_stuffed ?? true),
-            (err) => drop(DENYSOFT, `Error from stream line reader: ${err}`),
+            (err) => answer(DENYSOFT, `Error from stream line reader: ${err}`),
         )
         return undefined
     }
@@ -92,14 +88,18 @@ exports.send_email = function (from, to, contents, next, options) {
 
 // Queues a transaction: one that `send_email` or `createTransaction` made, or that of a connection.
 exports.send_trans_email = (transaction, next) => {
-    const made = transaction.isDetached
+    const sent = () => {
+        if (!transaction.isDetached) return
+        live.owners.delete(transaction.uuid)
+        transaction.over()
+    }
     natives.outcome(outbound.send(transaction.handle())).then(
         () => {
-            if (made) live.owners.delete(transaction.uuid)
+            sent()
             next?.(OK, `Message Queued (${transaction.uuid})`)
         },
         (err) => {
-            if (made) live.owners.delete(transaction.uuid)
+            sent()
             next?.(DENYSOFT, err)
         },
     )

@@ -102,7 +102,7 @@ function find(listed) {
     const found = places.find(there)
     if (found) return found
     if (natives.loader.hasCorePlugin(name)) return undefined
-    throw new Error(`Loading plugin ${name} failed: No plugin with this name found`)
+    throw new Error(`Loading plugin ${name} failed: No plugin with this name found that is written in JavaScript`)
 }
 
 function loadPlugin(name, file, timeout) {

@@ -5,6 +5,7 @@ const bodies = require('internal/body')
 const Header = require('internal/header')
 const MessageStream = require('internal/message_stream')
 const live = require('internal/live')
+const logger = require('internal/logger')
 
 const { transaction, body: bodyOps, outbound } = natives
 
@@ -39,7 +40,8 @@ class Transaction {
         this.#connection = connection
         this.encoding = 'utf8'
         Object.defineProperty(this, 'streams', { value: [] })
-        live.owners.set(this.uuid, this)
+        // One that belongs to no connection is known while it is sent only; else nothing would end it.
+        if (connection) live.owners.set(this.uuid, this)
     }
 
     #kept(name, make) {
@@ -62,7 +64,7 @@ class Transaction {
     }
 
     get results() {
-        return this.#kept('results', () => live.results(this.#handle, this.uuid, this.#connection))
+        return this.#kept('results', () => live.results(this.#handle, this.uuid, this.#connection ?? logger))
     }
 
     get header() {
@@ -163,7 +165,7 @@ class Transaction {
         this.#known = now
     }
 
-    // It is over; nothing is asked of its hooks any more.
+    // It was sent, or its connection let it go; nothing is asked of its hooks any more.
     over() {
         bodies.drop(this.#held)
     }
@@ -171,6 +173,7 @@ class Transaction {
     // Native code sends it; its object in scripts is up to date before.
     handle() {
         this.end()
+        if (this.#made) live.owners.set(this.uuid, this)
         return this.#handle
     }
 
