@@ -2,7 +2,7 @@
 
 mod answer;
 mod commands;
-mod grants;
+mod hook;
 pub(crate) mod listener;
 pub mod proto;
 mod proxied;

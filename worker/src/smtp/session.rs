@@ -4,18 +4,15 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
-use haraka_shared::asks::Ask;
 use haraka_shared::config::Config;
 use haraka_shared::connection::Connection;
-use haraka_shared::hook::{Call, Code, HookName, Message, Verdict};
+use haraka_shared::hook::{Call, Code, HookName, Message};
 use haraka_shared::log::Level;
 use haraka_shared::log_conn;
 use haraka_shared::reply::Reply;
 
-use crate::hooks;
 use crate::rt;
 use crate::smtp::answer::reply;
 use crate::smtp::commands;
@@ -521,67 +518,10 @@ impl Session {
         self.wire.busy(false);
     }
 
-    /// Asks the plugins, and grants what they ask meanwhile.
-    pub(crate) async fn hook(&mut self, call: Call<'_>) -> Verdict {
-        let hook = call.hook();
-        log_conn!(Level::Debug, self.conn, [], "running {} hooks", hook.name());
-        if !self.worker.hooks.wants(hook) {
-            return Verdict::CONT;
-        }
-        let (worker, conn) = (Rc::clone(&self.worker), self.conn.clone());
-        let services = worker.services();
-        let subject = hooks::Subject {
-            connection: Some(&conn),
-            delivery: None,
-            services: &services,
-        };
-        let mut asked = std::pin::pin!(worker.hooks.run(call, &subject));
-        let mut waited = false;
-        loop {
-            let next = std::future::poll_fn(|cx| {
-                let answer = asked.as_mut().poll(cx);
-                // A plugin that pauses to see whether the client waits for its turn asks for the
-                // flag while its hook is still running (CON-47).
-                waited |= answer.is_pending();
-                if waited && self.out_of_turn(hook) && self.wire.spoke(cx) {
-                    self.conn.early_talker.set(true);
-                }
-                match answer {
-                    Poll::Ready(verdict) => Poll::Ready(Next::Verdict(verdict)),
-                    Poll::Pending => conn.asks.poll_take(cx).map(Next::Ask),
-                }
-            });
-            match next.await {
-                Next::Ask(ask) => Box::pin(self.grant(ask)).await,
-                Next::Verdict(verdict) => {
-                    self.grant_all().await;
-                    conn.asks.rest();
-                    return verdict;
-                }
-            }
-        }
-    }
-
-    /// Whether a client that speaks during this hook is an early talker.
-    fn out_of_turn(&self, hook: HookName) -> bool {
-        // After STARTTLS it is the client's turn while the plugin's hook is still running.
-        (hook != HookName::UnrecognizedCommand || self.conn.tls.borrow().is_none())
-            && !self.conn.esmtp.get()
-            && !self.conn.early_talker.get()
-            && hook < HookName::DataPost
-            && !self.said_hello_with_header()
-    }
-
     /// Time for one whole message.
     pub(crate) fn data_time(&self) -> Option<Duration> {
         self.config.connection.data_time
     }
-}
-
-/// What comes next while plugins are asked.
-enum Next {
-    Ask(Ask),
-    Verdict(Verdict),
 }
 
 /// Octets of a command line whose memory is kept for the next one.
