@@ -95,7 +95,7 @@ settings! {
         /// Ports on which STARTTLS is not offered.
         no_starttls_ports: Vec<u16> = Row::new("main", "no_starttls_ports", "").live().example("2525"),
             Many(Count::<u16>::new(1, 65535));
-        /// As in [outbound].
+        /// As in `[outbound]`.
         force_tls_hosts: Vec<String> = Row::new("main", "force_tls_hosts", "").live()
             .example("mx.example.org"), Many(Text);
         /// Let clients come back without a full handshake (RFC 5077, RFC 8446 section 4.6.1). The key of
