@@ -141,7 +141,7 @@ pub fn parse_header(
     value: &str,
     options: Options,
 ) -> Result<Vec<HeaderAddress>, AddressHeaderError> {
-    let value = value.trim();
+    let value = value.trim_ascii();
     if value.is_empty() {
         return Err(AddressHeaderError::Empty);
     }
