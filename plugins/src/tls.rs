@@ -83,7 +83,11 @@ impl Hooks for Tls {
         let Some(connection) = &cx.connection else {
             return Verdict::CONT;
         };
-        if !connection.tls_advertised.get() || !command.verb.eq_ignore_ascii_case("STARTTLS") {
+        // A response of AUTH is nobody else's, whatever it looks like.
+        if command.secret
+            || !connection.tls_advertised.get()
+            || !command.verb.eq_ignore_ascii_case("STARTTLS")
+        {
             return Verdict::CONT;
         }
         if connection.tls.borrow().is_some() {

@@ -81,7 +81,8 @@ impl Hooks for Xclient {
         let Some(connection) = &cx.connection else {
             return Verdict::CONT;
         };
-        if !command.verb.eq_ignore_ascii_case("XCLIENT") {
+        // A response of AUTH is nobody else's, whatever it looks like.
+        if command.secret || !command.verb.eq_ignore_ascii_case("XCLIENT") {
             return Verdict::CONT;
         }
         if connection.transaction().is_some() {

@@ -76,6 +76,12 @@ fn command_without_an_address_or_inside_a_transaction_changes_nothing() {
     let busy = sending("<a@b.org>");
     let refused = say(&plugin, &busy, "ADDR=192.0.2.9");
     assert_eq!(refusal(&refused), "503 5.5.0 Mail transaction in progress");
+    let response = UnknownCommand {
+        secret: true,
+        ..UnknownCommand::new("XCLIENT", "ADDR=192.0.2.9")
+    };
+    let verdict = plugin.ask(&client("::1"), Call::UnrecognizedCommand(response));
+    assert_eq!(verdict, Verdict::CONT, "a response of AUTH");
     let other = UnknownCommand::new("XFORWARD", "ADDR=192.0.2.9");
     let verdict = plugin.ask(&client("::1"), Call::UnrecognizedCommand(other));
     assert_eq!(verdict, Verdict::CONT);
