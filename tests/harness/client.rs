@@ -277,6 +277,8 @@ impl SmtpClient {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(n) => self.input.extend_from_slice(&chunk[..n]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+                // A read with a time limit is not taken up again after a signal (signal(7)).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
