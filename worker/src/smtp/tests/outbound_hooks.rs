@@ -33,11 +33,13 @@ fn scripted(calls: &Calls, answer: impl Fn(Call<'_>) -> Verdict + 'static) -> Ve
     vec![plugin("script", &wants, move |call, cx| {
         let told = match call {
             Call::Deferred(d) => format!(" {} {} {}", d.delay, d.error, d.recipients.len()),
-            Call::Bounce(b) => format!(" {} {}", b.error, b.recipients[0].0),
+            Call::Bounce(b) => format!(" {} {}", b.error, b.recipients[0].address),
             Call::DeliveredOk(d) => {
                 format!(" {} {} {} {}", d.ip, d.mode, d.response, d.recipients[0])
             }
-            Call::SendEmail(item) | Call::GetMx(item) => format!(" {}", item.domain),
+            Call::SendEmail(item) | Call::GetMx(item) => {
+                format!(" {}", item.domain.borrow())
+            }
             _ => String::new(),
         };
         let verdict = match call.hook() {
@@ -105,7 +107,7 @@ fn deferral_by_get_mx_runs_all_hooks_before_it_and_takes_the_delay_of_the_last()
                 "pre_send_trans_email",
                 "send_email y.z",
                 "get_mx y.z",
-                "deferred 64 not today 1",
+                "deferred 64 Temporary MX lookup error for y.z 1",
             ]
         );
         let files = rig.queue();
@@ -129,7 +131,7 @@ fn denial_by_get_mx_bounces_unless_a_plugin_stops_that() {
     for (stop, left) in [(false, 1), (true, 0)] {
         let calls = Calls::default();
         let plugins = scripted(&calls, move |call| match call {
-            Call::GetMx(item) if item.domain == "y.z" => Verdict::deny("never"),
+            Call::GetMx(item) if *item.domain.borrow() == "y.z" => Verdict::deny("never"),
             // the bounce itself stays where it is
             Call::GetMx(_) => Verdict::deny_soft("later"),
             Call::Bounce(_) if stop => Verdict::OK,
@@ -139,7 +141,7 @@ fn denial_by_get_mx_bounces_unless_a_plugin_stops_that() {
             submit(&rig).await;
             let many = if stop { 4 } else { 7 };
             let ran = settled(&rig, &calls, many).await;
-            assert_eq!(ran[3], "bounce never <x@y.z>", "{ran:?}");
+            assert_eq!(ran[3], "bounce No MX for y.z <x@y.z>", "{ran:?}");
             let files = rig.queue();
             assert_eq!(files.len(), left, "{files:?}");
             if let Some((_, content)) = files.first() {
@@ -179,7 +181,7 @@ fn delay_by_send_email_puts_off_the_delivery_and_counts_as_no_failure() {
                 "send_email y.z",
                 "send_email y.z",
                 "get_mx y.z",
-                "deferred 64 not today 1",
+                "deferred 64 Temporary MX lookup error for y.z 1",
             ]
         );
         let (name, _) = &rig.queue()[0];
@@ -226,10 +228,7 @@ fn delivery_by_the_route_of_a_plugin_is_told_with_host_and_reply() {
     with_real_time("", plugins, async |rig| {
         submit(&rig).await;
         let ran = settled(&rig, &calls, 4).await;
-        assert_eq!(
-            ran[3], "delivered 127.0.0.1 SMTP 250 stored <x@y.z>",
-            "{ran:?}"
-        );
+        assert_eq!(ran[3], "delivered 127.0.0.1 SMTP stored <x@y.z>", "{ran:?}");
         assert_eq!(rig.queue(), []);
     });
 }
