@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use haraka_shared::connection::Connection;
 use haraka_shared::delivery::MailHost;
-use haraka_shared::hook::{Call, Code, Handler, HookFuture, Verdict};
+use haraka_shared::hook::{Call, Code, Handler, HookFuture, Message, Verdict};
 use haraka_shared::plugin::HookCx;
 use haraka_shared::spool::Recipient;
 use rquickjs::{Function, Object};
@@ -203,7 +203,10 @@ fn arguments(call: Call<'_>) -> Value {
         Call::RcptOk(address) => shown(address),
         Call::UnrecognizedCommand(command) => json!([command.verb, command.rest]),
         Call::Deny(denial) => {
-            let message = denial.verdict.message.text();
+            let message = match &denial.verdict.message {
+                Message::Seconds(seconds) => json!(seconds),
+                other => json!(other.text()),
+            };
             json!([
                 denial.verdict.code as u32,
                 message,
@@ -240,8 +243,10 @@ fn arguments(call: Call<'_>) -> Value {
         }
         Call::DeliveredOk(d) => {
             let rcpts: Value = d.recipients.iter().map(shown).collect();
+            // A socket has no name.
+            let host = (!d.ip.starts_with('/')).then_some(&d.host);
             json!([
-                d.host,
+                host,
                 d.ip,
                 d.response,
                 d.delay,

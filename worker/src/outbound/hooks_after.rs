@@ -10,7 +10,7 @@ use haraka_shared::delivery::{Bounced, Decision, Deferral, Delivered, Delivery, 
 use haraka_shared::hook::{Call, Code, HookName, Message as Said};
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
-use haraka_shared::reply::Reply;
+use haraka_shared::reply::{Enhanced, Reply};
 use haraka_shared::spool::{Recipient, RecipientState, Todo};
 
 use super::attempt::{Cause, Peer};
@@ -168,9 +168,14 @@ impl After<'_> {
 
     /// The item's recipients are now those that the hook is about, as in the copies that Haraka makes.
     fn about(&self, judged: &Judged, action: &str) -> Vec<Recipient> {
-        let told = judged.iter().map(|(recipient, cause)| Recipient {
-            state: Some(Box::new(state(cause, action))),
-            ..recipient.clone()
+        let told = judged.iter().map(|(recipient, cause)| {
+            let mut state = state(cause, action);
+            // As in Haraka, of those alone that were judged one by one.
+            state.reason = state.reason.filter(|_| cause.of_one);
+            Recipient {
+                state: Some(Box::new(state)),
+                ..recipient.clone()
+            }
         });
         let told: Vec<Recipient> = told.collect();
         self.delivery.rcpt_to.borrow_mut().clone_from(&told);
@@ -231,17 +236,23 @@ fn refusal(failed: &Judged) -> String {
     }
 }
 
+fn code(status: Enhanced) -> u16 {
+    match (status.class(), status.subject(), status.detail()) {
+        // RFC 7504 §2, of a null MX.
+        (5, 1, 10) => 556,
+        (5, ..) => 550,
+        _ => 450,
+    }
+}
+
 /// What became of a recipient, for the operator who looks into the file and for plugins (OUT-39).
 pub(super) fn state(cause: &Cause, action: &str) -> RecipientState {
     let reply = cause.reply.as_ref();
-    let class = cause.status.class();
     RecipientState {
         dsn_action: Some(action.to_owned()),
         dsn_status: Some(cause.status.to_string()),
         // Haraka's own findings have a code and a text of its table of statuses.
-        dsn_code: reply
-            .is_none()
-            .then_some(if class == 5 { 550 } else { 450 }),
+        dsn_code: reply.is_none().then(|| code(cause.status)),
         dsn_msg: reply.is_none().then(|| cause.text.clone()),
         dsn_smtp_code: reply.map(Reply::code),
         dsn_smtp_extc: reply.and_then(Reply::enhanced).map(|e| e.to_string()),

@@ -239,7 +239,8 @@ async fn routes(worker: &Rc<Worker>, delivery: &Delivery) -> Result<Option<Vec<R
 fn given(routes: Vec<Route>, domain: &str) -> Result<Vec<Route>, Cause> {
     let nameless = |r: &Route| matches!(&r.host, Host::Name(name) if name.is_empty());
     match routes.as_slice() {
-        [] => Err(unusable("no host")),
+        // OUT-32
+        [] => Err(Cause::temporary(4, 4, "Tried all MXs")),
         [only] if nameless(only) && only.preference == 0 => {
             Err(NoRoute::NullMx(domain.to_owned()).cause())
         }
