@@ -104,6 +104,7 @@ impl Hosts {
             smtp.rule(Rule::reply(stage, reply).containing(of));
         }
         let lmtp = Sink::lmtp_on("127.0.0.1:0");
+        lmtp.capabilities(&["8BITMIME"]);
         Hosts { smtp, lmtp }
     }
 

@@ -85,7 +85,7 @@ fn adopt(delivery: &Delivery, item: &mut Loaded) {
     changed |= replace(&mut todo.domain, &delivery.domain.borrow());
     changed |= replace(&mut todo.mail_from, &delivery.mail_from.borrow());
     changed |= replace(&mut todo.force_tls, &delivery.force_tls.get());
-    let recipients = delivery.rcpt_to.borrow();
+    let mut recipients = delivery.rcpt_to.borrow_mut();
     if recipients.is_empty() {
         log_at!(
             Level::Warn,
@@ -94,9 +94,9 @@ fn adopt(delivery: &Delivery, item: &mut Loaded) {
             [],
             "a plugin left no recipient; it goes to those that it had"
         );
-    } else {
-        changed |= replace(&mut todo.rcpt_to, &recipients);
+        recipients.clone_from(&todo.rcpt_to);
     }
+    changed |= replace(&mut todo.rcpt_to, &recipients);
     item.changed |= changed;
     adopt_notes(delivery, item);
 }
