@@ -423,12 +423,13 @@ hooks! {
     PreSendTransEmail = "pre_send_trans_email", fn pre_send_trans_email(_none: ()), "connection",
         [OBSERVES], "before the queue files are written";
     SendEmail = "send_email", fn send_email(item: &'a Delivery), "hmail", [],
-        "before a delivery; DELAY with seconds postpones it";
+        "before a delivery; DELAY with seconds postpones it, any other answer delivers";
     GetMx = "get_mx", fn get_mx(item: &'a Delivery), "hmail, domain", [],
-        "OK with routes sets where to deliver; DENY bounces, DENYSOFT defers";
-    Deferred = "deferred", fn deferred(deferral: &'a Deferral), "hmail, {delay, err}", [],
-        "a delivery failed for now; DENYSOFT with seconds sets the delay";
-    Bounce = "bounce", fn bounce(bounced: &'a Bounced), "hmail, error", [],
+        "OK with one or several routes sets where to deliver, in their order; DENY bounces, DENYSOFT defers";
+    Deferred = "deferred", fn deferred(deferral: &'a Deferral), "hmail, {delay, err, fail_recips, mx}", [],
+        "a delivery failed for now; DENYSOFT with seconds sets the delay, OK drops the mail";
+    Bounce = "bounce", fn bounce(bounced: &'a Bounced), "hmail, error{mx, bounced_rcpt, deferred_rcpt}",
+        [],
         "a delivery failed for good; anything but CONT suppresses the bounce message";
     DeliveredOk = "delivered", fn delivered(delivered: &'a Delivered),
         "hmail, [host, ip, response, delay, port, mode, ok_recips, secured, authenticated]", [OBSERVES],

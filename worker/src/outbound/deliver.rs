@@ -122,7 +122,7 @@ async fn deliver(worker: &Rc<Worker>, name: QueueName, mut item: Loaded) {
         Plan::Offer(routes) => offered(worker, &item, routes, delivery.as_ref()).await,
         Plan::Settle(attempt) => Some(attempt),
         Plan::Postpone(delay) => {
-            postpone(worker, name, item, delay).await;
+            Box::pin(postpone(worker, name, item, delay)).await;
             return end(delivery.as_ref());
         }
         Plan::Discard => {

@@ -95,6 +95,9 @@ class HMailItem extends EventEmitter {
         this.path = path.join(item.queue_dir, item.file)
         this.filename = item.file
         this.num_failures = item.attempts
+        const [, due, , pid] = item.file.split('_')
+        this.next_process = Number(due)
+        this.pid = Number(pid)
         this.#push(item.todo)
         for (const [name, { tell, take }] of Object.entries(SHARED)) {
             const given = JSON.stringify(item.todo[name])
