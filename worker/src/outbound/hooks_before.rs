@@ -103,7 +103,12 @@ fn adopt(delivery: &Delivery, item: &mut Loaded) {
 
 /// What plugins have noted goes into the queue file (PA-11), with the next change of the item.
 pub(super) fn adopt_notes(delivery: &Delivery, item: &mut Loaded) {
-    item.changed |= replace(&mut item.todo.notes, &delivery.notes.to_json());
+    let notes = delivery.notes.to_json();
+    // Somebody else's file may have anything in the place of notes.
+    let none = notes.as_object().is_some_and(serde_json::Map::is_empty);
+    if item.todo.notes.is_object() || !none {
+        item.changed |= replace(&mut item.todo.notes, &notes);
+    }
 }
 
 fn replace<T: PartialEq + Clone>(now: &mut T, new: &T) -> bool {
