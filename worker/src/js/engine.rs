@@ -14,6 +14,7 @@ use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime};
 
 use super::burst::Burst;
 use super::convert::{describe, describe_value};
+use super::heap::Heap;
 use super::host::Host;
 use super::limits::Limits;
 use super::watchdog::Watchdog;
@@ -60,10 +61,11 @@ impl Engine {
     /// No memory, or a defect in our own scripts.
     pub(crate) fn new(host: Host, limits: Limits) -> Result<Rc<Engine>, ScriptError> {
         let failed = |e: rquickjs::Error| ScriptError::Engine(e.to_string());
-        let runtime = Runtime::new().map_err(failed)?;
+        let burst = Rc::new(Burst::new(limits));
+        let heap = Heap::new(&burst, &host.heap);
+        let runtime = Runtime::new_with_alloc(heap).map_err(failed)?;
         runtime.set_memory_limit(limits.memory);
         runtime.set_max_stack_size(limits.stack);
-        let burst = Rc::new(Burst::new(limits));
         let clock = Rc::clone(&burst);
         runtime.set_interrupt_handler(Some(Box::new(move || clock.is_over())));
         let context = Context::full(&runtime).map_err(failed)?;
@@ -73,7 +75,7 @@ impl Engine {
             runtime,
             limits,
             burst,
-            watchdog: Watchdog::start(limits.hang, hung),
+            watchdog: Watchdog::start(limits.hang, limits.turn / 2, hung),
             host: Rc::new(host.of(Weak::clone(this), limits)),
             loading: Cell::new(true),
             continued: Cell::default(),
@@ -131,8 +133,7 @@ impl Engine {
         let Some(bridge) = bridge else {
             return Err(ScriptError::Engine("not started".to_owned()));
         };
-        self.burst.enter();
-        self.watchdog.enter();
+        self.go_in(what);
         let result = self.guarded(|ctx| call(ctx, &bridge.restore(ctx)?));
         self.leave(what);
         result
@@ -149,12 +150,19 @@ impl Engine {
         }
     }
 
+    fn go_in(&self, what: &str) {
+        self.burst.enter();
+        let most = self.burst.allowed().saturating_mul(self.limits.patience);
+        self.watchdog.enter(what, most);
+    }
+
     fn guarded<T>(
         &self,
         call: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<T>,
     ) -> Result<T, ScriptError> {
         self.context.with(|ctx| {
             call(&ctx).map_err(|e| {
+                self.burst.let_report();
                 let text = describe(&ctx, &e);
                 match self.burst.stopped() {
                     true => ScriptError::Stopped(text),
@@ -173,6 +181,7 @@ impl Engine {
                 Ok(false) if self.host.ticks.get() => self.run_ticks(what),
                 Ok(false) => break,
                 Err(job) => {
+                    self.burst.let_report();
                     let text = job.0.with(|ctx| describe_value(ctx.catch()));
                     self.host
                         .log_failure(&format!("{what}: promise job failed: {text}"));
@@ -233,8 +242,7 @@ impl Engine {
             rt::yield_now().await;
             if let Some(engine) = engine.upgrade() {
                 engine.continued.set(false);
-                engine.burst.enter();
-                engine.watchdog.enter();
+                engine.go_in("promise jobs");
                 engine.leave("promise jobs");
             }
         })
@@ -266,8 +274,14 @@ impl Engine {
 }
 
 /// Nothing that the worker holds can be trusted to end any more.
-fn hung() {
-    log::error!("a script does not come back and cannot be stopped: the worker ends");
+fn hung(what: &str) {
+    log_at!(
+        Level::Crit,
+        &"-",
+        "plugins",
+        [],
+        "{what}: script does not come back and cannot be stopped: the worker ends"
+    );
     std::process::abort();
 }
 

@@ -78,6 +78,8 @@ pub(super) struct Host {
     pub(super) rejections: Rejections,
     /// `process.nextTick` has something to run.
     pub(super) ticks: Cell<bool>,
+    /// Octets of the engine's heap in use.
+    pub(super) heap: Rc<Cell<usize>>,
     /// Where each plugin's scripts are, to tell whose an error is.
     pub(super) places: RefCell<Vec<(PathBuf, Rc<str>)>>,
 }
@@ -102,6 +104,7 @@ impl Host {
             late: RefCell::default(),
             rejections: Rejections::default(),
             ticks: Cell::default(),
+            heap: Rc::default(),
             places: RefCell::default(),
         }
     }

@@ -19,8 +19,12 @@ pub struct Limits {
     pub load: Duration,
     /// Further processor time for what is left after a script was stopped.
     pub rest: Duration,
-    /// Time after which a script that cannot be stopped costs its worker; see `watchdog`.
+    /// Time after which a script that cannot be stopped costs its worker, however little it computes;
+    /// see `watchdog`.
     pub hang: Duration,
+    /// The same in processor time: how many times what a script may take. Long enough for one step that
+    /// takes long, such as reading a large file of JSON, after which the script is stopped.
+    pub patience: u32,
     /// Promise jobs that run before the worker does something else; a chain without end then goes on
     /// in later turns, until its processor time is used up.
     pub jobs: u32,
@@ -54,6 +58,7 @@ impl Default for Limits {
             load: Duration::from_secs(30),
             rest: Duration::from_millis(100),
             hang: Duration::from_secs(60),
+            patience: 3,
             jobs: 5_000,
             file: 64 << 20,
         }
