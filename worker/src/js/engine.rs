@@ -10,7 +10,8 @@ use std::rc::{Rc, Weak};
 
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
-use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime};
+use rquickjs::promise::PromiseHookType;
+use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime, Value};
 
 use super::burst::Burst;
 use super::convert::{describe, describe_value};
@@ -174,6 +175,9 @@ impl Engine {
 
     /// Promise jobs, then what was rejected, then what ended meanwhile.
     fn leave(&self, what: &str) {
+        if self.host.follow_promises.take() {
+            self.follow_promises();
+        }
         self.run_ticks(what);
         for _ in 0..self.limits.jobs {
             match self.runtime.execute_pending_job() {
@@ -213,6 +217,20 @@ impl Engine {
             self.go_on_later();
         }
         self.forget_ended();
+    }
+
+    /// Tells scripts of promises that are made and fulfilled from now on. Costs every promise a call, so
+    /// it is done for whoever asks. Not while a script runs: it would be told of half of a promise.
+    fn follow_promises(&self) {
+        let engine = Weak::clone(&self.this);
+        self.runtime
+            .set_promise_hook(Some(Box::new(move |ctx, event, promise, _| {
+                let bridge = engine.upgrade().and_then(|e| e.bridge.borrow().clone());
+                if let Some(bridge) = bridge {
+                    // Out of memory or of time: the script itself is told soon enough.
+                    drop(tell_of_promise(&ctx, bridge, event, promise));
+                }
+            })));
     }
 
     /// What `process.nextTick` was given, before the promise jobs: they run when no script does.
@@ -273,6 +291,21 @@ impl Engine {
     }
 }
 
+fn tell_of_promise<'js>(
+    ctx: &Ctx<'js>,
+    bridge: Persistent<Object<'static>>,
+    event: PromiseHookType,
+    promise: Value<'js>,
+) -> rquickjs::Result<()> {
+    let made = match event {
+        PromiseHookType::Init => true,
+        PromiseHookType::Resolve => false,
+        PromiseHookType::Before | PromiseHookType::After => return Ok(()),
+    };
+    let promised: Function<'_> = bridge.restore(ctx)?.get("promised")?;
+    promised.call((made, promise))
+}
+
 /// Nothing that the worker holds can be trusted to end any more.
 fn hung(what: &str) {
     log_at!(
@@ -291,5 +324,6 @@ impl Drop for Engine {
         self.bridge.borrow_mut().take();
         self.runtime.set_host_promise_rejection_tracker(None);
         self.runtime.set_interrupt_handler(None);
+        self.runtime.set_promise_hook(None);
     }
 }

@@ -78,6 +78,8 @@ pub(super) struct Host {
     pub(super) rejections: Rejections,
     /// `process.nextTick` has something to run.
     pub(super) ticks: Cell<bool>,
+    /// Some script wants to be told of promises; see `node/async_hooks.js`.
+    pub(super) follow_promises: Cell<bool>,
     /// Octets of the engine's heap in use.
     pub(super) heap: Rc<Cell<usize>>,
     /// Where each plugin's scripts are, to tell whose an error is.
@@ -104,6 +106,7 @@ impl Host {
             late: RefCell::default(),
             rejections: Rejections::default(),
             ticks: Cell::default(),
+            follow_promises: Cell::default(),
             heap: Rc::default(),
             places: RefCell::default(),
         }
