@@ -50,6 +50,8 @@ pub(crate) struct Engine {
     watchdog: Watchdog,
     pub(super) host: Rc<Host>,
     loading: Cell<bool>,
+    /// Octets of heap above which garbage is collected and it is seen what is left.
+    collect_at: Cell<usize>,
     /// Some task will go on with the jobs that are left.
     continued: Cell<bool>,
     this: Weak<Engine>,
@@ -79,6 +81,7 @@ impl Engine {
             watchdog: Watchdog::start(limits.hang, limits.turn / 2, hung),
             host: Rc::new(host.of(Weak::clone(this), limits)),
             loading: Cell::new(true),
+            collect_at: Cell::new(limits.full),
             continued: Cell::default(),
             this: Weak::clone(this),
         });
@@ -110,6 +113,21 @@ impl Engine {
     pub(crate) fn serve(&self) {
         self.loading.set(false);
         self.burst.serve();
+        self.runtime.run_gc();
+        let used = self.host.heap.get();
+        if used > self.limits.full {
+            // A successor would be no better.
+            self.collect_at.set(usize::MAX);
+            log_at!(
+                Level::Crit,
+                &"-",
+                "plugins",
+                [],
+                "scripts hold {} MB of memory from the start: raise memory in javascript.ini above {} MB",
+                used >> 20,
+                self.limits.memory >> 20
+            );
+        }
     }
 
     /// Whether a script is running.
@@ -211,12 +229,39 @@ impl Engine {
         }
         if idle {
             self.host.idle();
+            if !self.loading.get() && self.host.heap.get() > self.collect_at.get() {
+                self.collect();
+            }
         }
         self.host.rejections.report(&self.host);
         if !idle {
             self.go_on_later();
         }
         self.forget_ended();
+    }
+
+    /// The heap is nearly full. If that is what scripts hold, the worker gets a successor.
+    fn collect(&self) {
+        self.runtime.run_gc();
+        let used = self.host.heap.get();
+        // Where little was left to collect, the next time is worth it after some more.
+        let more = self.limits.memory / 20;
+        self.collect_at.set(self.limits.full.max(used + more));
+        if used <= self.limits.full {
+            return;
+        }
+        log_at!(
+            Level::Crit,
+            &"-",
+            "plugins",
+            [],
+            "scripts hold {} of {} MB of memory (javascript.ini, memory): the worker is to be replaced",
+            used >> 20,
+            self.limits.memory >> 20
+        );
+        if let Some(services) = self.host.services() {
+            services.ask_for_successor();
+        }
     }
 
     /// Tells scripts of promises that are made and fulfilled from now on. Costs every promise a call, so

@@ -10,6 +10,9 @@ pub struct Limits {
     /// Bytes of heap. The address lists and suffix tables of the big plugins take some 30 MB; a
     /// script that asks for more than this gets an exception and the worker keeps its memory.
     pub memory: usize,
+    /// Bytes of heap above which, when nothing more can be collected, the worker asks to be replaced:
+    /// what plugins leaked comes back in no other way.
+    pub full: usize,
     /// Bytes of stack. The worker's thread has 8 MB; deep recursion ends in an exception well before.
     pub stack: usize,
     /// Processor time from entering the engine until it has nothing to do. While a script computes,
@@ -41,11 +44,16 @@ impl Limits {
         };
         Limits {
             memory: (ini.memory as usize) << 20,
+            full: Limits::full_of((ini.memory as usize) << 20),
             turn: ini.time,
             load: ini.load_time,
             file: u64::from(ini.read) << 20,
             ..usual
         }
+    }
+
+    fn full_of(memory: usize) -> usize {
+        memory / 10 * 9
     }
 }
 
@@ -53,6 +61,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             memory: 256 << 20,
+            full: Limits::full_of(256 << 20),
             stack: 1 << 20,
             turn: Duration::from_secs(2),
             load: Duration::from_secs(30),
