@@ -52,6 +52,8 @@ pub(crate) struct Engine {
     loading: Cell<bool>,
     /// Octets of heap above which garbage is collected and it is seen what is left.
     collect_at: Cell<usize>,
+    /// It is full, and a task looks whether it stays so.
+    judged: Cell<bool>,
     /// Some task will go on with the jobs that are left.
     continued: Cell<bool>,
     this: Weak<Engine>,
@@ -82,6 +84,7 @@ impl Engine {
             host: Rc::new(host.of(Weak::clone(this), limits)),
             loading: Cell::new(true),
             collect_at: Cell::new(limits.full),
+            judged: Cell::default(),
             continued: Cell::default(),
             this: Weak::clone(this),
         });
@@ -128,6 +131,12 @@ impl Engine {
                 self.limits.memory >> 20
             );
         }
+    }
+
+    /// Whether a script was stopped since the engine was entered, so that what it wanted is not known.
+    pub(super) fn stopped(&self) -> bool {
+        self.burst.let_report();
+        self.burst.stopped()
     }
 
     /// Whether a script is running.
@@ -240,14 +249,36 @@ impl Engine {
         self.forget_ended();
     }
 
-    /// The heap is nearly full. If that is what scripts hold, the worker gets a successor.
+    /// The heap is nearly full. If that is what scripts hold, and go on to hold, the worker gets a
+    /// successor.
     fn collect(&self) {
+        if !self.is_full() || self.judged.replace(true) {
+            return;
+        }
+        let engine = Weak::clone(&self.this);
+        let pause = self.limits.full_for;
+        rt::spawn(async move {
+            rt::sleep(pause).await;
+            if let Some(engine) = engine.upgrade() {
+                engine.judged.set(false);
+                engine.ask_for_successor();
+            }
+        })
+        .detach();
+    }
+
+    /// Whether there is too much left after garbage was collected.
+    fn is_full(&self) -> bool {
         self.runtime.run_gc();
         let used = self.host.heap.get();
         // Where little was left to collect, the next time is worth it after some more.
         let more = self.limits.memory / 20;
         self.collect_at.set(self.limits.full.max(used + more));
-        if used <= self.limits.full {
+        used > self.limits.full
+    }
+
+    fn ask_for_successor(&self) {
+        if !self.is_full() {
             return;
         }
         log_at!(
@@ -256,7 +287,7 @@ impl Engine {
             "plugins",
             [],
             "scripts hold {} of {} MB of memory (javascript.ini, memory): the worker is to be replaced",
-            used >> 20,
+            self.host.heap.get() >> 20,
             self.limits.memory >> 20
         );
         if let Some(services) = self.host.services() {
@@ -365,6 +396,7 @@ fn hung(what: &str) {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.host.close();
         // Before the context: they are values of it.
         self.bridge.borrow_mut().take();
         self.runtime.set_host_promise_rejection_tracker(None);

@@ -13,6 +13,8 @@ pub struct Limits {
     /// Bytes of heap above which, when nothing more can be collected, the worker asks to be replaced:
     /// what plugins leaked comes back in no other way.
     pub full: usize,
+    /// For so long: a large message on its way is no leak.
+    pub full_for: Duration,
     /// Bytes of stack. The worker's thread has 8 MB; deep recursion ends in an exception well before.
     pub stack: usize,
     /// Processor time from entering the engine until it has nothing to do. While a script computes,
@@ -62,6 +64,7 @@ impl Default for Limits {
         Limits {
             memory: 256 << 20,
             full: Limits::full_of(256 << 20),
+            full_for: Duration::from_secs(5),
             stack: 1 << 20,
             turn: Duration::from_secs(2),
             load: Duration::from_secs(30),

@@ -31,6 +31,11 @@ pub(super) fn install<'js>(
         }
     );
     let h = Rc::clone(host);
+    // Whether time was over in this burst; what is done about it gets a little more.
+    op!(ctx, field, "stopped", move || h
+        .engine()
+        .is_some_and(|engine| engine.stopped()));
+    let h = Rc::clone(host);
     op!(ctx, field, "followPromises", move || h
         .follow_promises
         .set(true));
