@@ -22,6 +22,10 @@ use super::watchdog::Watchdog;
 use super::{modules, ops, sources};
 use crate::rt;
 
+/// Octets of heap at which garbage is looked for first; the engine sets the next itself. Not while
+/// plugins are loaded, which leave little.
+const GC_THRESHOLD: usize = 256 << 10;
+
 /// Why a script could not do what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptError {
@@ -71,6 +75,7 @@ impl Engine {
         let runtime = Runtime::new_with_alloc(heap).map_err(failed)?;
         runtime.set_memory_limit(limits.memory);
         runtime.set_max_stack_size(limits.stack);
+        runtime.set_gc_threshold(limits.memory / 4);
         let clock = Rc::clone(&burst);
         runtime.set_interrupt_handler(Some(Box::new(move || clock.is_over())));
         let context = Context::full(&runtime).map_err(failed)?;
@@ -116,6 +121,7 @@ impl Engine {
     pub(crate) fn serve(&self) {
         self.loading.set(false);
         self.burst.serve();
+        self.runtime.set_gc_threshold(GC_THRESHOLD);
         self.runtime.run_gc();
         let used = self.host.heap.get();
         if used > self.limits.full {
