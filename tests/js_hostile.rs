@@ -109,7 +109,7 @@ fn timers_without_end_leave_time_for_others() {
         &[
             ("immediate", &[250]),
             ("interval", &[250]),
-            ("million", &[250]),
+            ("million", &[250, 450]),
         ],
         r#"
         exports.hook_mail = (next, connection, [from]) => {
@@ -322,18 +322,15 @@ fn worker_whose_heap_stays_full_gets_a_successor_and_finishes_its_sessions() {
     client.cmd("MAIL FROM:<leak@b.test>").expect(250);
     server.wait_for_log("[CRIT] [-] [plugins] scripts hold", DEADLINE);
     server.wait_for_log("worker 1 asks to be replaced", DEADLINE);
+    // Said again once the successor serves.
+    let listening = |log: String| log.matches("worker 1 listening").count();
     let began = Instant::now();
-    let successor = loop {
-        // The old worker may accept one more, and send it away.
-        let mut client = server.client();
-        if client.reply().code == 220 {
-            let worker = server.worker_of(&client);
-            if !workers.contains(&worker) {
-                break worker;
-            }
-        }
+    while listening(server.log_text()) < 2 {
         assert!(began.elapsed() < DEADLINE, "{}", server.log_text());
-    };
+        std::thread::yield_now();
+    }
+    let both = server.worker_pids();
+    let successor = *both.iter().find(|pid| !workers.contains(pid)).unwrap();
     // What was begun before is finished where it was begun.
     assert_eq!(vec![server.worker_of(&old)], workers);
     old.cmd("RCPT TO:<c@here.test>").expect(250);
@@ -379,7 +376,7 @@ fn what_a_plugin_left_open_does_not_hold_up_the_end() {
             graceful,
         );
         let mut server = Server::start(install);
-        // The plugin was loaded before the worker was started, to see whether it can be.
+        // The plugin was loaded before the worker was started, to see whether it can be, and for init_master.
         server.wait_for_log("worker 1 listening", DEADLINE);
         let log = server.log_text();
         let children: Vec<i32> = log
@@ -387,9 +384,8 @@ fn what_a_plugin_left_open_does_not_hold_up_the_end() {
             .skip(1)
             .map(|rest| rest.lines().next().unwrap().parse().unwrap())
             .collect();
-        assert_eq!(children.len(), 2, "{log}");
-        let child = children[1];
-        assert!(processes::alive(child));
+        let child = *children.last().unwrap();
+        assert!(processes::alive(child), "{log}");
         let began = Instant::now();
         server.signal(Signal::SIGTERM);
         assert!(server.wait_exit().success(), "{}", server.log_text());
