@@ -94,6 +94,9 @@ pub trait Services {
     fn offers_tls(&self, _port: u16) -> bool {
         false
     }
+    /// Asks the master for another worker in this one's place, which ends when that serves. Sessions and
+    /// deliveries are finished first.
+    fn ask_for_successor(&self) {}
     /// Resolves after this time.
     fn sleep(&self, time: Duration) -> LocalFuture<'static, ()>;
     /// Runs blocking work on another thread and resolves when it is done.

@@ -166,6 +166,10 @@ impl Services for Worker {
         self.tls.contexts().server(port).is_some()
     }
 
+    fn ask_for_successor(&self) {
+        self.tell_master(ToMaster::Successor);
+    }
+
     fn sleep(&self, time: Duration) -> LocalFuture<'static, ()> {
         Box::pin(rt::sleep(time))
     }

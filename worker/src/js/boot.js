@@ -52,7 +52,7 @@
     const timers = builtIn('timers')
     const config = builtIn('haraka-config')
 
-    return {
+    natives.bridge = {
         settle,
         fire: timers.fire,
         ticks: builtIn('process').ticks,
@@ -67,4 +67,5 @@
         filterRun: body.filterRun,
         owners: live.owners,
     }
+    return natives.bridge
 })

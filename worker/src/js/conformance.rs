@@ -136,6 +136,7 @@ macro_rules! modules {
 
 modules! {
     assert_says_what_node_says,
+    async_hooks_says_what_node_says,
     buffer_says_what_node_says,
     child_process_says_what_node_says,
     crypto_says_what_node_says,

@@ -78,6 +78,12 @@ pub(super) struct Host {
     pub(super) rejections: Rejections,
     /// `process.nextTick` has something to run.
     pub(super) ticks: Cell<bool>,
+    /// What is to be ended with the engine.
+    pub(super) at_end: RefCell<Vec<Box<dyn FnOnce()>>>,
+    /// Some script wants to be told of promises; see `node/async_hooks.js`.
+    pub(super) follow_promises: Cell<bool>,
+    /// Octets of the engine's heap in use.
+    pub(super) heap: Rc<Cell<usize>>,
     /// Where each plugin's scripts are, to tell whose an error is.
     pub(super) places: RefCell<Vec<(PathBuf, Rc<str>)>>,
 }
@@ -102,6 +108,9 @@ impl Host {
             late: RefCell::default(),
             rejections: Rejections::default(),
             ticks: Cell::default(),
+            at_end: RefCell::default(),
+            follow_promises: Cell::default(),
+            heap: Rc::default(),
             places: RefCell::default(),
         }
     }
@@ -213,6 +222,15 @@ impl Host {
         });
         self.tasks.borrow_mut().insert(number, task);
         number
+    }
+
+    /// Ends what scripts have under way: timers, sockets, programs. Nothing is left to tell them.
+    pub(super) fn close(&self) {
+        drop(self.tasks.take());
+        drop(self.watched.take());
+        for end in self.at_end.take() {
+            end();
+        }
     }
 
     /// Logs what a script did wrong, in the name of its plugin where the stack shows it.

@@ -13,6 +13,7 @@ mod conformance;
 mod convert;
 mod engine;
 mod handle;
+mod heap;
 mod host;
 mod limits;
 mod live;

@@ -80,9 +80,13 @@ exports.run = (method, call, hook, given, raw) => {
     const answer = (code, message) => {
         called = true
         // What a plugin has left may be anything; its answer counts all the same.
-        const text = unless(() => said(message))
+        const text = unless(() => said(message)) ?? null
         unless(() => subject.end?.())
-        ops.answer(call, hook, number(code), text ?? null)
+        const give = (text) => {
+            ops.answer(call, hook, number(code), text)
+            return true
+        }
+        if (!unless(() => give(text))) give(null)
     }
 
     const unless = (step) => {
@@ -108,10 +112,11 @@ exports.run = (method, call, hook, given, raw) => {
     }
 
     const fail = (err) => {
+        const stopped = ops.stopped()
         natives.log.failure(`Plugin ${plugin.name} failed on hook ${hook}: ${described(err)}`)
         if (called) return
         // One that was stopped has not said its word; one that threw has nothing to say.
-        if (isStop(err)) next(DENYSOFT, 'plugin stopped')
+        if (stopped) next(DENYSOFT, 'plugin stopped')
         else next()
     }
 
@@ -143,10 +148,6 @@ exports.run = (method, call, hook, given, raw) => {
     if (streams.length > 0) settled(streams).then(() => subject.resumed).then(begin)
     else if (hook === 'data_post' && subject.resumed) subject.resumed.then(begin)
     else begin()
-}
-
-function isStop(err) {
-    return err?.constructor?.name === 'InternalError' && err.message === 'interrupted'
 }
 
 function described(err) {

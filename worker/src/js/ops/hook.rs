@@ -1,4 +1,4 @@
-//! Answers of hooks, and hooks that a plugin wants after it was loaded.
+//! Answers of hooks, hooks that a plugin wants after it was loaded, and being told of promises.
 
 use std::rc::Rc;
 
@@ -30,6 +30,15 @@ pub(super) fn install<'js>(
             known.is_some()
         }
     );
+    let h = Rc::clone(host);
+    // Whether time was over in this burst; what is done about it gets a little more.
+    op!(ctx, field, "stopped", move || h
+        .engine()
+        .is_some_and(|engine| engine.stopped()));
+    let h = Rc::clone(host);
+    op!(ctx, field, "followPromises", move || h
+        .follow_promises
+        .set(true));
     let host = Rc::clone(host);
     // False if nobody waits for it any more.
     op!(
