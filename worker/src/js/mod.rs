@@ -18,6 +18,7 @@ mod limits;
 mod live;
 mod modules;
 mod ops;
+mod parent;
 mod plugin;
 mod rejections;
 mod resolve;

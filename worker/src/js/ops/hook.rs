@@ -3,12 +3,15 @@
 use std::rc::Rc;
 
 use haraka_shared::hook::HookName;
-use rquickjs::{Ctx, Object};
+use haraka_shared::plugin::Registration;
+use rquickjs::{Ctx, Exception, Object};
+use serde_json::{Value, json};
 
 use super::op;
 use crate::js::answer::verdict;
 use crate::js::convert::Json;
 use crate::js::host::Host;
+use crate::js::parent::Asked;
 
 pub(super) fn install<'js>(
     ctx: &Ctx<'js>,
@@ -30,6 +33,36 @@ pub(super) fn install<'js>(
             known.is_some()
         }
     );
+    let parents = Rc::clone(host);
+    // A native plugin to inherit from: its number and what it wants; nothing if there is none.
+    op!(
+        ctx,
+        field,
+        "parent",
+        move |ctx: Ctx<'_>, name: String| match parents.parents.load(&parents, &name) {
+            Ok(found) => Ok(Json(found.map_or(Value::Null, |(number, parent)| {
+                json!({ "number": number, "wants": wanted(&parent) })
+            }))),
+            Err(e) => Err(Exception::throw_message(&ctx, &e.to_string())),
+        }
+    );
+    let asks = Rc::clone(host);
+    // False if the hook call is over.
+    op!(
+        ctx,
+        field,
+        "askParent",
+        move |call: u32, request: u32, parent: usize, hook: String| {
+            HookName::parse(&hook).is_some_and(|hook| {
+                let asked = Asked {
+                    request,
+                    parent,
+                    hook,
+                };
+                asks.ask_parent(call, asked)
+            })
+        }
+    );
     let host = Rc::clone(host);
     // False if nobody waits for it any more.
     op!(
@@ -44,4 +77,12 @@ pub(super) fn install<'js>(
         }
     );
     Ok(())
+}
+
+/// The hooks of a native plugin: name, method and priority.
+fn wanted(parent: &Registration) -> Value {
+    let wants = parent.wants.iter();
+    wants
+        .map(|(wants, method)| json!([wants.hook.name(), &**method, wants.priority]))
+        .collect()
 }
