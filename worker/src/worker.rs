@@ -35,7 +35,7 @@ pub(crate) struct Worker {
     /// This machine's name.
     pub(crate) host_name: String,
     /// Its number among those of the server, from 0.
-    slot: u32,
+    pub(crate) slot: u32,
     /// Who follows configuration files.
     pub(crate) watch: Watch,
     pub(crate) hooks: Registry,

@@ -67,9 +67,19 @@ impl Parents {
 /// The call that the parent's method gets: the one that is running, or one of a hook that takes no
 /// arguments. `None` where there are arguments that nobody has.
 pub(super) fn call_for(hook: HookName, running: Call<'_>) -> Option<Call<'_>> {
-    if running.hook() == hook {
-        return Some(running);
+    match running.hook() == hook {
+        true => Some(running),
+        false => bare(hook),
     }
+}
+
+/// Whether the method of one hook can be run while another is.
+pub(super) fn fits(hook: HookName, running: HookName) -> bool {
+    hook == running || bare(hook).is_some()
+}
+
+/// The call of a hook that takes no arguments.
+fn bare(hook: HookName) -> Option<Call<'static>> {
     Some(match hook {
         HookName::LookupRdns => Call::LookupRdns(()),
         HookName::Connect => Call::Connect(()),
@@ -128,6 +138,8 @@ mod tests {
         let queue = call_for(HookName::Queue, running).unwrap();
         assert_eq!(queue.hook(), HookName::Queue);
         assert!(call_for(HookName::Mail, running).is_none());
+        assert!(fits(HookName::Queue, HookName::Noop));
+        assert!(!fits(HookName::Mail, HookName::Noop));
     }
 
     // covers PLG-12

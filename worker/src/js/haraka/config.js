@@ -135,7 +135,10 @@ class Config {
             const given = this.script(`${name}.js`)
             if (given !== undefined) return given
         }
-        if (type === 'binary') return Buffer.from(config.bytes(this.owner, name) ?? [])
+        if (type === 'binary') {
+            const bytes = config.bytes(this.owner, name)
+            return bytes ? Buffer.from(bytes) : null
+        }
         const found = config.get(this.owner, name, type, (options?.booleans ?? []).map(String))
         return type === 'ini' ? withoutNulls(found) : found
     }

@@ -266,7 +266,7 @@ class Endpoint {
 
     // Has a server listen here.
     async bind(server, options) {
-        const { rm, chmod } = require('fs/promises')
+        const { rm, chmod } = require('fs').promises
         const place = this.path ? { path: this.path } : { host: this.host, port: this.port }
         if (this.path) await rm(this.path, { force: true })
         await new Promise((resolve, reject) => {

@@ -126,6 +126,8 @@ function find(listed) {
     return undefined
 }
 
+const { cont: CONT } = require('haraka-constants')
+
 // Requests to native plugins under way: what goes on with the answer.
 const requests = new Map()
 
@@ -139,8 +141,8 @@ function parentMethod(name, number, hooks) {
         const now = running.get(subject)
         const hook = hooks.includes(now?.hook) ? now.hook : hooks[0]
         numbers += 1
-        if (!now || !hookOps.askParent(now.call, numbers, number, hook)) {
-            throw new Error(`${name}: its methods run while a hook waits for the plugin that inherits from it`)
+        if (!now || !hookOps.askParent(now.call, numbers, number, hook, now.hook)) {
+            throw new Error(`${name}: its methods run at their hooks, while these wait for the plugin that inherits from it`)
         }
         now.asked = true
         requests.set(numbers, { call: now.call, next })
@@ -172,7 +174,7 @@ exports.parentSaid = (request, code, message) => {
     if (message?.dsn) {
         const { code: reply, msg, cls, sub, det } = message.dsn
         asked?.next(code, cls ? require('haraka-dsn').create(reply, msg, cls, sub, det) : message)
-    } else asked?.next(code || undefined, message ?? undefined)
+    } else asked?.next(code === CONT ? undefined : code, message ?? undefined)
 }
 
 // The hook call that this one was in is over: what it has asked for is not waited for any more.

@@ -14,7 +14,7 @@ const server = {
     // Without a server: there is none that plugins add pages to.
     http: {
         get cfg() {
-            return config.get('http.ini')
+            return config.get('http.ini').main
         },
     },
     // As the module `cluster` in a worker; nothing where the configuration names no workers.

@@ -11,7 +11,7 @@ use super::op;
 use crate::js::answer::verdict;
 use crate::js::convert::Json;
 use crate::js::host::Host;
-use crate::js::parent::Asked;
+use crate::js::parent::{Asked, fits};
 
 pub(super) fn install<'js>(
     ctx: &Ctx<'js>,
@@ -47,20 +47,22 @@ pub(super) fn install<'js>(
         }
     );
     let asks = Rc::clone(host);
-    // False if the hook call is over.
+    // False if the hook call is over, or is one of a hook that the method cannot run at.
     op!(
         ctx,
         field,
         "askParent",
-        move |call: u32, request: u32, parent: usize, hook: String| {
-            HookName::parse(&hook).is_some_and(|hook| {
-                let asked = Asked {
-                    request,
-                    parent,
-                    hook,
-                };
-                asks.ask_parent(call, asked)
-            })
+        move |call: u32, request: u32, parent: usize, hook: String, running: String| {
+            let hooks = (HookName::parse(&hook), HookName::parse(&running));
+            let (Some(hook), Some(running)) = hooks else {
+                return false;
+            };
+            let asked = Asked {
+                request,
+                parent,
+                hook,
+            };
+            fits(hook, running) && asks.ask_parent(call, asked)
         }
     );
     let host = Rc::clone(host);
