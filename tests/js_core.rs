@@ -18,7 +18,9 @@ use harness::{Authority, DEADLINE, Install, Rule, Server, Sink, SmtpClient, Stag
 const MESSAGE: &str = "Subject: hi\r\n\r\nbody\r\n";
 
 fn install_with(script: &str, plugins: &[&str]) -> Install {
-    Install::new().file("plugins/mine.js", script).plugins(plugins)
+    Install::new()
+        .file("plugins/mine.js", script)
+        .plugins(plugins)
 }
 
 fn greeted(server: &Server) -> SmtpClient {
@@ -46,12 +48,17 @@ fn queue_plugin_that_is_native_works_as_parent_of_a_script() {
             next()
         }"#;
     let port = sink.addr().port();
-    let install = install_with(script, &["mine", "rcpt_to.in_host_list"])
-        .config("smtp_forward.ini", &format!("host=127.0.0.1\nport={port}\n"));
+    let install = install_with(script, &["mine", "rcpt_to.in_host_list"]).config(
+        "smtp_forward.ini",
+        &format!("host=127.0.0.1\nport={port}\n"),
+    );
     let server = Server::start(install);
     let sent = greeted(&server).send_mail("a@b.test", &["c@here.test"], MESSAGE);
     sent.expect(250);
-    assert_eq!(sink.wait_accepted(1)[0].header("X-Count").as_deref(), Some("1"));
+    assert_eq!(
+        sink.wait_accepted(1)[0].header("X-Count").as_deref(),
+        Some("1")
+    );
     server.wait_for_log("[mine] taken with", DEADLINE);
     sink.rule(Rule::reply(Stage::Dot, "554 not today"));
     let refused = greeted(&server).send_mail("a@b.test", &["c@here.test"], MESSAGE);
@@ -114,7 +121,7 @@ fn parent_that_does_not_exist_or_is_configured_wrong_ends_the_start() {
     }
 }
 
-// covers SMC-01, SMC-07
+// covers SMC-01, SMC-07, CFS-04
 #[test]
 fn smtp_client_of_a_script_goes_over_to_tls_and_tells_of_a_dead_host() {
     let sink = Sink::start();
@@ -185,7 +192,13 @@ fn modules_that_are_absent_say_why() {
     greeted(&server).cmd("NOOP").expect(250);
     server.wait_for_log("[mine] todo TODOItem HMailItem", DEADLINE);
     let log = server.log_text();
-    for name in ["dkim", "haraka", "outbound/qfile", "outbound/tls", "outbound/client_pool"] {
+    for name in [
+        "dkim",
+        "haraka",
+        "outbound/qfile",
+        "outbound/tls",
+        "outbound/client_pool",
+    ] {
         let said = format!("MODULE_NOT_FOUND Haraka's module {name} is not available: ");
         assert_eq!(log.matches(&said).count(), 2, "{name}: {log}");
     }
@@ -237,9 +250,16 @@ fn plugin_cannot_change_for_others_what_constants_and_server_mean_nor_end_the_pr
     let mut client = greeted(&server);
     client.cmd("MAIL FROM:<a@b.test>").expect(250);
     let refused = client.cmd("RCPT TO:<x@here.test>").expect(550);
-    assert!(refused.text().contains("constants 906 902 900 object"), "{refused}");
+    assert!(
+        refused.text().contains("constants 906 902 900 object"),
+        "{refused}"
+    );
     client.cmd("RCPT TO:<y@here.test>").expect(250);
-    assert!(!server.log_text().contains("was allowed"), "{}", server.log_text());
+    assert!(
+        !server.log_text().contains("was allowed"),
+        "{}",
+        server.log_text()
+    );
 }
 
 // covers PB-75, PA-14

@@ -105,7 +105,8 @@ impl Example {
                         other => format!("{other:?}"),
                     };
                     if !reply.starts_with(text) {
-                        wrong.push(format!("awaited {text:?}, got {reply:?}"));
+                        let log = server.log_text();
+                        wrong.push(format!("awaited {text:?}, got {reply:?}; log:\n{log}"));
                         // What follows would be out of step.
                         return wrong;
                     }
@@ -194,7 +195,8 @@ fn play_all(command: &[String]) {
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 
-// covers AUX-09, PLG-05, PLG-10, PLG-11, PLG-12, PLG-14, PLG-15, KEY-57, RES-02, OUT-22, CON-01, TXN-01, HOK-31
+// covers AUX-09, AUX-14, PLG-05, PLG-10, PLG-11, PLG-12, PLG-14, PLG-15, KEY-57, RES-02, OUT-22, CON-01
+// covers TXN-01, HOK-31, CFS-03, CFS-04, CFS-07, CFS-14, PA-13, RES-08, PLG-17
 #[test]
 fn examples_of_the_documentation_do_here_what_they_say() {
     assert!(std::env::var_os("EXAMPLE").is_some() || examples().len() >= 25);

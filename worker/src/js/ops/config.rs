@@ -62,7 +62,9 @@ pub(super) fn install<'js>(
         }
     });
     let h = Rc::clone(host);
-    op!(ctx, field, "exists", move |name: String| h.config.exists(&name));
+    op!(ctx, field, "exists", move |name: String| h
+        .config
+        .exists(&name));
     let h = Rc::clone(host);
     op!(ctx, field, "root", move || h
         .config
