@@ -84,6 +84,10 @@ pub enum QueueError {
 pub trait Services {
     /// The settings of now; some of them follow their files.
     fn config(&self) -> Rc<Config>;
+    /// The worker's number among those of the server, from 0.
+    fn slot(&self) -> u32 {
+        0
+    }
     /// The configuration directory, for files of the plugin's own.
     fn config_dir(&self) -> &ConfigDir;
     /// The install directory.

@@ -59,6 +59,7 @@
         changed: config.changed,
         load: plugins.load,
         shutdown: plugins.shutdown,
+        parentSaid: plugins.parentSaid,
         run: hooks.run,
         forget: hooks.forget,
         live: live.ask,

@@ -142,6 +142,7 @@ modules! {
     crypto_says_what_node_says,
     events_says_what_node_says,
     fs_says_what_node_says,
+    http_says_what_node_says,
     inspect_says_what_node_says,
     modules_says_what_node_says,
     path_says_what_node_says,

@@ -20,6 +20,7 @@ mod live;
 mod modules;
 mod opaque;
 mod ops;
+mod parent;
 mod plugin;
 mod rejections;
 mod resolve;

@@ -75,6 +75,8 @@ function number(code) {
 exports.run = (method, call, hook, given, raw) => {
     const { plugin, name } = plugins.method(method)
     const subject = subjectOf(given)
+    plugins.over(subject)
+    plugins.running.set(subject, { call, hook })
     let called = false
     let decided = false
     const answer = (code, message) => {
@@ -157,6 +159,7 @@ function described(err) {
 // A connection ended, or one of its transactions alone.
 exports.forget = (connection, transaction) => {
     const gone = live.owners.get(connection)
+    if (gone && !transaction) plugins.over(gone)
     const over = transaction ? [transaction] : [...(gone?.transactions ?? [])]
     for (const uuid of over) {
         live.owners.get(uuid)?.over()
