@@ -53,21 +53,6 @@ exports.hook_disconnect = (next, connection) => {
 }
 "#;
 
-/// For the real Haraka: every question goes to the DNS server of the test.
-const PRELOAD: &str = r#"
-const dns = require('dns')
-const servers = ['SERVER']
-const bound = (Base) => class extends Base {
-    constructor(...args) {
-        super(...args)
-        this.setServers(servers)
-    }
-}
-dns.setServers(servers)
-dns.Resolver = bound(dns.Resolver)
-dns.promises.Resolver = bound(dns.promises.Resolver)
-"#;
-
 /// How long the end of a connection may take to be seen.
 const OVER: Duration = Duration::from_secs(8);
 /// How long a reply may take: look-ups that time out stand behind some.
@@ -138,8 +123,7 @@ fn peer_with_dns(
     let Some(dns) = dns else {
         return vec![node, peer];
     };
-    let preload = PRELOAD.replace("SERVER", &dns.addr().to_string());
-    install.write("preload.js", preload.as_bytes());
+    install.write("preload.js", dns.preload().as_bytes());
     let script = install.path().join("preload.js");
     let option = format!("NODE_OPTIONS=--require={}", script.display());
     vec!["env".to_owned(), option, node, peer]
