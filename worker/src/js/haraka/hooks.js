@@ -12,23 +12,19 @@ const plugins = require('internal/plugin')
 const { hook: ops } = natives
 const DENYSOFT = 903
 
-function subjectOf(given) {
-    switch (given.kind) {
-        case 'connection':
-            return live.owners.get(given.number) ?? new Connection(given.handle, given.number)
-        case 'hmail':
-            return HMailItem.of(given.handle)
-        default:
-            return globalThis.server
-    }
+const [CONNECTION, DELIVERY] = [1, 2]
+
+function subjectOf(kind, number, handle) {
+    if (kind === CONNECTION) return live.owners.get(number) ?? new Connection(handle, number)
+    return kind === DELIVERY ? HMailItem.of(handle) : globalThis.server
 }
 
 const same = (a, parts) => a.user === parts.user && a.host === parts.host
 
 // The arguments after `next` and the subject, from plain data.
 const ARGUMENTS = {
-    mail: ({ params }, connection) => [connection.transaction.mail_from, params],
-    rcpt: ({ address, params }, connection) => [connection.transaction.asked(address), params],
+    mail: (params, connection) => [connection.transaction.mail_from, params ?? {}],
+    rcpt: ({ address, count }, connection) => [connection.transaction.asked(address, count), address.params],
     rcpt_ok(parts, connection) {
         const last = connection.transaction.rcpt_to.at(-1)
         return last && same(last, parts) ? last : Address.of(parts)
@@ -57,69 +53,84 @@ function number(code) {
     return Number.isInteger(code) && code > 0 ? code : 0
 }
 
-exports.run = (method, call, hook, given, raw) => {
-    const { plugin, name } = plugins.method(method)
-    const subject = subjectOf(given)
-    subject.begin?.(hook)
-
-    let called = false
-    const answer = (code, message) => {
-        called = true
-        // What a plugin has left may be anything; its answer counts all the same.
-        const text = unless(() => said(message))
-        unless(() => subject.end?.())
-        ops.answer(call, hook, number(code), text ?? null)
+// One call of a method, from its subject to its answer.
+class Call {
+    constructor(method, number, hook, subject) {
+        this.plugin = method.plugin
+        this.name = method.name
+        this.number = number
+        this.hook = hook
+        this.subject = subject
+        this.called = false
     }
 
-    const unless = (step) => {
-        try {
-            return step()
-        } catch (err) {
-            natives.log.failure(`Plugin ${plugin.name} failed on hook ${hook}: ${described(err)}`)
-            return undefined
-        }
+    failed(err) {
+        natives.log.failure(`Plugin ${this.plugin.name} failed on hook ${this.hook}: ${described(err)}`)
     }
 
-    const next = (code, message) => {
-        if (called) {
-            const stack = new Error('second call').stack
-            const log = subject.logerror ? subject : logger
-            log.logerror(`${plugin.name} plugin ran callback multiple times - ignoring subsequent calls`)
-            log.logerror(stack)
+    next(code, message) {
+        if (this.called) {
+            this.again()
             return
         }
-        answer(code, message)
-    }
-
-    const fail = (err) => {
-        natives.log.failure(`Plugin ${plugin.name} failed on hook ${hook}: ${described(err)}`)
-        if (called) return
-        // One that was stopped has not said its word; one that threw has nothing to say.
-        if (isStop(err)) next(DENYSOFT, 'plugin stopped')
-        else next()
-    }
-
-    const begin = () => {
+        this.called = true
+        // What a plugin has left may be anything; its answer counts all the same.
+        let text = null
         try {
-            start()
+            text = said(message)
         } catch (err) {
-            fail(err)
+            this.failed(err)
+        }
+        try {
+            this.subject.end?.()
+        } catch (err) {
+            this.failed(err)
+        }
+        ops.answer(this.number, this.hook, number(code), text ?? null)
+    }
+
+    again() {
+        const stack = new Error('second call').stack
+        const log = this.subject.logerror ? this.subject : logger
+        log.logerror(`${this.plugin.name} plugin ran callback multiple times - ignoring subsequent calls`)
+        log.logerror(stack)
+    }
+
+    fail(err) {
+        this.failed(err)
+        if (this.called) return
+        // One that was stopped has not said its word; one that threw has nothing to say.
+        if (isStop(err)) this.next(DENYSOFT, 'plugin stopped')
+        else this.next()
+    }
+
+    begin(raw) {
+        const { plugin, name, hook, subject } = this
+        try {
+            const args = ARGUMENTS[hook] ? ARGUMENTS[hook](raw, subject) : (raw ?? undefined)
+            const run = typeof name === 'function' ? name : plugin[name]
+            if (typeof run !== 'function') throw new TypeError(`there is no method ${String(name)}`)
+            const result = run.call(plugin, (code, message) => this.next(code, message), subject, args)
+            if (typeof result?.then === 'function') result.then(undefined, (err) => this.fail(err))
+        } catch (err) {
+            this.fail(err)
         }
     }
+}
 
-    const start = () => {
-        const args = ARGUMENTS[hook] ? ARGUMENTS[hook](raw, subject) : (raw ?? undefined)
-        const run = typeof name === 'function' ? name : plugin[name]
-        if (typeof run !== 'function') throw new TypeError(`there is no method ${String(name)}`)
-        const result = run.call(plugin, next, subject, args)
-        if (typeof result?.then === 'function') result.then(undefined, fail)
+exports.run = (method, number, hook, kind, owner, handle, raw) => {
+    const subject = subjectOf(kind, owner, handle)
+    subject.begin?.(hook)
+    const call = new Call(plugins.method(method), number, hook, subject)
+    if (hook !== 'data_post') {
+        call.begin(raw)
+        return
     }
-
     // Attachments that are being read come to their end first.
-    const streams = hook === 'data_post' ? (subject.transactionSeen?.()?.streams ?? []) : []
-    if (streams.length > 0) settled(streams).then(() => subject.resumed).then(begin)
-    else if (hook === 'data_post' && subject.resumed) subject.resumed.then(begin)
-    else begin()
+    const streams = subject.transactionSeen?.()?.streams ?? []
+    if (streams.length > 0) settled(streams).then(() => subject.resumed).then(() => call.begin(raw))
+    else if (subject.resumed) subject.resumed.then(() => call.begin(raw))
+    else call.begin(raw)
 }
 
 function isStop(err) {
@@ -137,7 +148,7 @@ exports.forget = (connection, transaction) => {
     for (const uuid of over) {
         live.owners.get(uuid)?.over()
         live.owners.delete(uuid)
-        gone?.transactions.delete(uuid)
+        gone?.over(uuid)
     }
     if (!transaction) live.owners.delete(connection)
 }
