@@ -251,9 +251,8 @@ negative=-1000
 impl Side {
     fn start(chain: &Chain, around: &Surroundings, command: &[String]) -> anyhow::Result<Self> {
         let install = around.install(chain)?;
-        let server = Server::try_start(install, command).map_err(|failure| {
-            anyhow::anyhow!("{} did not start: {}", chain.name, failure.log)
-        })?;
+        let server = Server::try_start(install, command)
+            .map_err(|failure| anyhow::anyhow!("{} did not start: {}", chain.name, failure.log))?;
         Ok(Self {
             server,
             rounds: [Vec::new(), Vec::new()],
@@ -323,7 +322,7 @@ impl Side {
         let workers = self.server.worker_pids();
         workers
             .into_iter()
-            .map(processes::threads)
+            .map(|pid| processes::threads(pid).len())
             .max()
             .unwrap_or_default()
     }

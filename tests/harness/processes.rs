@@ -65,9 +65,16 @@ pub fn resident(pid: i32) -> f64 {
     status_field(pid, "VmRSS:").unwrap_or(0.0) * 1024.0
 }
 
-/// Threads of a process; zero when it is gone.
-pub fn threads(pid: i32) -> usize {
-    status_field(pid, "Threads:").unwrap_or(0.0) as usize
+/// Names of the threads of a process, sorted; none when it is gone.
+pub fn threads(pid: i32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    let mut names: Vec<String> = tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
+        .map(|name| name.trim_end().to_owned())
+        .collect();
+    names.sort_unstable();
+    names
 }
 
 /// The number in a line of /proc/PID/status.

@@ -13,7 +13,12 @@ impl<'js> IntoJs<'js> for Json {
             serde_json::Value::Null => Ok(Value::new_null(ctx.clone())),
             serde_json::Value::Bool(yes) => Ok(Value::new_bool(ctx.clone(), yes)),
             serde_json::Value::String(text) => text.into_js(ctx),
-            serde_json::Value::Number(number) => number.as_f64().into_js(ctx),
+            serde_json::Value::Number(number) => {
+                match number.as_i64().and_then(|n| i32::try_from(n).ok()) {
+                    Some(small) => small.into_js(ctx),
+                    None => number.as_f64().into_js(ctx),
+                }
+            }
             other => ctx.json_parse(other.to_string()),
         }
     }

@@ -148,8 +148,10 @@ class Connection {
         const handle = connection.transaction(this.#handle)
         if (!handle) return null
         const uuid = natives.transaction.get(handle, 'uuid')
-        this.transactions.add(uuid)
-        this.#open = live.owners.get(uuid) ?? new Transaction(handle, this)
+        const known = live.owners.get(uuid)
+        // One that a script made ends by itself.
+        if (!known) this.transactions.add(uuid)
+        this.#open = known ?? new Transaction(handle, this)
         this.#opened = handle
         return this.#open
     }
