@@ -142,7 +142,7 @@ fn difference(theirs: &str, own: &str) -> String {
 }
 
 /// Where npm put the packages: the folder that the package Haraka is in.
-fn packages(peer: &Path) -> PathBuf {
+pub fn packages(peer: &Path) -> PathBuf {
     let found = peer
         .ancestors()
         .nth(3)
@@ -199,6 +199,13 @@ fn play(install: Install, command: &[String], scenario: &impl Fn(&mut Side)) -> 
 }
 
 impl Side {
+    /// Records what else there is to compare.
+    pub fn note(&mut self, what: &str, text: &str) {
+        let text = text.replace("\r\n", "\n");
+        let lines = text.lines().map(|line| format!("{what} {line}"));
+        self.record.extend(lines);
+    }
+
     /// Gives plugins that load lists and try servers after the start the time for it: nothing that both
     /// servers tell says when they are done.
     pub fn settle(&self) {
@@ -255,13 +262,8 @@ fn stored(install: &Install) -> Vec<String> {
     let mut lines = Vec::new();
     for message in install.stored() {
         let text = String::from_utf8_lossy(&message).replace("\r\n", "\n");
-        let mut trace = false;
-        for line in text.lines() {
-            trace = line.starts_with("Received: ") || (trace && line.starts_with([' ', '\t']));
-            if !trace {
-                lines.push(format!("stored {line}"));
-            }
-        }
+        let text = without_trace(&text);
+        lines.extend(text.lines().map(|line| format!("stored {line}")));
     }
     for entry in fs::read_dir(install.path().join("tmp")).unwrap() {
         let path = entry.unwrap().path();
@@ -270,6 +272,16 @@ fn stored(install: &Install) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A message without its trace header fields, which tell of time and host.
+pub fn without_trace(message: &str) -> String {
+    let mut trace = false;
+    let kept = message.split_inclusive('\n').filter(|line| {
+        trace = line.starts_with("Received: ") || (trace && line.starts_with([' ', '\t']));
+        !trace
+    });
+    kept.collect()
 }
 
 impl Recorded<'_> {
