@@ -134,7 +134,7 @@ pub fn memory(work: &Work) -> anyhow::Result<()> {
     let around = Surroundings::start();
     println!(
         "\nresident memory of a worker in MB\n{:<12}{:>9}{:>9}{:>14}{:>14}",
-        "plugins", "threads", "at rest", "after 1/4", "after all"
+        "plugins", "threads", "begun", "after 1/4", "after all"
     );
     for chain in &CHAINS {
         if chain.packages && around.packages.is_none() {
@@ -142,8 +142,13 @@ pub fn memory(work: &Work) -> anyhow::Result<()> {
         }
         let own = [env!("CARGO_BIN_EXE_haraka").to_owned()];
         let side = Side::start(chain, &around, &own)?;
-        let (rest, threads) = (side.resident(), side.threads());
         let [single, kept] = clients(work);
+        // A worker that has answered has loaded its plugins.
+        side.send(&Work {
+            messages: 20,
+            ..single.clone()
+        })?;
+        let (rest, threads) = (side.resident(), side.threads());
         let mut seen = Vec::new();
         for share in [1, 3] {
             for client in [&single, &kept] {
