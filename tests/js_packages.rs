@@ -17,6 +17,8 @@ mod harness;
 
 #[path = "js_packages/local.rs"]
 mod local;
+#[path = "js_packages/redis.rs"]
+mod redis;
 #[path = "js_packages/scanners.rs"]
 mod scanners;
 #[path = "js_packages/side.rs"]

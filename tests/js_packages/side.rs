@@ -243,6 +243,44 @@ impl Side {
         self.record.extend(stored(self.server.install()));
     }
 
+    /// Connects as if from `ip` and reads the greeting; what is said there is not recorded. Its end is
+    /// to be told with [`Side::ended`].
+    pub fn hold(&self, ip: &str) -> SmtpClient {
+        let mut client = self.server.client();
+        client.set_timeout(REPLY);
+        client.send_raw(format!("PROXY TCP4 {ip} 127.0.0.1 4321 25\r\n").as_bytes());
+        client.reply().expect(220);
+        client
+    }
+
+    /// Ends a connection that was held, and records what the plugins found.
+    pub fn ended(&mut self, client: SmtpClient) {
+        drop(client);
+        self.connections += 1;
+        let found = self.found();
+        self.record.extend(found);
+    }
+
+    /// Waits until there have been so many log lines with `part`: what workers start before they are done
+    /// with it, they tell.
+    #[track_caller]
+    pub fn logged(&self, part: &str, times: usize) {
+        let lines = || self.server.log_text().matches(part).count();
+        if poll_until(OVER, || (lines() >= times).then_some(())).is_none() {
+            panic!("not {times} times {part:?}: {}", self.server.log_text());
+        }
+    }
+
+    /// Adds to the record.
+    pub fn note(&mut self, line: &str) {
+        self.record.push(line.to_owned());
+    }
+
+    /// The server that runs.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// The new lines of the probe's file once the connection is over.
     fn found(&self) -> Vec<String> {
         let file = self.server.install().path().join("tmp/probe");
@@ -310,6 +348,15 @@ impl Recorded<'_> {
                 return;
             }
         }
+    }
+
+    /// As [`Recorded::says`]; both servers have to wait at least this long before they answer.
+    #[track_caller]
+    pub fn says_slowly(&mut self, line: &str, at_least: Duration) {
+        let begin = std::time::Instant::now();
+        self.says(&[line]);
+        let took = begin.elapsed();
+        assert!(took >= at_least, "{line} was answered after {took:?}");
     }
 
     /// Greeting, EHLO, envelope and message.

@@ -18,6 +18,7 @@ mod limits;
 mod live;
 mod modules;
 mod ops;
+pub(crate) mod places;
 mod plugin;
 mod rejections;
 mod resolve;

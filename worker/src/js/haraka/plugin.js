@@ -73,35 +73,20 @@ class Plugin {
     }
 
     inherits(parent) {
-        const from = loadPlugin(parent, find(parent), this.timeout)
-        for (const name in from) {
-            if (!this[name]) this[name] = from[name]
+        const name = String(parent).replace(/^haraka-plugin-/, '')
+        const from = loadPlugin(name, find(name, this), this.timeout)
+        for (const key in from) {
+            if (!this[key]) this[key] = from[key]
         }
         from.register.call(this)
         this.base[parent] = from
     }
 }
 
-// Where a plugin that another inherits from is: the install directory before what comes with Haraka.
-function find(listed) {
-    const name = listed.replace(/^haraka-plugin-/, '')
-    const dir = natives.process.installDir()
-    const { fs } = natives
-    const there = (file) => {
-        try {
-            return fs.sync('stat', file, undefined, {}).file
-        } catch {
-            return false
-        }
-    }
-    const places = [
-        path.join(dir, 'plugins', `${name}.js`),
-        path.join(dir, 'node_modules', `haraka-plugin-${name}`, 'package.json'),
-        path.join(dir, 'plugins', name, 'package.json'),
-    ]
-    const found = places.find(there)
-    if (found) return found
-    if (natives.loader.hasCorePlugin(name)) return undefined
+// Where a plugin that another inherits from is; nothing for one that comes with Haraka.
+function find(name, heir) {
+    const found = natives.loader.inherited(name, heir.plugin_path)
+    if (found || natives.loader.hasCorePlugin(name)) return found ?? undefined
     throw new Error(`Loading plugin ${name} failed: No plugin with this name found that is written in JavaScript`)
 }
 

@@ -1,0 +1,280 @@
+//! Packages that keep what they know in redis: limit, karma, greylist, known-senders, recipient-routes, and
+//! redis itself, which the others inherit from. Both servers find the same, empty redis-server, and have
+//! to leave the same keys behind.
+
+use std::time::Duration;
+
+use crate::harness::redis::{Redis, ini};
+use crate::harness::poll_until;
+use crate::side::{Setup, Side, same_as_haraka};
+
+const MESSAGE: &str = "From: Ann <ann@sender.com>\nTo: c@here.test\nDate: Sat, 1 Jan 2000 00:00:00 +0000\nSubject: hi\nMessage-ID: <1@sender.com>\n\nbody";
+
+/// How long what was sent to redis may take to be there.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// The least that a delay of a second takes.
+const TARPIT: Duration = Duration::from_millis(950);
+
+/// Records what redis keeps, once it has all of `wanted`, and forgets it. Times are masked.
+#[track_caller]
+fn kept(side: &mut Side, redis: &Redis, wanted: &[&str]) {
+    let all = || {
+        let lines: Vec<_> = redis.kept().iter().map(|line| timeless(line)).collect();
+        let there = |text: &&str| lines.iter().any(|line| line.contains(*text));
+        wanted.iter().all(there).then_some(lines)
+    };
+    match poll_until(KEPT, all) {
+        Some(lines) => lines
+            .iter()
+            .for_each(|line| side.note(&format!("kept {line}"))),
+        None => panic!("redis lacks one of {wanted:?}: {:#?}", redis.kept()),
+    }
+    redis.clear();
+}
+
+/// With T for what is a time in seconds or milliseconds.
+fn timeless(line: &str) -> String {
+    let digits = |c: char| c.is_ascii_digit();
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find(digits) {
+        let (before, from) = rest.split_at(at);
+        let length = from.find(|c| !digits(c)).unwrap_or(from.len());
+        let (number, after) = from.split_at(length);
+        out.push_str(before);
+        out.push_str(if [10, 13].contains(&length) { "T" } else { number });
+        rest = after;
+    }
+    out + rest
+}
+
+// covers PLG-03, PLG-10
+#[test]
+fn limits_of_errors_commands_and_recipients_hold_as_with_haraka() {
+    let setup = Setup {
+        plugins: &["limit"],
+        config: &[(
+            "limit.ini",
+            "tarpit_delay=0\n[recipients]\nenabled=true\nmax=2\n[unrecognized_commands]\nenabled=true\nmax=2\n",
+        )],
+        volatile: &[],
+    };
+    let must = [
+        "Too many unrecognized commands",
+        "Too many recipient attempts",
+    ];
+    same_as_haraka(&setup, None, &must, |side| {
+        side.from("20.0.0.1", |c| {
+            c.greeting();
+            c.says(&[
+                "EHLO x.test",
+                "MAIL FROM:<a@b.test>",
+                "RCPT TO:<a@here.test>",
+                "RCPT TO:<b@here.test>",
+                "RCPT TO:<c@here.test>",
+                "RCPT TO:<d@here.test>",
+                "QUIT",
+            ]);
+        });
+        side.from("20.0.0.1", |c| {
+            c.greeting();
+            c.says(&["WHAT", "IS", "THIS", "FOR", "QUIT"]);
+        });
+    });
+    let setup = Setup {
+        plugins: &["limit"],
+        config: &[(
+            "limit.ini",
+            "tarpit_delay=1\n[errors]\nenabled=true\nmax=2\n",
+        )],
+        volatile: &[],
+    };
+    same_as_haraka(&setup, None, &["Too many errors"], |side| {
+        for last in ["EHLO x.test", "MAIL FROM:<a@b.test>", "RCPT TO:<a@here.test>", "DATA"] {
+            side.from("20.0.0.1", |c| {
+                c.greeting();
+                if last != "EHLO x.test" {
+                    c.says(&["HELO x.test"]);
+                }
+                if last.starts_with("RCPT") || last == "DATA" {
+                    c.says(&["MAIL FROM:<a@b.test>", "RCPT TO:<c@here.test>"]);
+                }
+                c.says(&["WHAT", "IS", "THIS"]);
+                c.says_slowly(last, TARPIT);
+                c.says(&["QUIT"]);
+            });
+        }
+    });
+}
+
+// covers PLG-03, RES-05
+#[test]
+fn two_workers_count_connections_together_as_with_haraka() {
+    let Some(redis) = Redis::start() else { return };
+    let setup = Setup {
+        plugins: &["redis", "history", "limit"],
+        config: &[
+            ("redis.ini", &ini(&redis)),
+            ("smtp.ini", "listen=127.0.0.1:0\nnodes=2\n"),
+            ("../plugins/history.js", HISTORY),
+            (
+                "limit.ini",
+                "tarpit_delay=1\n[redis]\ndatabase=4\n[concurrency]\nenabled=true\nmax=2\n[concurrency_history]\nenabled=true\nplugin=history\ngood=3\nbad=1\nnone=2\n",
+            ),
+        ],
+        volatile: &["history"],
+    };
+    let must = ["Too many concurrent connections", "concurrent\":\"3/2"];
+    same_as_haraka(&setup, None, &must, |side| {
+        side.logged("connected to redis", 6);
+        let one = side.hold("20.0.0.1");
+        let two = side.hold("20.0.0.1");
+        side.from("20.0.0.1", |c| {
+            c.greeting();
+            c.says(&["EHLO x.test", "QUIT"]);
+        });
+        // Someone else may.
+        side.from("20.0.0.2", |c| {
+            c.greeting();
+            c.says(&["EHLO x.test", "QUIT"]);
+        });
+        side.ended(two);
+        side.ended(one);
+        side.from("20.0.0.1", |c| {
+            c.greeting();
+            c.says(&["QUIT"]);
+        });
+        // Who was good may have more, who was bad less.
+        let good = side.hold("20.0.1.1");
+        let again = side.hold("20.0.1.1");
+        side.from("20.0.1.1", |c| {
+            c.greeting();
+            c.says(&["QUIT"]);
+        });
+        side.ended(good);
+        side.ended(again);
+        let bad = side.hold("20.0.2.1");
+        side.from("20.0.2.1", |c| {
+            c.greeting();
+            c.says(&["EHLO x.test", "QUIT"]);
+        });
+        side.ended(bad);
+        kept(side, &redis, &["4 concurrency|20.0.0.1: 0 ttl", "4 concurrency|20.0.2.1: 0"]);
+    });
+}
+
+/// Says of each network whether it was good.
+const HISTORY: &str = "
+exports.hook_connect_init = function (next, connection) {
+    const history = { '20.0.1': 5, '20.0.2': -5 }[connection.remote.ip.replace(/\\.\\d+$/, '')] ?? 0
+    connection.results.add(this, { history })
+    next()
+}
+";
+
+// covers PLG-03
+#[test]
+fn rates_of_connections_and_recipients_hold_as_with_haraka() {
+    let Some(redis) = Redis::start() else { return };
+    let setup = Setup {
+        plugins: &["limit"],
+        config: &[
+            ("redis.ini", &ini(&redis)),
+            (
+                "limit.ini",
+                "tarpit_delay=0\n[redis]\ndatabase=4\n[rate_conn]\nenabled=true\ndefault=2/5m\n20.0.9=0\n20.0.8.1=odd\n[rate_rcpt_host]\nenabled=true\ndefault=3/5m\n[rate_rcpt_sender]\nenabled=true\ndefault=2/5m\nfree@b.test=0\n[rate_rcpt]\nenabled=true\ndefault=4/5m\n[rate_rcpt_null]\nenabled=true\ndefault=1\n",
+            ),
+        ],
+        volatile: &[],
+    };
+    let must = [
+        "connection rate limit exceeded",
+        "recipient rate limit exceeded",
+        "rcpt rate limit exceeded",
+        "null recip rate limit",
+        "450 rate limit exceeded",
+    ];
+    same_as_haraka(&setup, None, &must, |side| {
+        side.logged("connected to redis", 2);
+        for ip in ["20.0.0.1", "20.0.0.1", "20.0.0.1", "2001:db8::7", "20.0.8.1"] {
+            side.from(ip, |c| {
+                c.greeting();
+                c.says(&["EHLO x.test", "QUIT"]);
+            });
+        }
+        kept(side, &redis, &["rate_conn:20.0.0.1: T=1 T=1 T=1 ttl"]);
+        // A sender's recipients, and then the host is over its own rate at its next connection.
+        for _ in 0..2 {
+            side.from("20.0.9.1", |c| {
+                c.greeting();
+                c.says(&[
+                    "EHLO x.test",
+                    "MAIL FROM:<a@b.test>",
+                    "RCPT TO:<a@here.test>",
+                    "RCPT TO:<b@here.test>",
+                    "RCPT TO:<c@here.test>",
+                    "RSET",
+                    "MAIL FROM:<>",
+                    "RCPT TO:<a@here.test>",
+                    "RCPT TO:<a@here.test>",
+                    "QUIT",
+                ]);
+            });
+        }
+        side.from("20.0.9.2", |c| {
+            c.greeting();
+            c.says(&["EHLO x.test", "MAIL FROM:<free@b.test>"]);
+            for _ in 0..5 {
+                c.says(&["RCPT TO:<a@here.test>"]);
+            }
+            c.quit();
+        });
+        kept(side, &redis, &["4 rate_rcpt:a@here.test: "]);
+    });
+}
+
+// covers PLG-03
+#[test]
+fn routes_from_the_file_and_from_redis_are_followed_as_with_haraka() {
+    let Some(redis) = Redis::start() else { return };
+    let file = "[redis]\nenabled=ENABLED\n[routes]\nmatt@other.test=10.0.0.1:25\nwhole.test=lmtp://10.0.0.2:24\n";
+    for enabled in ["false", "true"] {
+        let file = file.replace("ENABLED", enabled);
+        let setup = Setup {
+            plugins: &["recipient-routes"],
+            config: &[
+                ("redis.ini", &ini(&redis)),
+                ("rcpt_to.routes.ini", &file),
+            ],
+            volatile: &[],
+        };
+        let must: &[&str] = match enabled {
+            "true" => &["redis.email", "redis.domain", "file.domain"],
+            _ => &["file.email", "file.domain"],
+        };
+        same_as_haraka(&setup, None, must, |side| {
+            if enabled == "true" {
+                side.logged("connected to redis", 2);
+            }
+            redis.command(0, &["SET", "mary@kept.test", "10.0.0.3:25"]);
+            redis.command(0, &["SET", "held.test", "smtp://10.0.0.4:26"]);
+            side.from("20.0.0.1", |c| {
+                c.greeting();
+                c.says(&[
+                    "EHLO x.test",
+                    "MAIL FROM:<a@b.test>",
+                    "RCPT TO:<matt@other.test>",
+                    "RCPT TO:<Matt@Other.test>",
+                    "RCPT TO:<x@whole.test>",
+                    "RCPT TO:<x@none.test>",
+                    "RCPT TO:<x@here.test>",
+                    "RCPT TO:<Mary@kept.test>",
+                    "RCPT TO:<mark@kept.test>",
+                    "RCPT TO:<x@held.test>",
+                    "QUIT",
+                ]);
+            });
+        });
+    }
+}
