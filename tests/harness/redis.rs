@@ -7,7 +7,6 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use super::{DEADLINE, poll_until};
 
@@ -223,16 +222,23 @@ impl Follower {
         self.answer()
     }
 
-    /// The messages that were published until nothing comes for `quiet`: channel and text.
-    pub fn heard(&mut self, quiet: Duration) -> Vec<(String, String)> {
-        self.stream.get_ref().set_read_timeout(Some(quiet)).unwrap();
+    /// The messages that are published up to one whose text contains `last`: channel and text.
+    #[track_caller]
+    pub fn heard_until(&mut self, last: &str) -> Vec<(String, String)> {
         let mut all = Vec::new();
-        while let Ok(Answer::List(parts)) = self.answer() {
-            if let [_, _, Answer::Text(channel), Answer::Text(text)] = parts.as_slice() {
-                all.push((channel.clone(), text.clone()));
+        loop {
+            match self.answer() {
+                Ok(Answer::List(parts)) => {
+                    if let [_, _, Answer::Text(channel), Answer::Text(text)] = parts.as_slice() {
+                        all.push((channel.clone(), text.clone()));
+                        if text.contains(last) {
+                            return all;
+                        }
+                    }
+                }
+                other => panic!("{last:?} was not published but {all:#?}, then {other:?}"),
             }
         }
-        all
     }
 
     fn answer(&mut self) -> std::io::Result<Answer> {

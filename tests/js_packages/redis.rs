@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::harness::redis::{Redis, ini};
+use crate::harness::redis::{Follower, Redis, ini, unix_ini};
 use crate::harness::poll_until;
 use crate::side::{Setup, Side, same_as_haraka};
 
@@ -277,4 +277,175 @@ fn routes_from_the_file_and_from_redis_are_followed_as_with_haraka() {
             });
         });
     }
+}
+
+/// Tells results of each step, by what the client says.
+const JUDGE: &str = "
+exports.hook_mail = function (next, connection, params) {
+    const words = params[0].user.split('-')
+    if (words.includes('awful')) connection.transaction.results.add(this, { fail: 'awful' })
+    if (words.includes('good')) connection.transaction.results.add(this, { pass: ['fine', 'very good'] })
+    if (words.includes('scored')) connection.transaction.results.add(this, { score: 7.5, list: ['a', 'b', 'c'], low: -3 })
+    if (words.includes('flag')) connection.results.add(this, { flag: true, group: { one: 'x' } })
+    if (words.includes('pushed')) connection.transaction.results.push(this, { heap: 'top' })
+    if (words.includes('counted')) connection.transaction.results.incr(this, { count: 3 })
+    next()
+}
+exports.hook_ehlo = (next) => next()
+exports.hook_rcpt = function (next, connection, params) {
+    if (params[0].user === 'refused') return next(DENY, 'judged')
+    if (params[0].user === 'later') return next(DENYSOFT, 'not now')
+    next()
+}
+";
+
+const KARMA: &str = "
+[redis]
+expire_days=1
+database=3
+[thresholds]
+negative=-8
+positive=2
+[deny]
+hooks=unrecognized_command,data,data_post,queue
+message=very bad karma score: {score}
+[tls]
+unset=0
+[awards]
+relaying=6
+[spammy_tlds]
+top=-5
+[asn_awards]
+[asn]
+enable=true
+[result_awards]
+001 = judge | fail   | equals | awful | -9
+002 = judge | score  | gt     | 5     | -1
+003 = judge | score  | lt     | 9     | 0.5
+004 = judge | pass   | match  | GOOD  | 4
+005 = judge | list   | length | gt 2  | -0.5
+006 = judge | flag   | equals | true  | 1
+007 = judge | heap   | equals | top   | 1
+008 = judge | count  | equals | 3     | 1
+009 = judge | low    | lt     | 0     | -0.25
+010 = karma | history | lt    | 0     | -1
+011 = karma | fail   | equals | env_user_match | -2
+012 = karma | fail   | equals | rfc5321.MailFrom | -1
+013 = judge | low    | match  | (     | 3
+014 = karma | pass   | equals | all_good | 2
+015 = rcpt_to.in_host_list | fail | length | gt 0 | -1
+016 = helo | host | match | odd | -1
+";
+
+// covers PLG-03, RES-05, CON-01
+#[test]
+fn karma_awards_what_is_published_and_remembers_it_as_with_haraka() {
+    let Some(redis) = Redis::start() else { return };
+    let karma = format!("{KARMA}[tarpit]\ndelay=0.01\nmax=0.01\n");
+    let setup = Setup {
+        plugins: &["redis", "karma", "judge"],
+        config: &[
+            ("redis.ini", &ini(&redis)),
+            ("../plugins/judge.js", JUDGE),
+            ("karma.ini", &karma),
+        ],
+        volatile: &[],
+    };
+    let must = [
+        "\"awards\":[\"002\"",
+        "very bad karma score: -9",
+        "stored X-Haraka-Karma: ",
+        "\"history\":-1",
+        "spammy.TLD",
+        "env_user_match",
+    ];
+    same_as_haraka(&setup, None, &must, |side| {
+        side.logged("connected to redis", 4);
+        for from in ["good", "scored-flag", "pushed-counted", "plain"] {
+            side.from("20.0.0.1", |c| {
+                c.mail("x.test", &format!("{from}@sender.com"), &["c@here.test"], MESSAGE);
+                c.quit();
+            });
+        }
+        kept(side, &redis, &["3 karma|20.0.0.1: bad=1 connections=4 good=1"]);
+        // Bad ones are refused at DATA, and it is remembered.
+        for _ in 0..2 {
+            side.from("20.0.0.2", |c| {
+                c.mail("x.test", "awful@sender.com", &["c@here.test"], MESSAGE);
+                c.says(&["WHAT"]);
+                c.quit();
+            });
+        }
+        side.from("20.0.0.2", |c| {
+            c.mail("odd.test", "plain@shop.top", &["plain@here.test", "x@there.test"], MESSAGE);
+            c.quit();
+        });
+        side.from("20.0.0.2", |c| {
+            c.greeting();
+            c.says(&["EHLO x.test", "MAIL FROM: <plain@sender.com>", "RCPT TO: <c@here.test>", "RSET", "NOOP", "VRFY x", "QUIT"]);
+        });
+        kept(side, &redis, &["3 karma|20.0.0.2: bad=4 connections=4 good=0"]);
+        // What other plugins deny is counted and let pass, but for the hooks that are left out.
+        side.from("20.0.0.3", |c| {
+            c.mail("x.test", "plain@sender.com", &["refused@here.test", "later@here.test", "c@here.test"], MESSAGE);
+            c.quit();
+        });
+        side.from("10.0.0.3", |c| {
+            c.mail("x.test", "awful@sender.com", &["c@here.test"], MESSAGE);
+            c.quit();
+        });
+        kept(side, &redis, &["3 karma|20.0.0.3: "]);
+    });
+}
+
+/// What was published until the connection was over, a line for each finding. Addresses of the connection
+/// come once here, and with those of the proxy in Haraka; so do times of resets that end nothing.
+fn published(follower: &mut Follower) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (channel, text) in follower.heard_until("\"plugin\":\"disconnect\"") {
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let plugin = told["plugin"].as_str().unwrap();
+        // A transaction's channel ends with its number.
+        let of = if channel.contains('.') { "transaction" } else { "connection" };
+        if ["local", "remote", "reset"].contains(&plugin) {
+            continue;
+        }
+        for (key, value) in told["result"].as_object().unwrap() {
+            let value = if key == "duration" { "T".to_owned() } else { value.to_string() };
+            lines.push(format!("published {of} {plugin} {key} {value}"));
+        }
+    }
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+// covers RES-05, RES-06
+#[test]
+fn findings_of_all_plugins_are_published_as_with_haraka() {
+    let Some(redis) = Redis::start() else { return };
+    let setup = Setup {
+        plugins: &["redis", "judge"],
+        config: &[
+            ("redis.ini", &unix_ini(&redis.socket())),
+            ("../plugins/judge.js", JUDGE),
+        ],
+        volatile: &[],
+    };
+    let must = [
+        "published connection helo host \"x.test\"",
+        "published transaction rcpt_to.in_host_list pass \"rcpt_to\"",
+        "published transaction judge score 7.5",
+    ];
+    same_as_haraka(&setup, None, &must, |side| {
+        side.logged("connected to redis", 2);
+        let mut follower = redis.follow("result-*");
+        side.from("20.0.0.1", |c| {
+            c.mail("x.test", "good-scored-flag-counted@sender.com", &["c@here.test", "x@there.test"], MESSAGE);
+            c.quit();
+        });
+        for line in published(&mut follower) {
+            side.note(&line);
+        }
+    });
 }

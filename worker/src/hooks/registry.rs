@@ -223,6 +223,11 @@ impl Registry {
         }
     }
 
+    /// Whether any plugin is a script.
+    pub(crate) fn run_scripts(&self) -> bool {
+        self.scripts.as_ref().is_some_and(Scripts::are_loaded)
+    }
+
     /// The plugins, in the order of `config/plugins`.
     pub fn names(&self) -> Vec<String> {
         self.plugins.iter().map(|(n, _)| n.to_string()).collect()

@@ -27,6 +27,7 @@ class ResultStore {
     constructor(conn, core) {
         Object.defineProperty(this, 'conn', { value: conn, writable: true })
         Object.defineProperty(this, 'core', { value: core && ((name) => (CORE.includes(name) ? core(name) : undefined)) })
+        Object.defineProperty(this, 'told', { value: undefined, writable: true })
         this.store = Object.create(null)
         settings ??= config.get('results.ini', { booleans: ['+main.redis_publish'] }, () => {
             settings = undefined
@@ -35,12 +36,36 @@ class ResultStore {
 
     // Other programs follow what is found, where a plugin has connected to redis (RES-05).
     publish(plugin, given) {
-        const { redis } = globalThis.server.notes
-        if (!redis || settings?.main?.redis_publish === false) return
+        if (!this.followed()) return
         const channel = `result-${this.conn?.transaction?.uuid ?? this.conn?.uuid}`
+        const { redis } = globalThis.server.notes
         redis.publish(channel, JSON.stringify({ plugin: named(plugin), result: given })).catch?.((why) => {
             this.conn.logerror('results', `redis publish failed: ${why?.message ?? why}`)
         })
+    }
+
+    // All under a name but empty lists.
+    found(name) {
+        const filled = ([, value]) => !Array.isArray(value) || value.length > 0
+        return Object.fromEntries(Object.entries(this.get(name) ?? {}).filter(filled))
+    }
+
+    // What the core found stands nowhere, so it is told when a hook begins, if it is new.
+    publishCore() {
+        if (!this.followed()) return
+        this.told ??= new Map()
+        for (const name of CORE) {
+            const known = this.core?.(name)
+            const text = known ? JSON.stringify(known) : undefined
+            if (text === this.told.get(name)) continue
+            this.told.set(name, text)
+            if (known) this.publish(name, known)
+        }
+    }
+
+    // Whether anybody can follow what is found (RES-05).
+    followed() {
+        return Boolean(globalThis.server.notes.redis) && settings?.main?.redis_publish !== false
     }
 
     own(name) {
