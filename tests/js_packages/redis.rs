@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use crate::harness::redis::{Follower, Redis, ini, unix_ini};
-use crate::harness::poll_until;
-use crate::side::{Setup, Side, same_as_haraka};
+use crate::harness::{FakeDns, Rule, Sink, Stage, poll_until};
+use crate::side::{Recorded, Setup, Side, same_as_haraka};
 
 const MESSAGE: &str = "From: Ann <ann@sender.com>\nTo: c@here.test\nDate: Sat, 1 Jan 2000 00:00:00 +0000\nSubject: hi\nMessage-ID: <1@sender.com>\n\nbody";
 
@@ -43,7 +43,11 @@ fn timeless(line: &str) -> String {
         let length = from.find(|c| !digits(c)).unwrap_or(from.len());
         let (number, after) = from.split_at(length);
         out.push_str(before);
-        out.push_str(if [10, 13].contains(&length) { "T" } else { number });
+        out.push_str(if [10, 13].contains(&length) {
+            "T"
+        } else {
+            number
+        });
         rest = after;
     }
     out + rest
@@ -91,7 +95,12 @@ fn limits_of_errors_commands_and_recipients_hold_as_with_haraka() {
         volatile: &[],
     };
     same_as_haraka(&setup, None, &["Too many errors"], |side| {
-        for last in ["EHLO x.test", "MAIL FROM:<a@b.test>", "RCPT TO:<a@here.test>", "DATA"] {
+        for last in [
+            "EHLO x.test",
+            "MAIL FROM:<a@b.test>",
+            "RCPT TO:<a@here.test>",
+            "DATA",
+        ] {
             side.from("20.0.0.1", |c| {
                 c.greeting();
                 if last != "EHLO x.test" {
@@ -160,7 +169,11 @@ fn two_workers_count_connections_together_as_with_haraka() {
             c.says(&["EHLO x.test", "QUIT"]);
         });
         side.ended(bad);
-        kept(side, &redis, &["4 concurrency|20.0.0.1: 0 ttl", "4 concurrency|20.0.2.1: 0"]);
+        kept(
+            side,
+            &redis,
+            &["4 concurrency|20.0.0.1: 0 ttl", "4 concurrency|20.0.2.1: 0"],
+        );
     });
 }
 
@@ -197,7 +210,13 @@ fn rates_of_connections_and_recipients_hold_as_with_haraka() {
     ];
     same_as_haraka(&setup, None, &must, |side| {
         side.logged("connected to redis", 2);
-        for ip in ["20.0.0.1", "20.0.0.1", "20.0.0.1", "2001:db8::7", "20.0.8.1"] {
+        for ip in [
+            "20.0.0.1",
+            "20.0.0.1",
+            "20.0.0.1",
+            "2001:db8::7",
+            "20.0.8.1",
+        ] {
             side.from(ip, |c| {
                 c.greeting();
                 c.says(&["EHLO x.test", "QUIT"]);
@@ -243,10 +262,7 @@ fn routes_from_the_file_and_from_redis_are_followed_as_with_haraka() {
         let file = file.replace("ENABLED", enabled);
         let setup = Setup {
             plugins: &["recipient-routes"],
-            config: &[
-                ("redis.ini", &ini(&redis)),
-                ("rcpt_to.routes.ini", &file),
-            ],
+            config: &[("redis.ini", &ini(&redis)), ("rcpt_to.routes.ini", &file)],
             volatile: &[],
         };
         let must: &[&str] = match enabled {
@@ -292,6 +308,17 @@ exports.hook_mail = function (next, connection, params) {
     next()
 }
 exports.hook_ehlo = (next) => next()
+// NOOP is answered when karma has heard all that was published before.
+exports.hook_noop = async function (next, connection) {
+    const follower = connection.notes.redis
+    if (!follower) return next()
+    const channel = `heard-${connection.uuid}`
+    await new Promise((resolve) => {
+        follower.pSubscribe(channel, resolve).then(() => server.notes.redis.publish(channel, 'all'))
+    })
+    await follower.pUnsubscribe(channel)
+    next()
+}
 exports.hook_rcpt = function (next, connection, params) {
     if (params[0].user === 'refused') return next(DENY, 'judged')
     if (params[0].user === 'later') return next(DENYSOFT, 'not now')
@@ -333,9 +360,25 @@ enable=true
 012 = karma | fail   | equals | rfc5321.MailFrom | -1
 013 = judge | low    | match  | (     | 3
 014 = karma | pass   | equals | all_good | 2
-015 = rcpt_to.in_host_list | fail | length | gt 0 | -1
+015 = rcpt_to.in_host_list | msg | match | ^rcpt!local | -1
 016 = helo | host | match | odd | -1
 ";
+
+/// A message, step by step: each waits until karma has heard of the one before.
+fn scored(c: &mut Recorded<'_>, helo: &str, from: &str, to: &[&str]) {
+    c.greeting();
+    c.says(&[
+        "NOOP",
+        &format!("EHLO {helo}"),
+        "NOOP",
+        &format!("MAIL FROM:<{from}>"),
+        "NOOP",
+    ]);
+    for one in to {
+        c.says(&[&format!("RCPT TO:<{one}>"), "NOOP"]);
+    }
+    c.data(MESSAGE);
+}
 
 // covers PLG-03, RES-05, CON-01
 #[test]
@@ -363,36 +406,64 @@ fn karma_awards_what_is_published_and_remembers_it_as_with_haraka() {
         side.logged("connected to redis", 4);
         for from in ["good", "scored-flag", "pushed-counted", "plain"] {
             side.from("20.0.0.1", |c| {
-                c.mail("x.test", &format!("{from}@sender.com"), &["c@here.test"], MESSAGE);
-                c.quit();
+                scored(c, "x.test", &format!("{from}@sender.com"), &["c@here.test"]);
+                c.says(&["NOOP", "QUIT"]);
             });
         }
-        kept(side, &redis, &["3 karma|20.0.0.1: bad=1 connections=4 good=1"]);
+        kept(
+            side,
+            &redis,
+            &["3 karma|20.0.0.1: bad=1 connections=4 good=1"],
+        );
         // Bad ones are refused at DATA, and it is remembered.
         for _ in 0..2 {
             side.from("20.0.0.2", |c| {
-                c.mail("x.test", "awful@sender.com", &["c@here.test"], MESSAGE);
+                scored(c, "x.test", "awful@sender.com", &["c@here.test"]);
                 c.says(&["WHAT"]);
-                c.quit();
+                c.says(&["NOOP", "QUIT"]);
             });
         }
         side.from("20.0.0.2", |c| {
-            c.mail("odd.test", "plain@shop.top", &["plain@here.test", "x@there.test"], MESSAGE);
-            c.quit();
+            scored(
+                c,
+                "odd.test",
+                "plain@shop.top",
+                &["plain@here.test", "x@there.test"],
+            );
+            c.says(&["NOOP", "QUIT"]);
         });
         side.from("20.0.0.2", |c| {
             c.greeting();
-            c.says(&["EHLO x.test", "MAIL FROM: <plain@sender.com>", "RCPT TO: <c@here.test>", "RSET", "NOOP", "VRFY x", "QUIT"]);
+            c.says(&[
+                "EHLO x.test",
+                "NOOP",
+                "MAIL FROM: <plain@sender.com>",
+                "RCPT TO: <c@here.test>",
+                "NOOP",
+                "RSET",
+                "VRFY x",
+                "NOOP",
+                "QUIT",
+            ]);
         });
-        kept(side, &redis, &["3 karma|20.0.0.2: bad=4 connections=4 good=0"]);
+        kept(
+            side,
+            &redis,
+            &["3 karma|20.0.0.2: bad=4 connections=4 good=0"],
+        );
         // What other plugins deny is counted and let pass, but for the hooks that are left out.
         side.from("20.0.0.3", |c| {
-            c.mail("x.test", "plain@sender.com", &["refused@here.test", "later@here.test", "c@here.test"], MESSAGE);
-            c.quit();
+            scored(
+                c,
+                "x.test",
+                "plain@sender.com",
+                &["refused@here.test", "later@here.test", "c@here.test"],
+            );
+            c.says(&["NOOP", "QUIT"]);
         });
         side.from("10.0.0.3", |c| {
-            c.mail("x.test", "awful@sender.com", &["c@here.test"], MESSAGE);
-            c.quit();
+            scored(c, "x.test", "awful@sender.com", &["c@here.test"]);
+            c.says(&["NOOP", "QUIT"]);
         });
         kept(side, &redis, &["3 karma|20.0.0.3: "]);
     });
@@ -406,12 +477,20 @@ fn published(follower: &mut Follower) -> Vec<String> {
         let told: serde_json::Value = serde_json::from_str(&text).unwrap();
         let plugin = told["plugin"].as_str().unwrap();
         // A transaction's channel ends with its number.
-        let of = if channel.contains('.') { "transaction" } else { "connection" };
+        let of = if channel.contains('.') {
+            "transaction"
+        } else {
+            "connection"
+        };
         if ["local", "remote", "reset"].contains(&plugin) {
             continue;
         }
         for (key, value) in told["result"].as_object().unwrap() {
-            let value = if key == "duration" { "T".to_owned() } else { value.to_string() };
+            let value = if key == "duration" {
+                "T".to_owned()
+            } else {
+                value.to_string()
+            };
             lines.push(format!("published {of} {plugin} {key} {value}"));
         }
     }
@@ -441,11 +520,307 @@ fn findings_of_all_plugins_are_published_as_with_haraka() {
         side.logged("connected to redis", 2);
         let mut follower = redis.follow("result-*");
         side.from("20.0.0.1", |c| {
-            c.mail("x.test", "good-scored-flag-counted@sender.com", &["c@here.test", "x@there.test"], MESSAGE);
+            c.mail(
+                "x.test",
+                "good-scored-flag-counted@sender.com",
+                &["c@here.test", "x@there.test"],
+                MESSAGE,
+            );
             c.quit();
         });
         for line in published(&mut follower) {
             side.note(&line);
         }
     });
+}
+
+// covers PLG-03
+#[test]
+fn karma_keeps_who_is_bad_waiting_as_with_haraka() {
+    let Some(redis) = Redis::start() else { return };
+    let karma = format!("{KARMA}[tarpit]\nmax=1\n");
+    let setup = Setup {
+        plugins: &["redis", "karma", "judge"],
+        config: &[
+            ("redis.ini", &ini(&redis)),
+            ("../plugins/judge.js", JUDGE),
+            ("karma.ini", &karma),
+        ],
+        volatile: &[],
+    };
+    same_as_haraka(&setup, None, &["cmd:(WHAT,)"], |side| {
+        side.logged("connected to redis", 4);
+        side.from("20.0.0.1", |c| {
+            c.greeting();
+            c.says(&["EHLO x.test"]);
+            c.says_slowly("WHAT", TARPIT);
+            c.says_slowly("MAIL FROM:<a@b.test>", TARPIT);
+            c.says_slowly("RCPT TO:<c@here.test>", TARPIT);
+            c.says_slowly("NOOP", TARPIT);
+            c.says(&["QUIT"]);
+        });
+        kept(
+            side,
+            &redis,
+            &["3 karma|20.0.0.1: bad=1 connections=1 good=0"],
+        );
+    });
+}
+
+const GREYLIST: &str = "
+text=Come back later
+[redis]
+db=5
+[period]
+black=2
+grey=60
+white=600
+[envelope_whitelist]
+friend@sender.com
+friends.com
+[ip_whitelist]
+20.0.5.0/24
+[recipient_whitelist]
+open@here.test
+[special_dynamic_domains]
+dyn.com
+";
+
+/// Longer than a host of `GREYLIST` is black; its times are whole seconds.
+const BLACK: Duration = Duration::from_millis(3100);
+
+// covers PLG-03, RES-04
+#[test]
+fn greylist_lets_in_who_comes_back_as_with_haraka() {
+    let Some(redis) = Redis::start() else { return };
+    let dns = FakeDns::start();
+    dns.ptr("20.0.0.2", "out.mail.sender.com")
+        .address("out.mail.sender.com", "20.0.0.2")
+        .ptr("20.0.0.3", "a.dyn.com")
+        .address("a.dyn.com", "20.0.0.3");
+    let setup = Setup {
+        plugins: &["redis", "fcrdns", "greylist"],
+        config: &[("redis.ini", &ini(&redis)), ("greylist.ini", GREYLIST)],
+        volatile: &["created", "updated", "first_connect"],
+    };
+    let must = [
+        "451 Come back later",
+        "\"hostid_type\":\"domain\"",
+        "whitelisted",
+        "config-whitelist(ip)",
+        "config-whitelist(envelope)",
+        "config-whitelist(recipient)",
+    ];
+    same_as_haraka(&setup, Some(&dns), &must, |side| {
+        side.logged("connected to redis", 4);
+        let hosts = ["20.0.0.1", "20.0.0.2", "20.0.0.3"];
+        // First, too early, late enough, known.
+        for attempt in 0..4 {
+            for ip in hosts {
+                side.from(ip, |c| {
+                    c.mail("x.test", "ann@sender.com", &["c@here.test"], MESSAGE);
+                    c.quit();
+                });
+            }
+            if attempt == 1 {
+                // The time that a host is black is what is tested.
+                std::thread::sleep(BLACK);
+            }
+        }
+        // A host that is white sends anything.
+        side.from("20.0.0.1", |c| {
+            c.mail(
+                "x.test",
+                "other:one@sender.com",
+                &["d@here.test", "e@here.test"],
+                MESSAGE,
+            );
+            c.quit();
+        });
+        for (ip, from, to) in [
+            ("20.0.5.1", "ann@sender.com", "c@here.test"),
+            ("20.0.0.9", "friend@sender.com", "c@here.test"),
+            ("20.0.0.9", "any@friends.com", "c@here.test"),
+            ("20.0.0.9", "ann@sender.com", "open@here.test"),
+            ("20.0.0.9", "", "c@here.test"),
+            ("10.0.0.9", "ann@sender.com", "c@here.test"),
+        ] {
+            side.from(ip, |c| {
+                c.mail("x.test", from, &[to], MESSAGE);
+                c.quit();
+            });
+        }
+        let white = "5 white:20.0.0.1: first_connect=T lifetime=600 tried=3 tried_when_greylisted=2 updated=T whitelisted=T ttl";
+        kept(
+            side,
+            &redis,
+            &[white, "5 white:mail.sender.com: ", "5 white:20.0.0.3: "],
+        );
+    });
+}
+
+/// Clients in 20.0.7 may send anywhere; what they send goes to a sink, or nowhere for `queued.com`.
+const OUTWARD: &str = "
+exports.hook_connect = (next, connection) => {
+    if (connection.remote.ip.startsWith('20.0.7.')) connection.relaying = true
+    next()
+}
+exports.hook_send_email = async (next, hmail) => {
+    const to = hmail.todo.rcpt_to[0].address
+    const known = await server.notes.redis.incr(`tried:${to}`)
+    if (known > 1) await server.notes.redis.set(`again:${to}`, 1)
+    next()
+}
+exports.hook_get_mx = (next) => next(OK, { priority: 0, exchange: '127.0.0.1', port: PORT })
+exports.hook_queue_outbound = (next, connection) => {
+    const { rcpt_to } = connection.transaction
+    next(rcpt_to[0].host.endsWith('queued.com') ? OK : CONT)
+}
+";
+
+// covers PLG-03
+#[test]
+fn known_senders_learns_from_outbound_mail_as_with_haraka() {
+    let Some(redis) = Redis::start() else { return };
+    let dns = FakeDns::start();
+    dns.ptr("20.0.0.1", "mx.sender.com")
+        .address("mx.sender.com", "20.0.0.1")
+        .txt("policy.com", "v=spf1 ip4:20.0.0.2 -all")
+        .address("policy.com", "20.0.0.2")
+        .txt(
+            "rsa._domainkey.sender.com",
+            include_str!("known/key.txt").trim(),
+        );
+    let setup = Setup {
+        plugins: &["redis", "outward", "fcrdns", "spf", "dkim", "known-senders"],
+        config: &[
+            ("redis.ini", &ini(&redis)),
+            ("../plugins/outward.js", &OUTWARD.replace("PORT", "1")),
+            (
+                "known-senders.ini",
+                "[redis]\ndb=6\n[ignored_ods]\nignored.com\n",
+            ),
+            ("host_list", "here.test\nexample.com\n"),
+            (
+                "dkim.ini",
+                "[sign]\nenabled=false\n[verify]\nenabled=true\ntimeout=10\n",
+            ),
+        ],
+        volatile: &["human", "human_html"],
+    };
+    let signed = include_str!("known/signed.eml").trim_end_matches('\n');
+    let must = [
+        "known-senders {\"auth\":\"fcrdns\",\"count\":\"2\"",
+        "known-senders {\"auth\":\"spf\",\"count\":\"1\"",
+        "known-senders {\"auth\":\"dkim\",\"count\":\"2\"",
+    ];
+    let outbound = |side: &mut Side| {
+        for to in [
+            &["x@sender.queued.com"] as &[_],
+            &[
+                "x@queued.com",
+                "a@mx.sender.com",
+                "b@sender.com",
+                "b@policy.com",
+            ],
+            &["x@queued.com", "a@sender.com"],
+        ] {
+            for from in ["ann@mail.example.com", "ann@ignored.com", ""] {
+                side.from("20.0.7.1", |c| {
+                    c.mail("example.com", from, to, MESSAGE);
+                    c.quit();
+                });
+            }
+        }
+    };
+    same_as_haraka(&setup, Some(&dns), &must, |side| {
+        side.logged("connected to redis", 4);
+        outbound(side);
+        for (ip, from, to, message) in [
+            ("20.0.0.1", "x@sender.com", "c@example.com", MESSAGE),
+            ("20.0.0.2", "x@policy.com", "c@example.com", MESSAGE),
+            ("20.0.0.3", "x@policy.com", "c@example.com", MESSAGE),
+            ("20.0.0.4", "x@sender.com", "c@example.com", signed),
+            ("20.0.0.4", "x@sender.com", "c@here.test", signed),
+            ("20.0.0.4", "x@other.com", "c@example.com", signed),
+            ("20.0.0.1", "", "c@example.com", MESSAGE),
+        ] {
+            side.from(ip, |c| {
+                c.mail("mx.sender.com", from, &[to], message);
+                c.quit();
+            });
+        }
+        kept(
+            side,
+            &redis,
+            &["6 example.com: policy.com=1 queued.com=3 sender.com=2"],
+        );
+    });
+}
+
+// covers PLG-03
+#[test]
+fn limits_of_outbound_mail_hold_as_with_haraka() {
+    let Some(redis) = Redis::start() else { return };
+    let sink = Sink::start();
+    sink.rule(Rule::delay(Stage::Dot, Duration::from_millis(1500)).containing("slow.test"))
+        .rule(Rule::reply(Stage::Rcpt, "550 nobody").containing("refused"));
+    let port = sink.addr().port().to_string();
+    let setup = Setup {
+        plugins: &["redis", "outward", "limit"],
+        config: &[
+            ("redis.ini", &ini(&redis)),
+            ("../plugins/outward.js", &OUTWARD.replace("PORT", &port)),
+            (
+                "limit.ini",
+                "[redis]\ndatabase=4\n[outbound]\nenabled=true\ndelay=1\nslow.test=1\n[rate_outbound]\nenabled=true\nrated.test=1/2\n",
+            ),
+        ],
+        volatile: &[],
+    };
+    same_as_haraka(
+        &setup,
+        None,
+        &["0 again:two@slow.test: 1", "0 again:two@rated.test: 1"],
+        |side| {
+            side.logged("connected to redis", 4);
+            let before = sink.accepted().len();
+            for domain in ["slow.test", "rated.test"] {
+                for user in ["one", "two"] {
+                    side.from("20.0.7.1", |c| {
+                        c.mail(
+                            "x.test",
+                            "ann@sender.com",
+                            &[&format!("{user}@{domain}")],
+                            MESSAGE,
+                        );
+                        c.quit();
+                    });
+                }
+            }
+            side.from("20.0.7.1", |c| {
+                c.mail("x.test", "ann@sender.com", &["refused@quick.test"], MESSAGE);
+                c.quit();
+            });
+            // With the report of what was refused.
+            sink.wait_accepted(before + 5);
+            let keys = poll_until(KEPT, || {
+                let kept = redis.kept();
+                let over = ["slow.test", "rated.test", "quick.test", "sender.com"];
+                let over = over.map(|domain| format!("4 outbound-rate:{domain}: TOTAL=0"));
+                over.iter()
+                    .all(|line| kept.iter().any(|k| k.starts_with(line)))
+                    .then_some(kept)
+            });
+            let keys = keys.unwrap_or_else(|| panic!("{:#?}", redis.kept()));
+            // How often it was tried is chance; a rate may be over by now.
+            for line in keys
+                .iter()
+                .filter(|line| !line.contains("tried:") && !line.contains("rate_outbound:"))
+            {
+                side.note(&format!("kept {line}"));
+            }
+            redis.clear();
+        },
+    );
 }

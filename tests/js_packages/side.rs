@@ -374,6 +374,11 @@ impl Recorded<'_> {
         for one in to {
             self.says(&[&format!("RCPT TO:<{one}>")]);
         }
+        self.data(message);
+    }
+
+    /// The message, where DATA is answered as it should.
+    pub fn data(&mut self, message: &str) {
         self.says(&["DATA"]);
         if self
             .record
