@@ -143,6 +143,12 @@ impl Redis {
         stream.ask(words)
     }
 
+    /// Connections that others have to it.
+    pub fn clients(&self) -> usize {
+        let all = self.command(0, &["CLIENT", "LIST"]).texts().concat();
+        all.lines().count().saturating_sub(1)
+    }
+
     /// Follows what is published under a pattern.
     #[track_caller]
     pub fn follow(&self, pattern: &str) -> Follower {

@@ -128,6 +128,31 @@ pub fn same_as_haraka(
     }
 }
 
+/// Tries to start both servers, which have to give up and to say all of `must` before.
+#[track_caller]
+pub fn neither_starts(setup: &Setup<'_>, must: &[&str]) {
+    let Some([node, peer]) = peer_command() else {
+        return skip("PEER_HARAKA is not set: no packages");
+    };
+    let packages = packages(Path::new(&peer));
+    let ours = vec![env!("CARGO_BIN_EXE_haraka").to_owned()];
+    for command in [ours, vec![node, peer]] {
+        match Server::try_start(install(setup, &packages, None), &command) {
+            Ok(_) => panic!("{command:?} started"),
+            Err(failure) => {
+                assert!(failure.status.is_some_and(|status| !status.success()));
+                for text in must {
+                    let log = &failure.log;
+                    assert!(
+                        log.contains(text),
+                        "{command:?} does not say {text:?}: {log}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// The command of the real Haraka whose questions go to the DNS server of the test.
 fn peer_with_dns(
     node: String,
