@@ -917,10 +917,20 @@ fn sessions_go_on_when_redis_dies_and_comes_back_as_with_haraka() {
         one_mail(side, "20.0.0.1");
         let workers = side.server().worker_pids();
         let clients = redis.borrow().clients();
+        let log = side.server().install().path().join("server.log");
+        // Else it is chance whether a command was on its way.
+        let lost = |times: usize| {
+            wait_for("all connections to redis to be lost", || {
+                let log = std::fs::read_to_string(&log).unwrap();
+                log.matches("Socket closed unexpectedly").count() >= times
+            });
+        };
         side.from("20.0.5.1", |c| {
             c.greeting();
             c.says(&["EHLO x.test", "MAIL FROM:<ann@sender.com>"]);
+            let with_follower = redis.borrow().clients();
             redis.borrow_mut().kill();
+            lost(with_follower);
             c.says(&["RCPT TO:<c@here.test>", "NOOP"]);
             c.data(MESSAGE);
             c.quit();
