@@ -17,6 +17,7 @@ mod host;
 mod limits;
 mod live;
 mod modules;
+mod opaque;
 mod ops;
 pub(crate) mod places;
 mod plugin;
