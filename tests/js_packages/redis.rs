@@ -155,3 +155,43 @@ exports.hook_queue_outbound = (next, connection) => {
     next(rcpt_to[0].host.endsWith('queued.com') ? OK : CONT)
 }
 ";
+
+// covers PLG-03, HOK-27
+#[test]
+fn mail_takes_the_route_of_its_recipient_as_with_haraka() {
+    let Some(redis) = Redis::start() else { return };
+    let sink = Sink::start();
+    let port = sink.addr().port();
+    let file = format!("[routes]\nfiled.test=127.0.0.1:{port}\n");
+    let setup = Setup {
+        plugins: &["redis", "recipient-routes", "outward"],
+        config: &[
+            ("redis.ini", &ini(&redis)),
+            ("rcpt_to.routes.ini", &file),
+            // Where no route is found, nobody listens.
+            ("../plugins/outward.js", &OUTWARD.replace("PORT", "1")),
+        ],
+        volatile: &[],
+    };
+    let must = ["delivered <mary@kept.test>", "delivered <x@filed.test>"];
+    same_as_haraka(&setup, None, &must, |side| {
+        side.logged("connected to redis", 2);
+        let address = format!("127.0.0.1:{port}");
+        redis.command(0, &["SET", "mary@kept.test", &address]);
+        redis.command(0, &["SET", "held.test", &format!("smtp://{address}")]);
+        let before = sink.accepted().len();
+        let all = ["mary@kept.test", "x@held.test", "x@filed.test"];
+        for to in all {
+            side.from("20.0.7.1", |c| {
+                c.mail("x.test", "ann@sender.com", &[to], MESSAGE);
+                c.quit();
+            });
+        }
+        let delivered = sink.wait_accepted(before + all.len());
+        let mut to: Vec<_> = delivered[before..].iter().flat_map(|m| &m.to).collect();
+        to.sort();
+        to.iter()
+            .for_each(|to| side.note(&format!("delivered {to}")));
+        redis.clear();
+    });
+}
