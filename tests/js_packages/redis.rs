@@ -36,9 +36,7 @@ fn kept(side: &mut Side, redis: &Redis, wanted: &[&str]) {
         wanted.iter().all(there).then_some(lines)
     };
     match poll_until(KEPT, all) {
-        Some(lines) => lines
-            .iter()
-            .for_each(|line| side.note(&format!("kept {line}"))),
+        Some(lines) => lines.iter().for_each(|line| side.note("kept", line)),
         None => panic!("redis lacks one of {wanted:?}: {:#?}", redis.kept()),
     }
     redis.clear();
@@ -190,8 +188,7 @@ fn mail_takes_the_route_of_its_recipient_as_with_haraka() {
         let delivered = sink.wait_accepted(before + all.len());
         let mut to: Vec<_> = delivered[before..].iter().flat_map(|m| &m.to).collect();
         to.sort();
-        to.iter()
-            .for_each(|to| side.note(&format!("delivered {to}")));
+        to.iter().for_each(|to| side.note("delivered", to));
         redis.clear();
     });
 }

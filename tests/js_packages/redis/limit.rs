@@ -262,7 +262,7 @@ fn limits_of_outbound_mail_hold_as_with_haraka() {
             let kept = keys
                 .iter()
                 .filter(|line| !chance.iter().any(|text| line.contains(text)));
-            kept.for_each(|line| side.note(&format!("kept {line}")));
+            kept.for_each(|line| side.note("kept", line));
             redis.clear();
         },
     );

@@ -24,7 +24,7 @@ fn published(follower: &mut Follower) -> Vec<String> {
             } else {
                 value.to_string()
             };
-            lines.push(format!("published {of} {plugin} {key} {value}"));
+            lines.push(format!("{of} {plugin} {key} {value}"));
         }
     }
     lines.sort();
@@ -54,7 +54,7 @@ fn findings_of_all_plugins_are_published_as_with_haraka() {
         let mut follower = redis.follow("result-*");
         findings(side);
         for line in published(&mut follower) {
-            side.note(&line);
+            side.note("published", &line);
         }
     });
 }
@@ -104,6 +104,6 @@ fn results_ini_hides_orders_and_keeps_to_itself_as_with_haraka() {
         findings(side);
         let all = published(&mut follower);
         assert_eq!(all.len(), 1, "{all:?}");
-        side.note(&all[0]);
+        side.note("published", &all[0]);
     });
 }
