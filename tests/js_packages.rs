@@ -23,6 +23,8 @@ mod dkim;
 mod elastic;
 #[path = "js_packages/local.rs"]
 mod local;
+#[path = "js_packages/redis.rs"]
+mod redis;
 #[path = "js_packages/scanners.rs"]
 mod scanners;
 #[path = "js_packages/services.rs"]
