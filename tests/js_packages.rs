@@ -15,9 +15,13 @@
 
 mod harness;
 
-#[path = "js_packages/local.rs"]
-mod local;
+#[path = "js_packages/clients.rs"]
+mod clients;
+#[path = "js_packages/mail.rs"]
+mod mail;
 #[path = "js_packages/scanners.rs"]
 mod scanners;
 #[path = "js_packages/side.rs"]
 mod side;
+#[path = "js_packages/site.rs"]
+mod site;

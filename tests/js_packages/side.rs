@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::harness::server::peer_command;
 use crate::harness::transcript::masked;
-use crate::harness::{FakeDns, Install, Server, SmtpClient, poll_until, skip};
+use crate::harness::{FakeDns, Install, Server, SmtpClient, poll_until, skip, wait_for};
 
 /// What a scenario needs, the same for both servers.
 pub struct Setup<'a> {
@@ -19,7 +19,8 @@ pub struct Setup<'a> {
     pub volatile: &'static [&'static str],
 }
 
-/// Writes down what plugins have found when a transaction and when a connection is over.
+/// Writes down what plugins have found when a transaction and when a connection is over. A connection
+/// waits until the lists of domains are read, without which packages judge otherwise.
 const PROBE: &str = r#"
 const fs = require('fs')
 const path = require('path')
@@ -40,6 +41,12 @@ function tell(what, owner) {
         if (wanted.includes(name)) fs.appendFileSync(file, `${what} ${name} ${JSON.stringify(sorted(all[name]))}\n`)
     }
 }
+
+exports.register = function () {
+    this.register_hook('connect_init', 'wait', -100)
+}
+
+exports.wait = (next) => require('haraka-tld').ready.then(() => next())
 
 exports.hook_reset_transaction = (next, connection) => {
     tell('transaction', connection.transaction)
@@ -215,10 +222,20 @@ fn play(install: Install, command: &[String], scenario: &impl Fn(&mut Side)) -> 
 }
 
 impl Side {
-    /// Gives plugins that load lists and try servers after the start the time for it: nothing that both
-    /// servers tell says when they are done.
-    pub fn settle(&self) {
-        std::thread::sleep(Duration::from_millis(800));
+    /// Visits, unrecorded, until the plugin finds something out about this client: it registers its hook
+    /// some time after the start.
+    #[track_caller]
+    pub fn await_judge(&mut self, plugin: &str, ip: &str) {
+        let before = self.record.len();
+        let result = format!("connection {plugin} ");
+        wait_for(&result, || {
+            self.from(ip, |c| {
+                c.greeting();
+                c.quit();
+            });
+            let found = self.record.drain(before..);
+            found.filter(|line| line.starts_with(&result)).count() > 0
+        });
     }
 
     /// Connects as if from `ip`, plays the lines that `dialogue` says, hangs up, and records what the
