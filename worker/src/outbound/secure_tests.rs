@@ -21,7 +21,6 @@ use super::pool::Pool;
 use super::route::Targets;
 use super::testing::*;
 use super::wish::TlsOutcome;
-use crate::rt;
 use crate::tls::testing::{Authority, Made, Site, named, self_signed, until};
 
 const NAME: &str = "mx.example.com";
@@ -128,8 +127,7 @@ impl<'a> Offer<'a> {
                 attempts.push(offering.await);
             }
             courier.pool().clear();
-            // The sink waits for QUIT.
-            rt::sleep(Duration::from_millis(100)).await;
+            self.sink.over().await;
             attempts
         })
     }
