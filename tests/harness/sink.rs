@@ -97,6 +97,7 @@ struct Shared {
     capabilities: Mutex<Vec<String>>,
     tls: Mutex<Option<Arc<ServerConfig>>>,
     secured: AtomicUsize,
+    resumed: AtomicUsize,
     asked_for: Mutex<Vec<String>>,
     messages: Mutex<Vec<Message>>,
     lines: Mutex<Vec<(usize, String)>>,
@@ -172,6 +173,11 @@ impl Sink {
     /// Number of connections that came under TLS.
     pub fn secured(&self) -> usize {
         self.shared.secured.load(Ordering::SeqCst)
+    }
+
+    /// Number of connections whose TLS session was an earlier one that was taken up again.
+    pub fn resumed(&self) -> usize {
+        self.shared.resumed.load(Ordering::SeqCst)
     }
 
     /// The names that clients asked for (SNI), one for each connection that came under TLS.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 
 use super::super::poll_until;
 use super::super::sink_rules::{Action, Stage, decide};
@@ -187,6 +187,9 @@ impl<'a> Connection<'a> {
                 Err(e) if e.kind() == ErrorKind::WouldBlock && !self.ending() => {}
                 done => drop(done?),
             }
+        }
+        if session.handshake_kind() == Some(HandshakeKind::Resumed) {
+            self.shared.resumed.fetch_add(1, Ordering::SeqCst);
         }
         let name = session.server_name().unwrap_or_default().to_owned();
         self.shared.asked_for.lock().unwrap().push(name);
