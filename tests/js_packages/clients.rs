@@ -275,7 +275,7 @@ fn networks_are_named_as_with_haraka() {
         "15169 | 20.0.0.0/24 | US | arin | 2000-03-30",
     );
     same_as_haraka(&setup, Some(&dns), &["asn {"], |side| {
-        side.await_judge("asn", "20.0.0.1");
+        side.await_hooks("asn");
         side.from("20.0.0.1", |c| {
             c.mail("x.test", "a@b.test", &["c@here.test"], MESSAGE);
             c.quit();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::harness::server::peer_command;
 use crate::harness::transcript::masked;
-use crate::harness::{FakeDns, Install, Server, SmtpClient, poll_until, skip, wait_for};
+use crate::harness::{FakeDns, Install, Server, SmtpClient, poll_until, skip};
 
 /// What a scenario needs, the same for both servers.
 pub struct Setup<'a> {
@@ -20,7 +20,8 @@ pub struct Setup<'a> {
 }
 
 /// Writes down what plugins have found when a transaction and when a connection is over. A connection
-/// waits until the lists of domains are read, without which packages judge otherwise.
+/// waits until the lists of domains are read, without which packages judge otherwise, and until the plugin
+/// that the scenario awaits has its hooks.
 const PROBE: &str = r#"
 const fs = require('fs')
 const path = require('path')
@@ -46,7 +47,16 @@ exports.register = function () {
     this.register_hook('connect_init', 'wait', -100)
 }
 
-exports.wait = (next) => require('haraka-tld').ready.then(() => next())
+exports.wait = async function (next) {
+    await require('haraka-tld').ready
+    const awaited = path.join(process.env.TMPDIR, 'awaited')
+    if (fs.existsSync(awaited)) {
+        const name = fs.readFileSync(awaited, 'utf8')
+        const plugin = this.haraka_require('plugins').registered_plugins[name]
+        while (Object.keys(plugin.hooks).length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    next()
+}
 
 exports.hook_reset_transaction = (next, connection) => {
     tell('transaction', connection.transaction)
@@ -58,21 +68,6 @@ exports.hook_disconnect = (next, connection) => {
     fs.appendFileSync(file, `over relaying=${connection.relaying}\n`)
     next()
 }
-"#;
-
-/// For the real Haraka: every question goes to the DNS server of the test.
-const PRELOAD: &str = r#"
-const dns = require('dns')
-const servers = ['SERVER']
-const bound = (Base) => class extends Base {
-    constructor(...args) {
-        super(...args)
-        this.setServers(servers)
-    }
-}
-dns.setServers(servers)
-dns.Resolver = bound(dns.Resolver)
-dns.promises.Resolver = bound(dns.promises.Resolver)
 "#;
 
 /// How long the end of a connection may take to be seen.
@@ -145,8 +140,7 @@ fn peer_with_dns(
     let Some(dns) = dns else {
         return vec![node, peer];
     };
-    let preload = PRELOAD.replace("SERVER", &dns.addr().to_string());
-    install.write("preload.js", preload.as_bytes());
+    install.write("preload.js", dns.preload().as_bytes());
     let script = install.path().join("preload.js");
     let option = format!("NODE_OPTIONS=--require={}", script.display());
     vec!["env".to_owned(), option, node, peer]
@@ -165,7 +159,7 @@ fn difference(theirs: &str, own: &str) -> String {
 }
 
 /// Where npm put the packages: the folder that the package Haraka is in.
-fn packages(peer: &Path) -> PathBuf {
+pub fn packages(peer: &Path) -> PathBuf {
     let found = peer
         .ancestors()
         .nth(3)
@@ -222,20 +216,18 @@ fn play(install: Install, command: &[String], scenario: &impl Fn(&mut Side)) -> 
 }
 
 impl Side {
-    /// Visits, unrecorded, until the plugin finds something out about this client: it registers its hook
-    /// some time after the start.
-    #[track_caller]
-    pub fn await_judge(&mut self, plugin: &str, ip: &str) {
-        let before = self.record.len();
-        let result = format!("connection {plugin} ");
-        wait_for(&result, || {
-            self.from(ip, |c| {
-                c.greeting();
-                c.quit();
-            });
-            let found = self.record.drain(before..);
-            found.filter(|line| line.starts_with(&result)).count() > 0
-        });
+    /// Records what else there is to compare.
+    pub fn note(&mut self, what: &str, text: &str) {
+        let text = text.replace("\r\n", "\n");
+        let lines = text.lines().map(|line| format!("{what} {line}"));
+        self.record.extend(lines);
+    }
+
+    /// From now on connections wait until the plugin has a hook: it registers them some time after the
+    /// start.
+    pub fn await_hooks(&self, plugin: &str) {
+        let install = self.server.install();
+        install.write("tmp/awaited", plugin.as_bytes());
     }
 
     /// Connects as if from `ip`, plays the lines that `dialogue` says, hangs up, and records what the
@@ -288,13 +280,8 @@ fn stored(install: &Install) -> Vec<String> {
     let mut lines = Vec::new();
     for message in install.stored() {
         let text = String::from_utf8_lossy(&message).replace("\r\n", "\n");
-        let mut trace = false;
-        for line in text.lines() {
-            trace = line.starts_with("Received: ") || (trace && line.starts_with([' ', '\t']));
-            if !trace {
-                lines.push(format!("stored {line}"));
-            }
-        }
+        let text = without_trace(&text);
+        lines.extend(text.lines().map(|line| format!("stored {line}")));
     }
     for entry in fs::read_dir(install.path().join("tmp")).unwrap() {
         let path = entry.unwrap().path();
@@ -303,6 +290,16 @@ fn stored(install: &Install) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A message without its trace header fields, which tell of time and host.
+pub fn without_trace(message: &str) -> String {
+    let mut trace = false;
+    let kept = message.split_inclusive('\n').filter(|line| {
+        trace = line.starts_with("Received: ") || (trace && line.starts_with([' ', '\t']));
+        !trace
+    });
+    kept.collect()
 }
 
 impl Recorded<'_> {
