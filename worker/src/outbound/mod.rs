@@ -20,6 +20,8 @@ mod conversation;
 mod deliver;
 mod exchange;
 mod extensions;
+mod hooks_after;
+mod hooks_before;
 mod item;
 mod kits;
 mod login;
@@ -33,6 +35,7 @@ mod offer_tests;
 pub mod policy;
 pub mod pool;
 mod remote;
+mod requeue;
 mod retry;
 mod route;
 #[cfg(test)]
