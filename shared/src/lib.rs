@@ -13,6 +13,7 @@ pub mod date;
 pub mod delivery;
 pub mod dial;
 pub mod dsn;
+mod escapes;
 pub mod flight;
 pub mod header;
 pub mod hook;

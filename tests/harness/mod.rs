@@ -20,6 +20,7 @@ pub mod install;
 pub mod pki;
 pub mod policy_web;
 pub mod processes;
+pub mod programs;
 pub mod redis;
 pub mod scripts;
 pub mod secured;

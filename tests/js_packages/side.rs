@@ -19,7 +19,9 @@ pub struct Setup<'a> {
     pub volatile: &'static [&'static str],
 }
 
-/// Writes down what plugins have found when a transaction and when a connection is over.
+/// Writes down what plugins have found when a transaction and when a connection is over. A connection
+/// waits until the lists of domains are read, without which packages judge otherwise, and until the plugin
+/// that the scenario awaits has its hooks.
 const PROBE: &str = r#"
 const fs = require('fs')
 const path = require('path')
@@ -39,6 +41,21 @@ function tell(what, owner) {
     for (const name of Object.keys(all).sort()) {
         if (wanted.includes(name)) fs.appendFileSync(file, `${what} ${name} ${JSON.stringify(sorted(all[name]))}\n`)
     }
+}
+
+exports.register = function () {
+    this.register_hook('connect_init', 'wait', -100)
+}
+
+exports.wait = async function (next) {
+    await require('haraka-tld').ready
+    const awaited = path.join(process.env.TMPDIR, 'awaited')
+    if (fs.existsSync(awaited)) {
+        const name = fs.readFileSync(awaited, 'utf8')
+        const plugin = this.haraka_require('plugins').registered_plugins[name]
+        while (Object.keys(plugin.hooks).length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    next()
 }
 
 exports.hook_reset_transaction = (next, connection) => {
@@ -231,10 +248,11 @@ impl Side {
         self.record.extend(lines);
     }
 
-    /// Gives plugins that load lists and try servers after the start the time for it: nothing that both
-    /// servers tell says when they are done.
-    pub fn settle(&self) {
-        std::thread::sleep(Duration::from_millis(800));
+    /// From now on connections wait until the plugin has a hook: it registers them some time after the
+    /// start.
+    pub fn await_hooks(&self, plugin: &str) {
+        let install = self.server.install();
+        install.write("tmp/awaited", plugin.as_bytes());
     }
 
     /// Connects as if from `ip`, plays the lines that `dialogue` says, hangs up, and records what the

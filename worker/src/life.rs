@@ -22,6 +22,7 @@ use crate::reload::Follower;
 use crate::rt::{self, Runtime, TcpListener, UnixListener};
 use crate::smtp::listener;
 use crate::smtp::sessions::Phase;
+use crate::surplus;
 use crate::tls::{self, Prepared, Remark};
 use crate::worker::{Parts, Worker};
 
@@ -172,6 +173,7 @@ async fn prepare(
     worker.outbound.start(&worker);
     tls::start(&worker, setup.slot == 0);
     follower.start(&worker, setup.slot == 0);
+    surplus::start(&worker);
     init_child(&worker).await?;
     Ok(worker)
 }

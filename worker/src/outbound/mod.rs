@@ -18,7 +18,6 @@ pub mod client;
 mod client_tests;
 mod conversation;
 mod deliver;
-mod encoded_words;
 mod exchange;
 mod extensions;
 mod hooks_after;
