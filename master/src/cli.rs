@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use haraka_shared::config::{Config, ConfigDir, Nodes};
+use haraka_shared::date::epoch_ms;
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
 
@@ -15,7 +16,7 @@ use crate::control::ask;
 use crate::install::install;
 use crate::new_plugin::new_plugin;
 use crate::passwd::passwd;
-use crate::{WorkerSide, boot, check, dump, list, manual, queue_tools, trial};
+use crate::{WorkerSide, boot, check, dump, list, manual, queue, queue_tools, trial};
 
 /// What the arguments ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ enum Wanted {
     /// With the domain, if not all.
     Unstick(PathBuf, Option<String>),
     Graceful(PathBuf),
+    /// `haraka queue`, in this install directory.
+    Queue(Box<queue::args::Tool>, PathBuf),
     /// Of this user.
     Passwd(PathBuf, String),
 }
@@ -166,6 +169,16 @@ fn perform(wanted: Wanted, verbose: bool, side: WorkerSide) -> Result<u8, String
             println!("{}", ask(&dir, "graceful").map_err(text)?);
             Ok(0)
         }
+        Wanted::Queue(tool, dir) => {
+            let dir = install_dir(&dir)?;
+            let config = settings(&dir)?;
+            let place = queue::Place {
+                install_dir: dir,
+                queue_dir: config.queue_dir,
+                trash_hours: config.outbound.trash_hours,
+            };
+            queue::run(&tool, &place).map_err(text)
+        }
         Wanted::Passwd(dir, user) => set_password(&install_dir(&dir)?, &user),
     }
 }
@@ -255,6 +268,12 @@ fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
             dir.or(path("configs")).unwrap_or_else(here),
             user.unwrap_or_default(),
         ));
+    }
+    if let Some(("queue", queue)) = m.subcommand() {
+        let wanted = queue::args::wanted(queue, epoch_ms())?;
+        let dir = wanted.dir.or(path("configs"));
+        let dir = dir.unwrap_or_else(|| PathBuf::from("."));
+        return Ok(Wanted::Queue(Box::new(wanted.tool), dir));
     }
     if m.get_flag("version") {
         return Ok(Wanted::Version);
@@ -352,6 +371,7 @@ fn command() -> Command {
             flag("graceful"),
         ])
         .args(trial::args())
+        .subcommand(queue::args::command())
         .subcommand(
             Command::new("passwd")
                 .disable_help_flag(true)

@@ -31,6 +31,7 @@ mod no_go;
 mod offer;
 #[cfg(test)]
 mod offer_tests;
+mod orders;
 pub mod policy;
 pub mod pool;
 mod remote;
@@ -44,9 +45,12 @@ mod secure;
 #[cfg(test)]
 mod secure_tests;
 mod settle;
+mod suspend;
 mod template;
 #[cfg(test)]
 mod testing;
+mod trash;
+mod why;
 mod wire_form;
 pub mod wish;
 
@@ -64,7 +68,7 @@ use haraka_shared::log::Level;
 use haraka_shared::log_server;
 use haraka_shared::services::Dns;
 use haraka_shared::spool::{
-    Claim, Committed, Incarnation, NewMessage, Ownership, PendingHeap, QueueName, Spool,
+    Claim, Committed, Incarnation, Lock, NewMessage, Ownership, PendingHeap, QueueName, Spool,
     SpoolError, SpoolOptions,
 };
 
@@ -72,8 +76,11 @@ use self::batch::Batches;
 use self::item::Loaded;
 pub(crate) use self::kits::Kits;
 use self::mail::Mail;
+pub(crate) use self::orders::carry_out;
 use self::policy::Policies;
 use self::schedule::{Job, Portion, Schedule, Stats};
+use self::suspend::Suspending;
+use self::trash::Trash;
 #[cfg(test)]
 pub(crate) use self::wire_form::WireForm;
 use crate::rt;
@@ -132,6 +139,10 @@ pub(crate) struct Outbound {
     flight: Arc<FlightPage>,
     mail: Mail,
     policies: Policies,
+    suspending: Suspending,
+    trash: Trash,
+    /// Orders of operators so far; what was kept in memory before the last of them is read again.
+    orders: Cell<u64>,
 }
 
 impl Outbound {
@@ -147,6 +158,7 @@ impl Outbound {
             .ok_or_else(|| OutboundError::Incarnation(incarnation.to_owned()))?;
         let options = SpoolOptions {
             incarnation: Some(own),
+            lock: Lock::Workers,
             ..SpoolOptions::default()
         };
         let spool = Arc::new(Spool::open(&config.queue_dir, options)?);
@@ -167,6 +179,9 @@ impl Outbound {
             flight,
             mail: Mail::new(config, Rc::new(kits)),
             policies: Policies::new(config, dns),
+            suspending: Suspending::default(),
+            trash: Trash::default(),
+            orders: Cell::default(),
         })
     }
 
@@ -177,6 +192,13 @@ impl Outbound {
     /// Starts delivering what this worker accepts.
     pub(crate) fn start(&self, worker: &Rc<Worker>) {
         rt::spawn(run(Rc::clone(worker))).detach();
+        Suspending::start(worker);
+        trash::start(worker);
+    }
+
+    /// The suspensions have changed.
+    pub(crate) fn suspensions_changed(&self) {
+        self.suspending.changed();
     }
 
     /// The backlog of this slot is ours now (`OwnQueue`): make whole what dead workers left, then
@@ -265,7 +287,8 @@ impl Outbound {
         }
         self.fresh.set(held);
         let mut loaded = Box::new(loaded);
-        loaded.fresh = Some(item::Fresh::new(Rc::clone(&self.fresh), octets));
+        let fresh = item::Fresh::new(Rc::clone(&self.fresh), octets, self.orders.get());
+        loaded.fresh = Some(fresh);
         Some(loaded)
     }
 
@@ -383,6 +406,9 @@ async fn take_over(worker: Rc<Worker>) {
             );
             let mut schedule = out.schedule.borrow_mut();
             schedule.absorb(heap);
+            if let Some(oldest) = report.oldest_trash {
+                out.trash.note(oldest);
+            }
             let was = out.takeover.replace(Takeover {
                 done: true,
                 flush: false,

@@ -14,6 +14,7 @@ use haraka_shared::log::{Level, emit, enabled};
 use haraka_shared::log_at;
 use haraka_shared::reply::Reply;
 use haraka_shared::spool::{QueueName, Recipient, RecipientState, Todo};
+use haraka_shared::waiting::last_error;
 
 use super::attempt::{Attempt, Cause, Peer, RcptResult};
 use super::bounce::Action;
@@ -99,7 +100,8 @@ pub(super) async fn settle(
     };
     let told = tell_of_delay(&facts, &item, &late, &mut later.recipients).await;
     if delivered.is_empty() && failed.is_empty() && !told {
-        return defer(worker, &name, again).await;
+        let said = later.recipients.first().and_then(last_error);
+        return defer(worker, &name, again, said.map(str::to_owned)).await;
     }
     item.todo.rcpt_to = later.recipients;
     rewrite(worker, name, item.todo, again).await;
@@ -511,10 +513,17 @@ async fn remove_once(worker: &Rc<Worker>, name: &QueueName) -> Result<(), String
 
 /// Puts the whole item off. It waits under its old name if that cannot be changed: it stays queued
 /// whatever happens (PB-22).
-async fn defer(worker: &Rc<Worker>, name: &QueueName, again: Again) {
+async fn defer(worker: &Rc<Worker>, name: &QueueName, again: Again, said: Option<String>) {
     let spool = worker.outbound.spool();
     let old = name.clone();
-    let why = match rt::offload(move || spool.defer(&old, again.at, again.attempts)).await {
+    let deferred = rt::offload(move || {
+        if let Some(said) = said {
+            spool.remark(old.as_str(), &said);
+        }
+        spool.defer(&old, again.at, again.attempts)
+    })
+    .await;
+    let why = match deferred {
         Ok(Ok(new)) => return worker.outbound.wait_for(&new, again.flushes),
         Ok(Err(e)) if e.is_gone() => return,
         Ok(Err(e)) => e.to_string(),
