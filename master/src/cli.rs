@@ -47,8 +47,15 @@ enum Wanted {
 
 /// Runs the program with these arguments, the program's name first.
 pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>, side: WorkerSide) -> ExitCode {
+    let args: Vec<std::ffi::OsString> = args.into_iter().collect();
+    let of_queue = args.iter().any(|arg| arg == "queue");
     let outcome = match parse(args) {
         Ok((wanted, verbose)) => perform(wanted, verbose, side),
+        Err(why) if of_queue => {
+            eprintln!("{}: {why}", red("Error"));
+            eprintln!("How to use the queue tools: haraka queue --help");
+            return ExitCode::from(2);
+        }
         Err(why) => {
             eprintln!("{}: Undefined or erroneous arguments", red("Error"));
             eprintln!("{why}\n");
@@ -167,6 +174,10 @@ fn perform(wanted: Wanted, verbose: bool, side: WorkerSide) -> Result<u8, String
                 );
             }
             println!("{}", ask(&dir, "graceful").map_err(text)?);
+            Ok(0)
+        }
+        Wanted::Queue(tool, _) if *tool == queue::args::Tool::Help => {
+            print!("{}", queue::args::USAGE);
             Ok(0)
         }
         Wanted::Queue(tool, dir) => {
@@ -413,6 +424,8 @@ Usage: haraka [options]
     --qunstick [DOMAIN] -c DIR
                               try deferred mail now, all or that for DOMAIN
     --graceful -c DIR         replace the workers of the running server
+    queue TOOL [-c DIR] ...   look at the outbound queue and change what is in it;
+                              `haraka queue --help` tells the tools
     passwd [-c DIR] USER      set a password of auth/flat_file, asking for it; DIR is
                               the current directory if left out
     -h, --help [NAME]         show this, or the documentation of NAME

@@ -136,14 +136,14 @@ pub fn last_error(recipient: &Recipient) -> Option<&str> {
     reason.or(said).filter(|text| !text.is_empty())
 }
 
-/// `in 5m (2026-11-21T08:00:00Z)`, or `5m ago` for what is past.
+/// `in 5m (2026-11-21T08:00:00Z)`, or the time alone for what is past.
 #[must_use]
 pub fn when(at: u64, now: u64) -> String {
     let text = date::iso8601(i64::try_from(at).unwrap_or(i64::MAX));
     let text = text.get(..19).unwrap_or_default();
     match at.checked_sub(now) {
-        Some(ahead) => format!("in {} ({text}Z)", span(ahead)),
-        None => format!("{text}Z"),
+        Some(ahead) if ahead > 0 => format!("in {} ({text}Z)", span(ahead)),
+        _ => format!("{text}Z"),
     }
 }
 
@@ -193,11 +193,10 @@ mod tests {
                 ..RecipientState::default()
             })
         });
-        Todo {
-            domain: "far.test".into(),
-            rcpt_to: vec![rcpt],
-            ..Todo::default()
-        }
+        let mut todo = Todo::default();
+        todo.domain = "far.test".into();
+        todo.rcpt_to = vec![rcpt];
+        todo
     }
 
     fn told(item: &StoredName, error: Option<&str>, waiting: &Waiting) -> String {
@@ -222,7 +221,7 @@ mod tests {
         assert!(told(&due, None, &Waiting::Server).starts_with("No server runs. "));
         let held = item("hold_", NOW, 0);
         assert!(told(&held, None, &Waiting::Time).starts_with("It is held"));
-        let trashed = item(&format!("trash_{}_", NOW - 3_600_000), NOW, 0);
+        let trashed = item(&format!("trash_{}.", NOW - 3_600_000), NOW, 0);
         let told_of_trash = told(&trashed, None, &Waiting::Time);
         assert!(told_of_trash.contains(" 1h ago") && told_of_trash.contains("in 23h"));
         let suspension = Suspension {

@@ -42,12 +42,18 @@ pub(super) fn run(
         true => 1,
         false => PASSES,
     };
-    for _ in 0..passes {
+    let begun = finder.now;
+    for pass in 0..passes {
+        // Reports that bounces made, and mail that came meanwhile, are not meant.
+        let limited = !by_name && (pass > 0 || matches!(verb, Verb::Bounce { .. }));
         tally.problems.clear();
         let before = tally.done;
         let mut order = Vec::new();
         let mut bytes = 0;
         finder.each(select, means, false, &mut |finder, found: Found| {
+            if limited && found.item.name.arrival > begun {
+                return Ok(());
+            }
             if !fits(verb, order.len(), bytes) {
                 let full = std::mem::take(&mut order);
                 bytes = 0;

@@ -38,6 +38,8 @@ pub enum Tool {
     Import(PathBuf, bool),
     /// `stat`
     Stat(bool),
+    /// How to use them.
+    Help,
 }
 
 /// Which items are meant.
@@ -84,6 +86,45 @@ pub struct Resume {
     pub all: bool,
 }
 
+/// How to use the tools.
+pub const USAGE: &str = "\
+haraka queue TOOL [-c DIR] ...; DIR is the current directory if left out
+
+Looking:
+    list [ITEMS] [--json]     what waits, oldest first; with --all the trash as well
+    show ITEMS [--json | --message]
+                              all about items, or their messages
+    why ITEMS [--json]        what they wait for
+    stat [--json]             how much waits, by state and domain
+
+Acting; where no server runs, on the files:
+    retry ITEMS               try them now
+    hold ITEMS                keep them back
+    release ITEMS             let held ones go on
+    bounce ITEMS [--reason TEXT]
+                              return them to their senders
+    rm ITEMS                  throw them away, into a trash
+    undo ITEMS                bring them back from there
+    suspend [--domain NAME | --provider NAME | --sender ADDRESS]... [--for TIME] [--reason TEXT]
+                              start no deliveries for these; alone: list what is suspended
+    resume --domain NAME ... | --all
+    export ITEMS [-o FILE]    a tar of queue files, to standard output or a new file
+    import FILE | DIR | - [--hold]
+                              take in such a tar, or the queue directory of a stopped server
+
+ITEMS are names, `-` for names on standard input, or conditions, or --all.
+A name is that of a file, a part of it that only one has (the ID of `list`), the uuid of a
+transaction or an item, or for undo the number that rm has printed.
+    --domain NAME             where it goes; .NAME for the domains below that as well
+    --sender ADDRESS          or a domain, or <>
+    --recipient ADDRESS       or a domain
+    --older TIME, --younger TIME
+                              by arrival: 90s, 30m, 2h, 1d12h
+    --error TEXT              in what was last said about a recipient
+    --state new | deferred | suspended | held | trash | any
+The exit status is 1 if something could not be done, with the reasons on standard error.
+";
+
 /// The subcommand.
 pub fn command() -> Command {
     let names = || {
@@ -103,8 +144,8 @@ pub fn command() -> Command {
     Command::new("queue")
         .disable_help_flag(true)
         .disable_help_subcommand(true)
-        .subcommand_required(true)
         .arg(configs())
+        .arg(help())
         .subcommands([
             select("list").arg(flag("json")),
             select("show").arg(flag("json")).arg(flag("message")),
@@ -133,6 +174,11 @@ fn tool(name: &'static str) -> Command {
         .infer_long_args(true)
         .args_override_self(true)
         .arg(configs())
+        .arg(help())
+}
+
+fn help() -> Arg {
+    flag("help").short('h')
 }
 
 fn configs() -> Arg {
@@ -173,7 +219,10 @@ fn subjects() -> [Arg; 3] {
 /// Reads what clap found. `now` in milliseconds since 1970.
 pub fn wanted(m: &ArgMatches, now: u64) -> Result<Wanted, String> {
     let Some((name, inner)) = m.subcommand() else {
-        return Err("queue: which tool? list, show, why, retry, …".to_owned());
+        return Ok(Wanted {
+            tool: Tool::Help,
+            dir: None,
+        });
     };
     let dir = |m: &ArgMatches| m.get_one::<PathBuf>("configs").cloned();
     Ok(Wanted {
@@ -185,6 +234,9 @@ pub fn wanted(m: &ArgMatches, now: u64) -> Result<Wanted, String> {
 fn read(name: &str, m: &ArgMatches, now: u64) -> Result<Tool, String> {
     let json = || m.get_flag("json");
     let reason = || m.get_one::<String>("reason").cloned().unwrap_or_default();
+    if m.get_flag("help") {
+        return Ok(Tool::Help);
+    }
     let act = |verb: Verb| Ok(Tool::Act(verb, named(name, m)?, json()));
     match name {
         "list" => Ok(Tool::List(select(m), json())),
@@ -340,7 +392,6 @@ mod tests {
     #[test]
     fn what_is_missing_or_senseless_is_refused() {
         for line in [
-            "",
             "frobnicate",
             "rm",
             "rm --json",

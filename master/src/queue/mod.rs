@@ -107,6 +107,10 @@ fn perform(tool: &Tool, place: &Place, out: &mut impl Write) -> Result<Complete,
         Tool::Export(select, file) => export::run(place, select, file.as_deref(), out),
         Tool::Import(from, hold) => import::run(place, from, *hold, out),
         Tool::Stat(json) => stat::run(place, *json, out),
+        Tool::Help => {
+            write!(out, "{}", args::USAGE)?;
+            Ok(true)
+        }
     }
 }
 

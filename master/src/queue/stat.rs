@@ -116,6 +116,20 @@ pub(super) fn run(place: &Place, json: bool, out: &mut impl Write) -> Result<Com
 /// Stands for the domains beyond [`DOMAINS`]; no domain is called like that.
 const OTHERS: &str = "(others)";
 
+/// What the server says about its deliveries. What waits is counted by files, which is exact.
+fn served(line: &str) -> String {
+    let value = |key: &str| {
+        let mut pairs = line.split(' ').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(k, _)| *k == key).map_or("?", |(_, v)| v)
+    };
+    format!(
+        "{} under way, {} due and waiting for a place, in {} workers",
+        value("in_progress"),
+        value("pending"),
+        value("workers")
+    )
+}
+
 fn as_text(
     finder: &Finder,
     total: &Count,
@@ -136,8 +150,8 @@ fn as_text(
         size(total.bytes)
     )?;
     match server {
-        Some(line) => writeln!(out, "server: {line}")?,
-        None => writeln!(out, "server: none runs")?,
+        Some(line) => writeln!(out, "{}", served(line))?,
+        None => writeln!(out, "no server runs")?,
     }
     let listed: Vec<_> = domains.iter().filter(|(_, c)| c.waiting() > 0).collect();
     if !listed.is_empty() {

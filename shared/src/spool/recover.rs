@@ -220,11 +220,12 @@ impl Pass<'_> {
                 sink(&item);
             }
             Entry::Item(item) if !self.ownership.owns(&item) => self.report.foreign += 1,
-            Entry::Shelved(state, item) if self.ownership.clears(item.owner_key()) => {
-                // one that was put there while an update was cut off must not come back beside it
-                if item.form != Form::Plain || !self.is_superseded(&item, name) {
-                    self.count_shelved(state);
-                }
+            // one that was put there while an update was cut off must not come back beside it
+            Entry::Shelved(state, item)
+                if self.ownership.clears(item.owner_key())
+                    && (item.form != Form::Plain || !self.is_superseded(&item, name)) =>
+            {
+                self.count_shelved(state);
             }
             Entry::Body { identity, owner }
                 if self.ownership.clears(owner) && !contains(&self.splits, identity) =>

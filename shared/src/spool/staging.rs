@@ -267,7 +267,11 @@ impl Import<'_> {
         // the last one first: with neither the same files may come again
         dir.unlink(&format!("{IMPORT_FILE}{DONE_SUFFIX}"))?;
         dir.unlink(IMPORT_FILE)?;
-        dir.sync_entries()
+        if let Err(error) = dir.sync_entries() {
+            // the list may come back with a power cut, which repeats nothing
+            log::warn!("{error}");
+        }
+        Ok(())
     }
 }
 

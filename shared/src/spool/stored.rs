@@ -10,7 +10,7 @@ use super::name::{Fields, NameRef, OwnerKey, QueueName};
 
 /// Before the name of an item that an operator holds back.
 pub const HOLD_PREFIX: &str = "hold_";
-/// Before the time of removal and the name that an item had when it was removed.
+/// Before the time of removal, a dot, and the name that an item had when it was removed.
 pub const TRASH_PREFIX: &str = "trash_";
 /// Before the serial number and the times of a file that is being imported.
 pub const STAGED_PREFIX: &str = "import_";
@@ -55,8 +55,8 @@ impl State {
         match self {
             State::Queued => name.to_owned(),
             State::Held => format!("{HOLD_PREFIX}{name}"),
-            State::Trashed { at, held: false } => format!("{TRASH_PREFIX}{at}_{name}"),
-            State::Trashed { at, held: true } => format!("{TRASH_PREFIX}{at}_{HOLD_PREFIX}{name}"),
+            State::Trashed { at, held: false } => format!("{TRASH_PREFIX}{at}.{name}"),
+            State::Trashed { at, held: true } => format!("{TRASH_PREFIX}{at}.{HOLD_PREFIX}{name}"),
         }
     }
 
@@ -65,7 +65,7 @@ impl State {
         let (trashed, rest) = match file.strip_prefix(TRASH_PREFIX) {
             None => (None, file),
             Some(rest) => {
-                let (at, rest) = rest.split_once('_')?;
+                let (at, rest) = rest.split_once('.')?;
                 let digits = !at.is_empty() && at.bytes().all(|b| b.is_ascii_digit());
                 (Some(at.parse().ok().filter(|_| digits)?), rest)
             }
@@ -212,10 +212,11 @@ mod tests {
             "hold_",
             "hold_notes.txt",
             "hold_hold_1_2_3_4_5_6_7",
-            "trash_1_",
-            "trash__1_2_3_4_abcdef_6_h",
-            "trash_+1_1_2_3_4_abcdef_6_h",
-            "hold_trash_1_1_2_3_4_abcdef_6_h",
+            "trash_1.",
+            "trash_1_2_3_4_abcdef_6_h",
+            "trash_.1_2_3_4_abcdef_6_h",
+            "trash_+1.1_2_3_4_abcdef_6_h",
+            "hold_trash_1.1_2_3_4_abcdef_6_h",
         ] {
             assert_eq!(StoredName::parse(file), None, "{file}");
         }

@@ -100,7 +100,7 @@ impl Suspensions {
             path: queue_dir.display().to_string(),
             source,
         })?;
-        Ok(Self::read(&dir)?)
+        Self::read(&dir)
     }
 
     fn read(dir: &Directory) -> Result<Suspensions, SuspensionsError> {

@@ -418,6 +418,7 @@ async fn take_over(worker: Rc<Worker>) {
             }
             drop(schedule);
             out.wake.notify();
+            trash::clear(&worker).await;
         }
         Ok((_, Err(e))) => log_server!(Level::Crit, "queue not taken over: {e}"),
         Err(e) => log_server!(Level::Crit, "queue not taken over: {e}"),
