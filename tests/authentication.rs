@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use harness::{Install, Server, Sink, skip, wait_for};
+use harness::{Install, Server, Sink, greeted, skip, wait_for};
 use relaying::{destinations, numbered};
 
 const MECHANISMS: [&str; 3] = ["PLAIN", "LOGIN", "CRAM-MD5"];
@@ -156,8 +156,7 @@ fn password_that_is_set_counts_at_once_and_the_file_keeps_the_rest() {
     let server = Server::start(install(&sink).config("auth_flat_file.ini", before));
     let dir = server.install().path().to_owned();
     let log_in = |user: &str, password: &str| {
-        let mut c = server.client();
-        c.ehlo("client.test");
+        let mut c = greeted(&server);
         c.cmd(&format!("AUTH PLAIN {}", response(user, password)))
             .code
     };
@@ -242,8 +241,7 @@ fn a_script_asks_for_a_response_and_marks_the_message() {
         "rcpt_to.in_host_list",
         "queue/test",
     ]));
-    let mut c = server.client();
-    c.ehlo("client.test");
+    let mut c = greeted(&server);
     c.cmd("AUTH X").expect(334);
     c.cmd("MAIL FROM:<a@b.test>").expect(535);
     c.cmd("AUTH X").expect(334);

@@ -17,7 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use harness::{DEADLINE, Install, Server, SmtpClient};
+use harness::{DEADLINE, Install, Server, greeted};
 
 const HARAKA: &str = env!("CARGO_BIN_EXE_haraka");
 
@@ -76,8 +76,7 @@ fn messages_are_numbered_within_the_id_that_banner_log_and_store_share() {
 fn dialogue_is_in_the_log_from_level_protocol_on_and_not_below() {
     for (level, shown) in [("protocol", true), ("debug", false)] {
         let server = Server::start(with_log(level, "default"));
-        let mut client = server.client();
-        client.ehlo("client.test");
+        let client = greeted(&server);
         client.quit();
         server.wait_for_log("] disconnect ", DEADLINE);
         let log = server.log_text();
@@ -93,8 +92,7 @@ fn dialogue_is_in_the_log_from_level_protocol_on_and_not_below() {
 fn level_warn_leaves_out_what_an_ordinary_session_says() {
     let install = on_free_port(with_log("warn", "default"));
     let server = Server::start(install);
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let client = greeted(&server);
     client.quit();
     assert!(
         !server.log_text().contains("NOTICE"),
@@ -107,8 +105,7 @@ fn level_warn_leaves_out_what_an_ordinary_session_says() {
 #[test]
 fn logfmt_lines_have_the_four_keys_before_those_of_the_event() {
     let server = Server::start(on_free_port(with_log("info", "logfmt")));
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let client = greeted(&server);
     let port = client.local_addr().port();
     client.quit();
     let line = server.wait_for_log(
@@ -148,8 +145,7 @@ fn plugin_that_is_not_there_ends_the_start_unless_bad_plugins_are_ignored() {
     let server = Server::start(with_bad().set("smtp.ini", "main", "ignore_bad_plugins", "true"));
     let line = server.wait_for_log("Loading plugin no_such_plugin failed", DEADLINE);
     assert!(line.contains("CRIT"), "{line}");
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let mut client = greeted(&server);
     client
         .send_mail("a@b.test", &["u@here.test"], "X: y\r\n\r\nz\r\n")
         .expect(250);
@@ -191,8 +187,7 @@ fn hooks_of_the_start_run_between_the_connect_line_and_the_banner() {
         .plugins(&["relay", "rcpt_to.in_host_list", "queue/test"])
         .config("relay_acl_allow", "127.0.0.0/8\n");
     let server = Server::start(install);
-    let mut client: SmtpClient = server.client();
-    client.ehlo("client.test");
+    let client = greeted(&server);
     client.quit();
     server.wait_for_log("] disconnect ", DEADLINE);
     let log = server.log_text();
@@ -218,8 +213,7 @@ fn queued_mail_has_the_list_of_plugins_to_skip_in_its_notes() {
         .config("relay.ini", "[relay]\nall=true\n")
         .config("outbound.ini", "disabled=true\n");
     let server = Server::start(install);
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let mut client = greeted(&server);
     client
         .send_mail("a@b.test", &["u@far.test"], "X: y\r\n\r\nz\r\n")
         .expect(250);

@@ -15,7 +15,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use harness::{DEADLINE, Install, Server, wait_for};
+use harness::{DEADLINE, Install, Server, greeted, wait_for};
 
 /// Runs the program with arguments and variables, without those of this process's own that count.
 fn haraka(args: &[&str], env: &[(&str, &str)]) -> Output {
@@ -34,8 +34,7 @@ fn check(install: &Install, env: &[(&str, &str)]) -> (i32, String) {
 
 /// The code of the reply to a recipient, from a new connection.
 fn rcpt(server: &Server, address: &str) -> u16 {
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let mut client = greeted(server);
     client.cmd("MAIL FROM:<a@example.com>").expect(250);
     let code = client.cmd(&format!("RCPT TO:<{address}>")).code;
     client.quit();
@@ -135,12 +134,10 @@ fn bad_value_is_told_and_the_earlier_one_stays_until_a_good_one_comes() {
 #[test]
 fn open_session_goes_on_as_it_began() {
     let server = Server::start(Install::new().config("connection.ini", "[message]\nclose=one\n"));
-    let mut old = server.client();
-    old.ehlo("client.test");
+    let mut old = greeted(&server);
     write(&server, "connection.ini", "[message]\nclose=two\n");
     wait_for("the new text", || {
-        let mut client = server.client();
-        client.ehlo("client.test");
+        let mut client = greeted(&server);
         client.cmd("QUIT").text().ends_with("two")
     });
     assert!(old.cmd("QUIT").text().ends_with("one"));
@@ -224,8 +221,7 @@ fn settings_of_plugins_follow_their_files() {
 }
 
 fn rcpt_relayed(server: &Server) -> bool {
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let mut client = greeted(server);
     client.cmd("MAIL FROM:<a@here.test>").expect(250);
     let code = client.cmd("RCPT TO:<x@elsewhere.test>").code;
     client.quit();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use harness::processes;
 use harness::server::Signal;
-use harness::{DEADLINE, Install, Message, Server, Sink, poll_until, wait_for};
+use harness::{DEADLINE, Install, Message, Server, Sink, greeted, poll_until, wait_for};
 use relaying::{Flow, numbered, to_next_hop, volume, wait_empty};
 
 /// Clients at the same time.
@@ -223,8 +223,7 @@ fn message_to_many_domains_is_there_for_all_of_them_or_for_none() {
         // Ever later in the conversation: the kill falls before, into and after the commit.
         let delay = Duration::from_micros(500 * round);
         let serial = format!("round-{round}");
-        let mut client = server.client();
-        client.ehlo("client.test");
+        let mut client = greeted(&server);
         client.cmd("MAIL FROM:<a@b.test>").expect(250);
         for rcpt in &rcpts {
             client.cmd(&format!("RCPT TO:<{rcpt}>")).expect(250);

@@ -12,7 +12,7 @@ mod harness;
 mod relaying;
 
 use harness::server::Signal;
-use harness::{DEADLINE, Message, Rule, Server, Sink, Stage, wait_for};
+use harness::{DEADLINE, Message, Rule, Server, Sink, Stage, greeted, wait_for};
 use relaying::{attempts, field, mail, report, to_next_hop, wait_empty};
 
 const TEXT: &str = "Subject: test\r\nX-Serial: one\r\n\r\nThis is the text.\r\n.dot\r\n";
@@ -27,8 +27,7 @@ fn knowing() -> Sink {
 /// Submits a message with parameters of MAIL, and of each RCPT.
 #[track_caller]
 fn submit(server: &Server, mail: &str, rcpts: &[&str]) {
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let mut client = greeted(server);
     client
         .cmd(&format!("MAIL FROM:<sender@back.test>{mail}"))
         .expect(250);
@@ -258,8 +257,7 @@ fn without_dsn_requests_are_refused_or_ignored() {
             .set("connection.ini", "esmtp", "strict_parameters", strict);
         let server = Server::start(install);
         if strict == "true" {
-            let mut client = server.client();
-            client.ehlo("client.test");
+            let mut client = greeted(&server);
             client.cmd("MAIL FROM:<a@back.test> RET=FULL").expect(555);
             client.quit();
             continue;

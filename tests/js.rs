@@ -13,37 +13,8 @@
 
 mod harness;
 
-use harness::{DEADLINE, Install, Server, SmtpClient};
-
-/// A server whose first plugin is this script.
-fn server_with(script: &str) -> Server {
-    Server::start(install_with(script))
-}
-
-fn install_with(script: &str) -> Install {
-    Install::new().file("plugins/mine.js", script).plugins(&[
-        "mine",
-        "rcpt_to.in_host_list",
-        "queue/test",
-    ])
-}
-
-/// A client that has said EHLO.
-fn greeted(server: &Server) -> SmtpClient {
-    let mut client = server.client();
-    client.ehlo("client.test");
-    client
-}
-
-const MESSAGE: &str = "Subject: hi\r\n\r\nbody\r\n";
-
-/// One message goes through; the worker is the one that was there before.
-fn serves(server: &Server, worker: &[i32]) {
-    greeted(server)
-        .send_mail("a@b.test", &["c@here.test"], MESSAGE)
-        .expect(250);
-    assert_eq!(server.worker_pids(), worker, "the worker was replaced");
-}
+use harness::scripts::{MESSAGE, install_with, send, server_with, serves};
+use harness::{DEADLINE, Server, greeted};
 
 // covers PLG-05, PLG-11, HOK-12, PA-14
 #[test]
@@ -167,10 +138,7 @@ fn results_are_counted_listed_found_and_summed_up() {
             next()
         }"#,
     );
-    let mut client = greeted(&server);
-    client
-        .send_mail("a@b.test", &["c@here.test"], MESSAGE)
-        .expect(250);
+    send(&server, MESSAGE);
     server.wait_for_log(
         r#"[3.5,4,["x","y"],["odd"],true,false,true,true,true]"#,
         DEADLINE,

@@ -14,22 +14,14 @@
 
 mod harness;
 
-use harness::{DEADLINE, Install, Server, SmtpClient};
+use harness::scripts::{MESSAGE, install_with, stored};
+use harness::{DEADLINE, Server, greeted};
 
+/// A server whose first plugin is this script, which has little time.
 fn server_with(script: &str) -> Server {
-    let install = Install::new()
-        .config("javascript.ini", "[limits]\ntime=1\n")
-        .file("plugins/mine.js", script);
-    Server::start(install.plugins(&["mine", "rcpt_to.in_host_list", "queue/test"]))
+    Server::start(install_with(script).config("javascript.ini", "[limits]\ntime=1\n"))
 }
 
-fn greeted(server: &Server) -> SmtpClient {
-    let mut client = server.client();
-    client.ehlo("client.test");
-    client
-}
-
-const MESSAGE: &str = "Subject: hi\r\n\r\nbody\r\n";
 const ATTACHED: &str = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n\
     --x\r\nContent-Type: text/plain\r\n\r\ntext\r\n\
     --x\r\nContent-Type: image/png; name=a.png\r\nContent-Transfer-Encoding: base64\r\n\r\nAAEC\r\n--x--\r\n";
@@ -139,10 +131,7 @@ fn callbacks_that_throw_or_loop_leave_the_message_as_it_came() {
         }"#,
     );
     let worker = server.worker_pids();
-    greeted(&server)
-        .send_mail("a@b.test", &["c@here.test"], ATTACHED)
-        .expect(250);
-    let stored = String::from_utf8(server.install().stored().remove(0)).unwrap();
+    let stored = stored(&server, ATTACHED);
     assert!(stored.contains("\r\n\r\ntext\r\n--x"), "{stored}");
     server.wait_for_log("no attachments please", DEADLINE);
     server.wait_for_log("no data please", DEADLINE);

@@ -17,15 +17,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use harness::{DEADLINE, FakeDns, Install, RecordType, Server};
-
-fn install_with(script: &str) -> Install {
-    Install::new().file("plugins/mine.js", script).plugins(&[
-        "mine",
-        "rcpt_to.in_host_list",
-        "queue/test",
-    ])
-}
+use harness::scripts::install_with;
+use harness::{DEADLINE, FakeDns, RecordType, Server, greeted};
 
 /// Each line is a name, a colon, and what the question gave.
 const QUESTIONS: &str = r#"
@@ -160,8 +153,7 @@ fn sockets_of_a_plugin_do_not_keep_a_worker_and_close_with_it() {
             next()
         }}"#
     )));
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let mut client = greeted(&server);
     let (mut peer, _) = listener.accept().unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();

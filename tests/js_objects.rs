@@ -12,37 +12,8 @@
 
 mod harness;
 
-use harness::{DEADLINE, Install, Server, Sink, SmtpClient};
-
-/// A server whose first plugin is this script.
-fn server_with(script: &str) -> Server {
-    Server::start(install_with(script))
-}
-
-fn install_with(script: &str) -> Install {
-    Install::new().file("plugins/mine.js", script).plugins(&[
-        "mine",
-        "rcpt_to.in_host_list",
-        "queue/test",
-    ])
-}
-
-/// A client that has said EHLO.
-fn greeted(server: &Server) -> SmtpClient {
-    let mut client = server.client();
-    client.ehlo("client.test");
-    client
-}
-
-/// Sends a message and gives what was stored.
-fn stored(server: &Server, message: &str) -> String {
-    greeted(server)
-        .send_mail("a@b.test", &["c@here.test"], message)
-        .expect(250);
-    String::from_utf8(server.install().stored().remove(0)).unwrap()
-}
-
-const MESSAGE: &str = "Subject: hi\r\n\r\nbody\r\n";
+use harness::scripts::{MESSAGE, install_with, server_with, stored};
+use harness::{DEADLINE, Server, Sink, greeted};
 
 const MULTIPART: &str = "From: =?utf-8?Q?J=C3=B6rg?= <j@b.test>, \"B, A\" <x@y.test>\r\n\
     Subject: parts\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=outer\r\n\r\n\

@@ -18,6 +18,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use harness::scripts::{MESSAGE, send};
 use harness::{DEADLINE, Install, Server};
 
 fn page(name: &str) -> String {
@@ -106,11 +107,7 @@ fn a_plugin_that_was_just_begun_loads_and_is_asked() {
         .config("log.ini", "[main]\nlevel=debug\n")
         .plugins(&["mine", "rcpt_to.in_host_list", "queue/test"]);
     let server = Server::start(install);
-    let mut client = server.client();
-    client.ehlo("client.test");
-    client
-        .send_mail("a@b.test", &["c@here.test"], "Subject: x\r\n\r\nx\r\n")
-        .expect(250);
+    send(&server, MESSAGE);
     server.wait_for_log("[mine] recipient <c@here.test>", DEADLINE);
 }
 
@@ -183,11 +180,7 @@ fn found() -> BTreeMap<String, BTreeSet<String>> {
         .file("plugins/members.js", &page("tests/js/members.js"))
         .plugins(&["members", "rcpt_to.in_host_list", "queue/test"]);
     let server = Server::start(install);
-    let mut client = server.client();
-    client.ehlo("client.test");
-    client
-        .send_mail("a@b.test", &["c@here.test"], "Subject: x\r\n\r\nx\r\n")
-        .expect(250);
+    send(&server, MESSAGE);
     server.wait_for_log("members hmail.todo ", DEADLINE);
     let mut found = BTreeMap::new();
     for line in server.log_lines() {

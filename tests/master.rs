@@ -17,7 +17,7 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use harness::server::Signal;
-use harness::{DEADLINE, Install, Server, SmtpClient, processes, wait_for};
+use harness::{DEADLINE, Install, Server, SmtpClient, greeted, processes, wait_for};
 
 fn haraka(args: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_haraka");
@@ -30,13 +30,6 @@ fn set_of(pids: Vec<i32>) -> BTreeSet<i32> {
 
 fn two_workers() -> Install {
     Install::new().set("smtp.ini", "main", "nodes", "2")
-}
-
-/// A client that has said EHLO.
-fn greeted(server: &Server) -> SmtpClient {
-    let mut client = server.client();
-    client.ehlo("client.test");
-    client
 }
 
 // covers CLI-01, CLI-03, CLI-17

@@ -14,7 +14,7 @@ mod relaying;
 use std::time::Duration;
 
 use harness::server::Signal;
-use harness::{DEADLINE, Rule, Server, Sink, Stage, wait_for};
+use harness::{DEADLINE, Rule, Server, Sink, Stage, greeted, wait_for};
 use relaying::{numbered, serials, submit, submit_all, to_next_hop, volume, wait_empty};
 
 /// An address where nobody listens.
@@ -49,8 +49,7 @@ fn message_arrives_once_and_byte_for_byte() {
         )
         .into_bytes();
         message.extend_from_slice(body);
-        let mut client = server.client();
-        client.ehlo("client.test");
+        let mut client = greeted(&server);
         client.cmd("MAIL FROM:<from@client.test>").expect(250);
         client.cmd("RCPT TO:<to@far.test>").expect(250);
         client.cmd("DATA").expect(354);
@@ -504,8 +503,7 @@ fn full_disk_is_a_temporary_refusal_and_leaves_nothing_half_written() {
     let _unmount = relaying::Unmount::queue_of(install.path());
     let server = Server::start(install);
     let large = format!("{}{}", numbered("large"), "0123456789\r\n".repeat(40_000));
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let mut client = greeted(&server);
     let reply = client.send_mail("a@b.test", &["to@far.test", "to@near.test"], &large);
     reply.expect(452);
     assert_eq!(server.install().queue_files(), [""; 0]);
@@ -530,8 +528,7 @@ fn queue_that_cannot_be_written_is_a_temporary_refusal() {
     let server = Server::start(install);
     server.wait_for_log("worker 1 listening", DEADLINE);
     relaying::remount(server.install(), "ro");
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let mut client = greeted(&server);
     client
         .send_mail("a@b.test", &["to@far.test"], &numbered("1"))
         .expect(451);

@@ -16,7 +16,7 @@ mod tls_out {
 
 use harness::sink_rules::Action;
 use harness::{
-    Authority, DEADLINE, Install, Rule, Server, Sink, SmtpClient, Stage, poll_until, skip, wait_for,
+    Authority, DEADLINE, Install, Rule, Server, Sink, Stage, greeted, poll_until, skip, wait_for,
 };
 use relaying::{attempts, numbered, routed, submit, to_next_hop, wait_empty};
 use tls_out::postfix::Postfix;
@@ -285,8 +285,7 @@ fn forwarding(sink: &Sink, more: &str) -> Install {
 }
 
 fn forward(server: &Server) -> harness::Reply {
-    let mut client: SmtpClient = server.client();
-    client.ehlo("client.test");
+    let mut client = greeted(server);
     client.send_mail("from@client.test", &["to@here.test"], &numbered("one"))
 }
 

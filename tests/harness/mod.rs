@@ -20,6 +20,7 @@ pub mod install;
 pub mod pki;
 pub mod policy_web;
 pub mod processes;
+pub mod scripts;
 pub mod secured;
 pub mod server;
 pub mod sink;
@@ -64,6 +65,14 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     if poll_until(DEADLINE, || condition().then_some(())).is_none() {
         panic!("waited {DEADLINE:?} in vain for: {what}");
     }
+}
+
+/// A client that has said EHLO.
+#[track_caller]
+pub fn greeted(server: &Server) -> SmtpClient {
+    let mut client = server.client();
+    client.ehlo("client.test");
+    client
 }
 
 /// Reports on the terminal, past the capture of test output, that a test was skipped and why. Under

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::harness::client::stuffed;
-use crate::harness::{DEADLINE, FakeDns, Install, Message, Server, Sink, SmtpClient};
+use crate::harness::{DEADLINE, FakeDns, Install, Message, Server, Sink, SmtpClient, greeted};
 
 /// An install directory that relays everything to `next_hop`.
 pub fn to_next_hop(next_hop: SocketAddr) -> Install {
@@ -57,8 +57,7 @@ pub fn numbered(serial: &str) -> String {
 /// Submits one message, which must be accepted.
 #[track_caller]
 pub fn submit(server: &Server, from: &str, to: &[&str], message: &str) {
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let mut client = greeted(server);
     client.send_mail(from, to, message).expect(250);
     client.quit();
 }
@@ -66,8 +65,7 @@ pub fn submit(server: &Server, from: &str, to: &[&str], message: &str) {
 /// Submits messages with these serials over one connection.
 #[track_caller]
 pub fn submit_all(server: &Server, serials: &[String]) {
-    let mut client = server.client();
-    client.ehlo("client.test");
+    let mut client = greeted(server);
     for serial in serials {
         client
             .send_mail("from@client.test", &["to@far.test"], &numbered(serial))

@@ -8,9 +8,9 @@ use haraka_shared::delivery::Delivery;
 use haraka_shared::header::Header;
 use haraka_shared::mime::MimeTree;
 use haraka_shared::transaction::Transaction;
-use rquickjs::class::{JsClass, Readable, Trace, Tracer};
-use rquickjs::function::Constructor;
-use rquickjs::{Class, Ctx, Exception, FromJs, IntoJs, JsLifetime, Value};
+use rquickjs::{Class, Ctx, Exception, FromJs, IntoJs, Value};
+
+use super::opaque::Opaque;
 
 /// One of the server's objects in a script's hands. It lives as long as any script holds it.
 #[derive(Clone)]
@@ -26,34 +26,16 @@ pub(super) enum Handle {
     Header(Rc<RefCell<Header>>),
 }
 
-#[allow(unsafe_code)]
-// SAFETY: the type has no lifetime and holds no script value.
-unsafe impl<'js> JsLifetime<'js> for Handle {
-    type Changed<'to> = Handle;
-}
-
-impl<'js> Trace<'js> for Handle {
-    fn trace<'a>(&self, _tracer: Tracer<'a, 'js>) {}
-}
-
-impl<'js> JsClass<'js> for Handle {
-    const NAME: &'static str = "Handle";
-    type Mutable = Readable;
-    fn constructor(_ctx: &Ctx<'js>) -> rquickjs::Result<Option<Constructor<'js>>> {
-        Ok(None)
-    }
-}
-
 impl<'js> IntoJs<'js> for Handle {
     fn into_js(self, ctx: &Ctx<'js>) -> rquickjs::Result<Value<'js>> {
-        Class::instance(ctx.clone(), self).map(Class::into_value)
+        Class::instance(ctx.clone(), Opaque(self)).map(Class::into_value)
     }
 }
 
 impl<'js> FromJs<'js> for Handle {
     fn from_js(ctx: &Ctx<'js>, value: Value<'js>) -> rquickjs::Result<Handle> {
-        match Class::<Handle>::from_value(&value) {
-            Ok(class) => Ok(class.borrow().clone()),
+        match Class::<Opaque<Handle>>::from_value(&value) {
+            Ok(class) => Ok(class.borrow().0.clone()),
             Err(_) => Err(Exception::throw_type(
                 ctx,
                 "not one of the server's objects",

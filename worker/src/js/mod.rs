@@ -17,6 +17,7 @@ mod host;
 mod limits;
 mod live;
 mod modules;
+mod opaque;
 mod ops;
 mod plugin;
 mod rejections;

@@ -15,6 +15,7 @@ use crate::js::convert::{Bytes, Json, throw_io};
 use crate::js::engine::Engine;
 use crate::js::handle::Handle;
 use crate::js::host::Host;
+use crate::js::opaque::Opaque;
 
 pub(super) fn install<'js>(
     ctx: &Ctx<'js>,
@@ -127,9 +128,13 @@ fn text(host: &Host, ctx: &Ctx<'_>, tree: &MimeTree, part: usize) -> rquickjs::R
     }
 }
 
-fn open<'js>(ctx: Ctx<'js>, of: Handle, part: usize) -> rquickjs::Result<Class<'js, Reading>> {
+fn open<'js>(
+    ctx: Ctx<'js>,
+    of: Handle,
+    part: usize,
+) -> rquickjs::Result<Class<'js, Opaque<Reading>>> {
     match of.mime(&ctx)?.reader(part) {
-        Some(reader) => Class::instance(ctx, Reading::of_part(reader)),
+        Some(reader) => Class::instance(ctx, Opaque(Reading::of_part(reader))),
         None => Err(Exception::throw_type(&ctx, "no such part")),
     }
 }
@@ -147,7 +152,7 @@ fn announce(engine: &Weak<Engine>, number: u32, attachment: Attachment) {
     } = attachment;
     engine.tell("attachment", |ctx, bridge| {
         let tell: Function<'_> = bridge.get("attachment")?;
-        let reading = Class::instance(ctx.clone(), Reading::of_part(stream))?;
+        let reading = Class::instance(ctx.clone(), Opaque(Reading::of_part(stream)))?;
         tell.call((
             number,
             content_type,

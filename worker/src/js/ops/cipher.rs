@@ -10,13 +10,12 @@ use aes::cipher::{Block, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes192, Aes256};
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
-use rquickjs::class::{JsClass, Readable, Trace, Tracer};
-use rquickjs::function::Constructor;
-use rquickjs::{Class, Ctx, Exception, JsLifetime, Object};
+use rquickjs::{Class, Ctx, Exception, Object};
 
 use super::op;
 use crate::js::convert::Bytes;
 use crate::js::host::Host;
+use crate::js::opaque::Opaque;
 
 const BLOCK: usize = 16;
 
@@ -107,25 +106,7 @@ struct Authentication {
     mask: Octets,
 }
 
-struct Cipher(RefCell<State>);
-
-#[allow(unsafe_code)]
-// SAFETY: the type has no lifetime and holds no script value.
-unsafe impl<'js> JsLifetime<'js> for Cipher {
-    type Changed<'to> = Cipher;
-}
-
-impl<'js> Trace<'js> for Cipher {
-    fn trace<'a>(&self, _tracer: Tracer<'a, 'js>) {}
-}
-
-impl<'js> JsClass<'js> for Cipher {
-    const NAME: &'static str = "Cipher";
-    type Mutable = Readable;
-    fn constructor(_ctx: &Ctx<'js>) -> rquickjs::Result<Option<Constructor<'js>>> {
-        Ok(None)
-    }
-}
+type Cipher = Opaque<RefCell<State>>;
 
 pub(super) fn install<'js>(
     ctx: &Ctx<'js>,
@@ -141,7 +122,7 @@ pub(super) fn install<'js>(
         "start",
         |ctx: Ctx<'js>, name: String, key: Bytes, iv: Bytes, decrypts: bool| {
             let state = thrown(&ctx, State::new(&name, &key.0, &iv.0, decrypts))?;
-            Class::instance(ctx, Cipher(RefCell::new(state)))
+            Class::instance(ctx, Opaque(RefCell::new(state)))
         }
     );
     op!(

@@ -5,9 +5,8 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use md5::Md5;
-use rquickjs::class::{JsClass, Readable, Trace, Tracer};
-use rquickjs::function::{Constructor, Opt};
-use rquickjs::{Class, Ctx, Exception, JsLifetime, Object};
+use rquickjs::function::Opt;
+use rquickjs::{Class, Ctx, Exception, Object};
 use sha1::Sha1;
 use sha2::digest::DynDigest;
 use sha2::{Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
@@ -15,6 +14,7 @@ use sha2::{Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 use super::op;
 use crate::js::convert::{Bytes, Json};
 use crate::js::host::{Host, Outcome};
+use crate::js::opaque::Opaque;
 use crate::rt;
 
 /// Random octets that one call may ask for.
@@ -27,30 +27,12 @@ const MOST_DERIVED: usize = 1 << 20;
 const SCRYPT_MEMORY: u64 = 32 << 20;
 
 /// A digest under way, or an HMAC (RFC 2104) with the padded key for its end.
-struct Sum(RefCell<Running>);
+type Sum = Opaque<RefCell<Running>>;
 
 #[derive(Clone)]
 struct Running {
     digest: Box<dyn DynDigest>,
     outer: Option<Box<dyn DynDigest>>,
-}
-
-#[allow(unsafe_code)]
-// SAFETY: the type has no lifetime and holds no script value.
-unsafe impl<'js> JsLifetime<'js> for Sum {
-    type Changed<'to> = Sum;
-}
-
-impl<'js> Trace<'js> for Sum {
-    fn trace<'a>(&self, _tracer: Tracer<'a, 'js>) {}
-}
-
-impl<'js> JsClass<'js> for Sum {
-    const NAME: &'static str = "Sum";
-    type Mutable = Readable;
-    fn constructor(_ctx: &Ctx<'js>) -> rquickjs::Result<Option<Constructor<'js>>> {
-        Ok(None)
-    }
 }
 
 pub(super) fn install<'js>(
@@ -80,7 +62,7 @@ pub(super) fn install<'js>(
     });
     op!(ctx, field, "copy", |ctx: Ctx<'js>, sum: Class<'js, Sum>| {
         let running = sum.borrow().0.borrow().clone();
-        Class::instance(ctx, Sum(RefCell::new(running)))
+        Class::instance(ctx, Opaque(RefCell::new(running)))
     });
     op!(ctx, field, "random", |ctx: Ctx<'_>, count: usize| {
         if count > MOST_RANDOM {
@@ -142,7 +124,7 @@ fn digest<'js>(
         },
         Some(key) => keyed(&*fresh, block, &key.0),
     };
-    Class::instance(ctx, Sum(RefCell::new(running)))
+    Class::instance(ctx, Opaque(RefCell::new(running)))
 }
 
 /// RFC 2104, section 2: the key's two paddings are the first block of either digest.

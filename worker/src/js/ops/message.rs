@@ -6,15 +6,14 @@ use std::rc::Rc;
 use haraka_shared::message_stream::{LineEnd, MessageReader, ReadOptions};
 use haraka_shared::mime::PartReader;
 use haraka_shared::services::Services;
-use rquickjs::class::{JsClass, Readable, Trace, Tracer};
-use rquickjs::function::Constructor;
-use rquickjs::{Class, Ctx, JsLifetime, Object};
+use rquickjs::{Class, Ctx, Object};
 use serde_json::Value;
 
 use super::op;
 use crate::js::convert::Json;
 use crate::js::handle::Handle;
 use crate::js::host::{Host, Outcome};
+use crate::js::opaque::Opaque;
 
 /// A message or a part of one that is being read.
 #[derive(Clone)]
@@ -45,24 +44,6 @@ impl Source {
     }
 }
 
-#[allow(unsafe_code)]
-// SAFETY: the type has no lifetime and holds no script value.
-unsafe impl<'js> JsLifetime<'js> for Reading {
-    type Changed<'to> = Reading;
-}
-
-impl<'js> Trace<'js> for Reading {
-    fn trace<'a>(&self, _tracer: Tracer<'a, 'js>) {}
-}
-
-impl<'js> JsClass<'js> for Reading {
-    const NAME: &'static str = "Reading";
-    type Mutable = Readable;
-    fn constructor(_ctx: &Ctx<'js>) -> rquickjs::Result<Option<Constructor<'js>>> {
-        Ok(None)
-    }
-}
-
 pub(super) fn install<'js>(
     ctx: &Ctx<'js>,
     field: &Object<'js>,
@@ -87,8 +68,11 @@ pub(super) fn install<'js>(
         }
     );
     let h = Rc::clone(host);
-    op!(ctx, field, "next", move |reading: Class<'_, Reading>| {
-        let place = reading.borrow().0.clone();
+    op!(ctx, field, "next", move |reading: Class<
+        '_,
+        Opaque<Reading>,
+    >| {
+        let Reading(place) = reading.borrow().0.clone();
         with_services(&h, async move |services| {
             // Whoever reads twice at a time finds the end.
             let taken = place.take();
@@ -107,9 +91,13 @@ pub(super) fn install<'js>(
     Ok(())
 }
 
-fn open<'js>(ctx: Ctx<'js>, of: Handle, how: Json) -> rquickjs::Result<Class<'js, Reading>> {
+fn open<'js>(
+    ctx: Ctx<'js>,
+    of: Handle,
+    how: Json,
+) -> rquickjs::Result<Class<'js, Opaque<Reading>>> {
     let reader = of.transaction(&ctx)?.reader(options(&how.0));
-    Class::instance(ctx, Reading::new(Source::Message(reader)))
+    Class::instance(ctx, Opaque(Reading::new(Source::Message(reader))))
 }
 
 pub(super) fn with_services<F>(host: &Rc<Host>, work: F) -> u32

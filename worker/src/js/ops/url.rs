@@ -4,36 +4,18 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding};
-use rquickjs::class::{JsClass, Readable, Trace, Tracer};
-use rquickjs::function::{Constructor, Opt};
-use rquickjs::{Class, Ctx, Exception, JsLifetime, Object};
+use rquickjs::function::Opt;
+use rquickjs::{Class, Ctx, Exception, Object};
 use serde_json::json;
 use url::{Url, quirks};
 
 use super::op;
 use crate::js::convert::{Bytes, Json};
 use crate::js::host::Host;
+use crate::js::opaque::Opaque;
 
 /// Text that comes in pieces.
-struct Text(RefCell<Decoder>);
-
-#[allow(unsafe_code)]
-// SAFETY: the type has no lifetime and holds no script value.
-unsafe impl<'js> JsLifetime<'js> for Text {
-    type Changed<'to> = Text;
-}
-
-impl<'js> Trace<'js> for Text {
-    fn trace<'a>(&self, _tracer: Tracer<'a, 'js>) {}
-}
-
-impl<'js> JsClass<'js> for Text {
-    const NAME: &'static str = "Text";
-    type Mutable = Readable;
-    fn constructor(_ctx: &Ctx<'js>) -> rquickjs::Result<Option<Constructor<'js>>> {
-        Ok(None)
-    }
-}
+type Text = Opaque<RefCell<Decoder>>;
 
 pub(super) fn install<'js>(
     ctx: &Ctx<'js>,
@@ -96,7 +78,7 @@ pub(super) fn install<'js>(
                 true => encoding.new_decoder_without_bom_handling(),
                 false => encoding.new_decoder_with_bom_removal(),
             };
-            Class::instance(ctx, Text(RefCell::new(decoder)))
+            Class::instance(ctx, Opaque(RefCell::new(decoder)))
         }
     );
     op!(

@@ -9,13 +9,12 @@ use std::rc::Rc;
 use brotli_decompressor::writer::DecompressorWriter;
 use flate2::write::{DeflateEncoder, GzEncoder, MultiGzDecoder, ZlibEncoder};
 use flate2::{Compression, Decompress, FlushDecompress, Status};
-use rquickjs::class::{JsClass, Readable, Trace, Tracer};
-use rquickjs::function::Constructor;
-use rquickjs::{Class, Ctx, Exception, JsLifetime, Object};
+use rquickjs::{Class, Ctx, Exception, Object};
 
 use super::op;
 use crate::js::convert::Bytes;
 use crate::js::host::Host;
+use crate::js::opaque::Opaque;
 
 /// Octets of input between two looks at how much has come out.
 const STEP: usize = 4096;
@@ -39,25 +38,7 @@ struct Inflater {
     ended: bool,
 }
 
-struct Zip(RefCell<Work>);
-
-#[allow(unsafe_code)]
-// SAFETY: the type has no lifetime and holds no script value.
-unsafe impl<'js> JsLifetime<'js> for Zip {
-    type Changed<'to> = Zip;
-}
-
-impl<'js> Trace<'js> for Zip {
-    fn trace<'a>(&self, _tracer: Tracer<'a, 'js>) {}
-}
-
-impl<'js> JsClass<'js> for Zip {
-    const NAME: &'static str = "Zip";
-    type Mutable = Readable;
-    fn constructor(_ctx: &Ctx<'js>) -> rquickjs::Result<Option<Constructor<'js>>> {
-        Ok(None)
-    }
-}
+type Zip = Opaque<RefCell<Work>>;
 
 pub(super) fn install<'js>(
     ctx: &Ctx<'js>,
@@ -71,7 +52,7 @@ pub(super) fn install<'js>(
         "start",
         |ctx: Ctx<'js>, name: String, level: i32| {
             match Work::new(&name, level) {
-                Some(work) => Class::instance(ctx, Zip(RefCell::new(work))),
+                Some(work) => Class::instance(ctx, Opaque(RefCell::new(work))),
                 None => Err(Exception::throw_message(&ctx, "no such compression")),
             }
         }
