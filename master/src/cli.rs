@@ -512,6 +512,14 @@ mod tests {
                 Wanted::Passwd(d(), "u".into()),
             ),
             (&["passwd u"], Wanted::Passwd(".".into(), "u".into())),
+            (
+                &["queue stat -c d", "queue -c d stat", "-c d queue stat"],
+                Wanted::Queue(Box::new(queue::args::Tool::Stat(false)), d()),
+            ),
+            (
+                &["queue", "queue --help", "queue rm -h"],
+                Wanted::Queue(Box::new(queue::args::Tool::Help), ".".into()),
+            ),
         ] {
             for line in lines {
                 assert_eq!(parsed(line), Ok(wanted.clone()), "{line}");

@@ -357,7 +357,17 @@ mod tests {
         assert_eq!(Command::parse("graceful"), Ok(Command::Graceful));
         assert_eq!(Command::parse("stat"), Ok(Command::Stat));
         assert_eq!(Command::parse("ping"), Ok(Command::Ping));
+        assert_eq!(Command::parse("suspensions"), Ok(Command::Suspensions));
+        let order = Order {
+            verb: haraka_shared::queue_order::Verb::Remove { at: 5 },
+            names: vec!["1_2_3_4 \"odd\" name".to_owned()],
+        };
+        let line = format!("queue {}", serde_json::to_string(&order).unwrap());
+        assert_eq!(Command::parse(&line), Ok(Command::Queue(order)));
         for bad in [
+            "queue",
+            "queue {}",
+            "queue {\"verb\":\"empty\",\"names\":[]}",
             "",
             "  ",
             "FLUSH",
