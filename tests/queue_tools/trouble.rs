@@ -178,7 +178,7 @@ fn two_tools(running: bool) {
     };
     let tools = [start(), start()];
     let outputs = tools.map(|tool| tool.wait_with_output().unwrap());
-    let lines = outputs.iter().map(|o| stdout(o)).collect::<String>();
+    let lines = outputs.iter().map(stdout).collect::<String>();
     let mut done: Vec<&str> = lines
         .lines()
         .filter(|l| l.contains("\"done\":true"))

@@ -17,10 +17,10 @@ use super::{Place, ToolError};
 use crate::control::{AskError, ask, give};
 
 /// Longest that a lock of another tool is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pause before a lock or a server is tried again.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
 /// Longest that it is waited for a worker which only starts.
 const START_PATIENCE: Duration = Duration::from_secs(15);

@@ -3,12 +3,16 @@
 use std::io::Write;
 
 use haraka_shared::date::epoch_ms;
-use haraka_shared::spool::{Lock, Suspended, Suspension, Suspensions};
+use std::time::Instant;
+
+use haraka_shared::spool::{
+    Lock, Spool, SpoolError, Suspended, Suspension, Suspensions, SuspensionsError,
+};
 use haraka_shared::waiting::when;
 use serde_json::json;
 
 use super::args::{NewSuspension, Resume};
-use super::owner::open;
+use super::owner::{PATIENCE, PAUSE, open};
 use super::text::plain;
 use super::{Complete, Place, ToolError};
 use crate::control::{AskError, ask};
@@ -29,7 +33,9 @@ pub(super) fn add(
     });
     let all: Vec<Suspension> = all.collect();
     let spool = open(place, Lock::None)?;
-    spool.change_suspensions(now, |list| all.iter().cloned().for_each(|s| list.add(s)))?;
+    change(&spool, now, |list| {
+        all.iter().cloned().for_each(|s| list.add(s));
+    })?;
     let served = tell(place)?;
     for suspension in &all {
         writeln!(out, "{}", line(suspension, now))?;
@@ -38,6 +44,25 @@ pub(super) fn add(
         writeln!(out, "No server runs; the next one will go by it.")?;
     }
     Ok(true)
+}
+
+/// Changes the list; one tool at a time, and others wait for a moment.
+fn change<T>(
+    spool: &Spool,
+    now: u64,
+    change: impl Fn(&mut Suspensions) -> T,
+) -> Result<T, SuspensionsError> {
+    let begun = Instant::now();
+    loop {
+        match spool.change_suspensions(now, &change) {
+            Err(SuspensionsError::Spool(SpoolError::InUse { .. }))
+                if begun.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Resumes.
@@ -51,7 +76,7 @@ pub(super) fn end(
         let named = |(what, value): &(Suspended, String)| *what == s.what && *value == s.value;
         which.all || which.subjects.iter().any(named)
     };
-    let ended = spool.change_suspensions(epoch_ms(), |list| list.end(is_meant))?;
+    let ended = change(&spool, epoch_ms(), |list| list.end(is_meant))?;
     tell(place)?;
     for suspension in &ended {
         writeln!(out, "{} goes on", suspension.subject())?;

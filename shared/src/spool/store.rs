@@ -10,7 +10,6 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use nix::unistd::{AccessFlags, access};
 
@@ -47,12 +46,9 @@ pub enum Lock {
     None,
     /// With other workers: each touches what is its own.
     Workers,
-    /// Alone: whoever touches items of all workers. A worker that starts waits for a moment.
+    /// Alone: whoever touches items of all workers.
     Alone,
 }
-
-/// Longest time that a worker waits for a tool to be done with the directory.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How the data of a batch is made durable; both ways are equally safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,7 +79,8 @@ impl Spool {
     ///
     /// # Errors
     /// It is missing, or this user may not read and write it: better known at start than at the
-    /// first message.
+    /// first message. [`SpoolError::InUse`] if somebody has a lock that does not go with this one;
+    /// tools have theirs for a moment only.
     pub fn open(path: &Path, options: SpoolOptions) -> Result<Self, SpoolError> {
         let failed = |source: io::Error| SpoolError::Directory {
             path: path.display().to_string(),
@@ -197,27 +194,17 @@ fn lock(dir: &Directory, path: &Path, lock: Lock) -> Result<(), SpoolError> {
         Lock::Workers => (false, "a queue tool"),
         Lock::Alone => (true, "a server that does not answer, or by another tool"),
     };
-    let begun = Instant::now();
-    loop {
-        match dir.lock(alone) {
-            Ok(true) => return Ok(()),
-            Ok(false) if alone || begun.elapsed() > LOCK_PATIENCE => {
-                return Err(SpoolError::InUse {
-                    path: path.display().to_string(),
-                    by,
-                });
-            }
-            Ok(false) => std::thread::sleep(Duration::from_millis(10)),
-            Err(source) if alone => {
-                return Err(SpoolError::Directory {
-                    path: path.display().to_string(),
-                    source,
-                });
-            }
-            Err(e) => {
-                log::warn!("{}: cannot be locked: {e}", path.display());
-                return Ok(());
-            }
+    let path = || path.display().to_string();
+    match dir.lock(alone) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(SpoolError::InUse { path: path(), by }),
+        Err(source) if alone => Err(SpoolError::Directory {
+            path: path(),
+            source,
+        }),
+        Err(e) => {
+            log::warn!("{}: cannot be locked: {e}", path());
+            Ok(())
         }
     }
 }

@@ -194,27 +194,17 @@ fn is_sender(value: &str, sender: &Address) -> bool {
 }
 
 impl Spool {
-    /// Changes the suspensions; on disk when it returns. One at a time: others wait for a moment.
-    /// Those that have ended are forgotten.
+    /// Changes the suspensions; on disk when it returns. Those that have ended are forgotten.
     ///
     /// # Errors
-    /// Somebody else does so for too long, or the file cannot be read or written. As it was.
+    /// [`SpoolError::InUse`] if somebody else does so at this moment, or the file cannot be read or written. As it was.
     pub fn change_suspensions<T>(
         &self,
         now: u64,
         change: impl FnOnce(&mut Suspensions) -> T,
     ) -> Result<T, SuspensionsError> {
         let lock = format!("{SUSPENDED_FILE}.lock");
-        let mut tries = 0;
-        let locked = loop {
-            match self.lock_kept(&lock, "another tool") {
-                Err(SpoolError::InUse { .. }) if tries < LOCK_TRIES => {
-                    tries += 1;
-                    std::thread::sleep(LOCK_PAUSE);
-                }
-                other => break other?,
-            }
-        };
+        let locked = self.lock_kept(&lock, "another tool")?;
         let mut all = Suspensions::read(&self.dir)?;
         all.0.retain(|s| !s.is_over(now));
         let changed = change(&mut all);
@@ -226,9 +216,6 @@ impl Spool {
         Ok(changed)
     }
 }
-
-const LOCK_TRIES: u32 = 200;
-const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

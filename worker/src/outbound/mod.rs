@@ -56,9 +56,10 @@ pub mod wish;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use haraka_shared::config::Config;
 use haraka_shared::date::epoch_ms;
@@ -101,6 +102,9 @@ pub enum OutboundError {
 /// Deliveries to one domain at the same time, in each worker: what a busy destination takes well,
 /// and few enough that one which does not answer leaves room for the others.
 const PER_DOMAIN: usize = 50;
+
+/// Longest time that a worker waits for a tool to be done with the directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Time to wait before a directory that could not be read is read again.
 const SCAN_RETRY: Duration = Duration::from_secs(60);
@@ -156,12 +160,7 @@ impl Outbound {
     ) -> Result<Outbound, OutboundError> {
         let own = Incarnation::parse(incarnation)
             .ok_or_else(|| OutboundError::Incarnation(incarnation.to_owned()))?;
-        let options = SpoolOptions {
-            incarnation: Some(own),
-            lock: Lock::Workers,
-            ..SpoolOptions::default()
-        };
-        let spool = Arc::new(Spool::open(&config.queue_dir, options)?);
+        let spool = Arc::new(open_spool(&config.queue_dir, own)?);
         Ok(Outbound {
             commits: commits(Arc::clone(&spool)),
             removals: removals(Arc::clone(&spool)),
@@ -179,7 +178,7 @@ impl Outbound {
             flight,
             mail: Mail::new(config, Rc::new(kits)),
             policies: Policies::new(config, dns),
-            suspending: Suspending::default(),
+            suspending: Suspending::new(&config.queue_dir),
             trash: Trash::default(),
             orders: Cell::default(),
         })
@@ -327,6 +326,25 @@ impl Outbound {
     }
 }
 
+/// A worker that starts waits for a queue tool to be done with the directory; a tool that is stopped
+/// in the middle of that is an error in the end, and the next worker tries again.
+fn open_spool(path: &Path, incarnation: Incarnation) -> Result<Spool, SpoolError> {
+    let begun = Instant::now();
+    loop {
+        let options = SpoolOptions {
+            incarnation: Some(incarnation),
+            lock: Lock::Workers,
+            ..SpoolOptions::default()
+        };
+        match Spool::open(path, options) {
+            Err(SpoolError::InUse { .. }) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Group commit: a batch of messages, one round of fsyncs.
 fn commits(spool: Arc<Spool>) -> Batches<NewMessage, Result<Committed, SpoolError>> {
     // A message counts for its bytes, and for enough that no batch has too many of them.
@@ -418,7 +436,7 @@ async fn take_over(worker: Rc<Worker>) {
             }
             drop(schedule);
             out.wake.notify();
-            trash::clear(&worker).await;
+            trash::clear_now(&worker);
         }
         Ok((_, Err(e))) => log_server!(Level::Crit, "queue not taken over: {e}"),
         Err(e) => log_server!(Level::Crit, "queue not taken over: {e}"),

@@ -4,6 +4,7 @@
 //! host of a domain, or the domain's own where none is known.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,7 +20,6 @@ use crate::rt::sync::Notify;
 use crate::worker::Worker;
 
 /// What this worker knows of suspensions.
-#[derive(Default)]
 pub(super) struct Suspending {
     all: RefCell<Suspensions>,
     /// The file has changed.
@@ -27,6 +27,16 @@ pub(super) struct Suspending {
 }
 
 impl Suspending {
+    /// Knows them before anything is delivered. A file that cannot be read is no reason to keep all
+    /// mail; [`Suspending::start`] tells of it.
+    pub(super) fn new(queue_dir: &Path) -> Suspending {
+        let all = Suspensions::load(queue_dir).unwrap_or_default();
+        Suspending {
+            all: RefCell::new(all),
+            changed: Notify::new(),
+        }
+    }
+
     /// Reads the file, now and whenever it changes, and ends what ends by itself.
     pub(super) fn start(worker: &Rc<Worker>) {
         rt::spawn(follow(Rc::clone(worker))).detach();

@@ -27,6 +27,12 @@ impl Trash {
     }
 }
 
+/// Removes what is due, beside whatever else is done.
+pub(super) fn clear_now(worker: &Rc<Worker>) {
+    let worker = Rc::clone(worker);
+    rt::spawn(async move { clear(&worker).await }).detach();
+}
+
 /// Clears the trash of a worker for as long as it runs.
 pub(super) fn start(worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
@@ -40,7 +46,7 @@ pub(super) fn start(worker: &Rc<Worker>) {
 }
 
 /// Removes what is due.
-pub(super) async fn clear(worker: &Rc<Worker>) {
+async fn clear(worker: &Rc<Worker>) {
     let out: &Outbound = &worker.outbound;
     let hours = u64::from(worker.settings().outbound.trash_hours);
     let before = epoch_ms().saturating_sub(hours * 3_600_000);
