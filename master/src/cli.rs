@@ -156,8 +156,8 @@ fn perform(wanted: Wanted, verbose: bool, side: WorkerSide) -> Result<u8, String
         Wanted::QueueEmpty(dir) => {
             let queue_dir = settings(&install_dir(&dir)?)?.queue_dir;
             Err(format!(
-                "the queue is not emptied by command: what is in it was accepted, and nobody would \
-                 hear that it is gone.\nTo drop it all, stop the server and move the files away from {}",
+                "{} is not emptied by this option: what is in it was accepted, and nobody would hear \
+                 that it is gone.\nTo drop it all, in a way that can be undone: haraka queue rm --all",
                 queue_dir.display()
             ))
         }
