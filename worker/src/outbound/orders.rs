@@ -15,9 +15,10 @@ use haraka_shared::spool::{
 use haraka_shared::{log_at, log_server};
 
 use super::attempt::{Attempt, Cause};
+use super::hooks_before::handle;
 use super::item::Loaded;
 use super::settle::settle;
-use super::{Outbound, deliver, why};
+use super::{Outbound, why};
 use crate::rt;
 use crate::worker::Worker;
 
@@ -288,9 +289,12 @@ async fn bounce_one(worker: &Rc<Worker>, item: StoredName, reason: String) -> Ou
     };
     let cause = Cause::permanent(0, 0, text);
     let attempt = Attempt::without_host(item.todo.rcpt_to.len(), cause);
-    let delivery = deliver::handle(worker, &name, &item);
+    let delivery = handle(worker, &name, &item);
     let settled = settle(worker, name.clone(), item, delivery.as_ref(), attempt);
     Box::pin(settled).await;
+    if let Some(delivery) = &delivery {
+        delivery.end();
+    }
     let stored = StoredName {
         state: State::Queued,
         name,

@@ -23,6 +23,7 @@ mod message;
 mod net;
 mod outbound;
 mod process;
+mod rsa;
 mod socket;
 mod timers;
 mod transaction;
@@ -96,4 +97,5 @@ macro_rules! op {
 use op;
 
 pub(super) use address::{shown, with};
+pub(super) use delivery::recipient;
 pub(super) use transaction::{params, path};
