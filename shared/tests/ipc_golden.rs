@@ -49,7 +49,7 @@ fn frames_to_a_worker_are_encoded_as_recorded() {
             (
                 "Hello",
                 ToWorker::Hello {
-                    protocol: 3,
+                    protocol: 4,
                     build: "0.1.0".to_owned(),
                 },
             ),
@@ -109,7 +109,7 @@ fn frames_to_the_master_are_encoded_as_recorded() {
             (
                 "Hello",
                 ToMaster::Hello {
-                    protocol: 3,
+                    protocol: 4,
                     build: "0.1.0".to_owned(),
                 },
             ),
@@ -144,6 +144,7 @@ fn frames_to_the_master_are_encoded_as_recorded() {
                 },
             ),
             ("GracefulRestart", ToMaster::GracefulRestart),
+            ("Successor", ToMaster::Successor),
         ],
     );
 }
