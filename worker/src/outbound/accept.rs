@@ -24,6 +24,7 @@ use super::asked::Asked;
 use super::item::{Loaded, Stored};
 use super::message::{Envelope, Outgoing};
 use super::schedule::Job;
+use super::smtputf8;
 use crate::hooks::Subject;
 use crate::worker::Worker;
 
@@ -78,6 +79,9 @@ impl Outbound {
         if let Some(asked) = &asked {
             asked.message.store(&mut extra);
         }
+        if smtputf8::of_transaction(txn) {
+            smtputf8::store(&mut extra);
+        }
         let submission = Submission {
             uuid: txn.uuid.clone(),
             mail_from: txn.sender(),
@@ -114,6 +118,7 @@ impl Outbound {
             sender: &sender,
             recipients: &recipients,
             requests: asked.as_ref().map(Asked::requests),
+            smtputf8: smtputf8::of_transaction(txn),
             all_or_none: true,
             domain: "",
             force_tls: false,

@@ -6,7 +6,7 @@ use haraka_shared::body::Body;
 
 use super::attempt::{Attempt, RcptResult};
 use super::client::Client;
-use super::message::Outgoing;
+use super::message::{Envelope, Outgoing};
 use super::testing::*;
 use super::wish::Approach;
 
@@ -123,6 +123,85 @@ fn eight_bit_messages_are_declared_where_that_is_offered() {
     }
 }
 
+// covers OUT-33, PB-76
+#[test]
+fn header_of_an_internationalized_message_goes_only_to_hosts_that_offer_smtputf8() {
+    let disk = |text: &str| {
+        let mut file = tempfile();
+        file.write_all(text.as_bytes()).unwrap();
+        Outgoing::stored(Body::from_file(file.into(), 0, text.len() as u64))
+    };
+    let memory = |head: &str, body: &str| {
+        let body = Body::from_bytes(body.as_bytes().to_vec());
+        Outgoing::received(head.as_bytes().to_vec(), body)
+    };
+    let refused = ["-mx.example.com does not offer SMTPUTF8, which the header needs"];
+    let taken = ["-550 5.1.1 no"];
+    for (declared, offer, said, message, expected) in [
+        (
+            true,
+            "SMTPUTF8",
+            Some(" SMTPUTF8"),
+            disk("S: ü\r\n\r\nu\r\n"),
+            taken,
+        ),
+        (
+            true,
+            "SMTPUTF8",
+            Some(" SMTPUTF8"),
+            memory("S: ü\r\n\r\n", "u"),
+            taken,
+        ),
+        (
+            true,
+            "SMTPUTF8",
+            Some(" SMTPUTF8"),
+            memory("", "S: ü\r\n\r\nu"),
+            taken,
+        ),
+        (
+            true,
+            "SMTPUTF8",
+            Some(""),
+            memory("S: u\r\n\r\n", "ü"),
+            taken,
+        ),
+        (true, "SMTPUTF8", Some(""), disk("S: u\r\n\r\nü\r\n"), taken),
+        (true, "HELP", None, disk("S: ü\r\n\r\nu\r\n"), refused),
+        (true, "HELP", Some(""), disk("S: u\r\n\r\nü\r\n"), taken),
+        // Nobody said that this is UTF-8.
+        (
+            false,
+            "SMTPUTF8",
+            Some(""),
+            memory("S: ü\r\n\r\n", "u"),
+            taken,
+        ),
+        (false, "HELP", Some(""), memory("S: ü\r\n\r\n", "u"), taken),
+    ] {
+        let mail = said.map_or(String::new(), |said| {
+            format!("C: MAIL FROM:<a@b.c>{said}\nS: 250 ok\nC: RCPT TO:<x@y.z>\nS: 550 5.1.1 no\n")
+        });
+        let sink = Sink::start(&[&format!(
+            "S: 220 mx\nC: EHLO me.example.org\nS: 250-mx|250 {offer}\n{mail}C: QUIT\nS: 221 bye"
+        )]);
+        let (from, to) = (address("<a@b.c>"), addresses(&["<x@y.z>"]));
+        let envelope = Envelope {
+            smtputf8: declared,
+            ..envelope(&from, &to)
+        };
+        let attempt = run(offered(&sink, &envelope, &message));
+        assert_eq!(shown(&attempt), expected, "{declared} {offer}");
+        if said.is_none() {
+            assert_eq!(
+                attempt.results[0].cause().unwrap().status.to_string(),
+                "5.6.9"
+            );
+        }
+        sink.done();
+    }
+}
+
 #[test]
 fn file_that_cannot_be_read_to_its_end_is_not_offered() {
     let mut file = tempfile();
@@ -139,6 +218,10 @@ fn file_that_cannot_be_read_to_its_end_is_not_offered() {
 /// One conversation about this message to `<x@y.z>`.
 async fn sent(sink: &Sink, from: &str, message: &Outgoing) -> Attempt {
     let (from, to) = (address(from), addresses(&["<x@y.z>"]));
+    offered(sink, &envelope(&from, &to), message).await
+}
+
+async fn offered(sink: &Sink, envelope: &Envelope<'_>, message: &Outgoing) -> Attempt {
     let mut client = Client::connect(
         &sink.target(false),
         &Approach::CLEAR,
@@ -147,9 +230,7 @@ async fn sent(sink: &Sink, from: &str, message: &Outgoing) -> Attempt {
     )
     .await
     .unwrap();
-    let attempt = Box::pin(client.send(&envelope(&from, &to), message))
-        .await
-        .unwrap();
+    let attempt = Box::pin(client.send(envelope, message)).await.unwrap();
     client.quit().await;
     attempt
 }

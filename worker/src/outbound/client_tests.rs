@@ -283,6 +283,23 @@ fn lmtp_connection_lost_between_replies_leaves_only_the_rest_in_doubt() {
     assert!(attempt.in_doubt);
 }
 
+// covers PB-17
+#[test]
+fn lmtp_go_ahead_for_nobody_ends_the_connection_instead_of_waiting_for_no_reply() {
+    check(
+        true,
+        &["<x@y.z>"],
+        r"S: 220 lmtp
+        C: LHLO me.example.org
+        S: 250-lmtp|250 PIPELINING
+        C: MAIL FROM:<a@b.c>
+        C: RCPT TO:<x@y.z>
+        C: DATA
+        S: 250 ok|550 5.1.1 no|354 go",
+        &["-550 5.1.1 no"],
+    );
+}
+
 // covers OUT-33, SMC-05, SMC-10
 #[test]
 fn refused_ehlo_falls_back_to_helo() {

@@ -94,16 +94,22 @@ impl Client {
     /// What MAIL says of the message. Where the disk does not give it, nobody gets it now.
     async fn facts(&self, envelope: &Envelope<'_>, message: &Outgoing, book: &mut Book) -> Facts {
         let octets = message.octets();
-        let mut eight_bit = false;
+        let (mut eight_bit, mut utf8_header) = (false, false);
         if !book.open().is_empty() {
-            match message.is_eight_bit().await {
-                Ok(found) => eight_bit = found,
+            match looked_at(envelope, message).await {
+                Ok(found) => (eight_bit, utf8_header) = found,
                 Err(e) => {
                     book.defer_open(&Unusable::from(Lost::Local(e)).cause(&self.peer.host));
                 }
             }
         }
-        if eight_bit && !self.extensions.eight_bit_mime {
+        if utf8_header && !self.extensions.smtp_utf8 {
+            // RFC 6531 §3.2: neither transmitted nor converted, so returned.
+            let host = &self.peer.host;
+            let text = format!("{host} does not offer SMTPUTF8, which the header needs");
+            book.fail_open(&Cause::permanent(6, 9, text).at(host));
+        }
+        if eight_bit && !self.extensions.eight_bit_mime && !book.open().is_empty() {
             // RFC 6152 §3 would have it converted or returned. Hosts take it all the same, and a
             // conversion breaks signatures.
             log_at!(
@@ -115,7 +121,11 @@ impl Client {
                 self.peer.host
             );
         }
-        Facts { octets, eight_bit }
+        Facts {
+            octets,
+            eight_bit,
+            utf8_header,
+        }
     }
 
     /// One MAIL to final dot, for these recipients. Some may still be open afterwards.
@@ -139,6 +149,11 @@ impl Client {
             GoAhead::Unavailable(reply) => Err(Unusable::Unavailable(reply)),
             GoAhead::Nonsense(stage, reply) => Err(Lost::Unexpected(stage, reply).into()),
             GoAhead::LoneDot => {
+                if self.target.route.lmtp {
+                    // RFC 2033 §4.2 knows no such 354, and no reply to a dot for nobody.
+                    self.gone = true;
+                    return Ok(());
+                }
                 let lone = self.ask(".\r\n", Stage::Dot).await;
                 // Every recipient has its result; a host that breaks here is only of no more use.
                 (self.dirty, self.gone) = (false, self.gone || lone.is_err());
@@ -310,6 +325,13 @@ impl Client {
             (head, chunk) = (Vec::new().into(), read);
         }
     }
+}
+
+/// Whether the message has octets over 127, and whether its header has them and is meant to be UTF-8.
+async fn looked_at(envelope: &Envelope<'_>, message: &Outgoing) -> io::Result<(bool, bool)> {
+    let eight_bit = message.is_eight_bit().await?;
+    let header = eight_bit && envelope.smtputf8 && message.is_header_eight_bit().await?;
+    Ok((eight_bit, header))
 }
 
 /// Reads the next part of a body that lives on disk, into the memory of the part before.

@@ -27,6 +27,7 @@ use super::requeue::{Again, ms, remove, rewrite};
 use super::route::{Targets, ascii};
 use super::schedule::Job;
 use super::settle::settle;
+use super::smtputf8;
 use super::suspend;
 use crate::rt;
 use crate::rt::sync::Event;
@@ -223,6 +224,7 @@ async fn attempt(
         sender: &item.todo.mail_from,
         recipients: &recipients,
         requests: asked.as_ref().map(Asked::requests),
+        smtputf8: smtputf8::of_item(&item.todo),
         all_or_none: false,
         domain: &item.todo.domain,
         force_tls: item.todo.force_tls,

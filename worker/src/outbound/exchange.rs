@@ -87,6 +87,13 @@ impl Book {
         }
     }
 
+    /// Refuses every recipient that has no result.
+    pub(super) fn fail_open(&mut self, cause: &Cause) {
+        for slot in self.results.iter_mut().filter(|slot| slot.is_none()) {
+            *slot = Some(RcptResult::Failed(cause.clone()));
+        }
+    }
+
     pub(super) fn finish(self, peer: Peer) -> Attempt {
         let lost = || RcptResult::Deferred(Cause::temporary(5, 0, "no reply about this recipient"));
         Attempt {
@@ -153,6 +160,8 @@ pub(super) struct Facts {
     pub(super) octets: u64,
     /// For BODY.
     pub(super) eight_bit: bool,
+    /// For SMTPUTF8.
+    pub(super) utf8_header: bool,
 }
 
 /// One transaction.
@@ -185,11 +194,12 @@ impl<'a> Exchange<'a> {
         dirty: bool,
     ) -> Exchange<'a> {
         let foreign = |i: &usize| envelope.recipients.get(*i).is_some_and(|a| !is_ascii(a));
+        let needed = message.utf8_header || !is_ascii(envelope.sender) || open.iter().any(foreign);
         Exchange {
             envelope,
             message,
             extensions,
-            utf8: extensions.smtp_utf8 && (!is_ascii(envelope.sender) || open.iter().any(foreign)),
+            utf8: extensions.smtp_utf8 && needed,
             open,
             next: 0,
             step: if dirty { Step::Reset } else { Step::Mail },

@@ -22,6 +22,8 @@ pub struct Envelope<'a> {
     pub recipients: &'a [Address],
     /// Which reports the sender asked for; passed on where DSN is offered.
     pub requests: Option<Requests<'a>>,
+    /// The client said SMTPUTF8, so a header beyond ASCII is meant to be UTF-8 (RFC 6531 §3.4).
+    pub smtputf8: bool,
     /// One refused recipient refuses all; data is sent only when every one was accepted.
     pub all_or_none: bool,
     /// The destination, for lists of those with or without TLS; empty where only the host counts.
@@ -42,6 +44,7 @@ pub struct Outgoing {
     pub(super) body: Body,
     pub(super) checked: bool,
     eight_bit: OnceCell<bool>,
+    eight_bit_header: OnceCell<bool>,
 }
 
 impl Outgoing {
@@ -53,6 +56,7 @@ impl Outgoing {
             body,
             checked: true,
             eight_bit: OnceCell::new(),
+            eight_bit_header: OnceCell::new(),
         }
     }
 
@@ -64,6 +68,7 @@ impl Outgoing {
             body,
             checked: false,
             eight_bit: OnceCell::new(),
+            eight_bit_header: OnceCell::new(),
         }
     }
 
@@ -90,6 +95,78 @@ impl Outgoing {
         let found = in_memory || (self.body.on_disk() && read_through(self.body.clone()).await?);
         Ok(*self.eight_bit.get_or_init(|| found))
     }
+
+    /// The same of the header alone, the part before the first empty line.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) async fn is_header_eight_bit(&self) -> io::Result<bool> {
+        if let Some(known) = self.eight_bit_header.get() {
+            return Ok(*known);
+        }
+        let mut scan = HeaderScan::default();
+        let mut found = scan.feed(&self.head);
+        if found.is_none() && self.body.on_disk() {
+            found = Some(read_header(self.body.clone(), scan).await?);
+        } else {
+            let mut slices = self.body.slices();
+            while found.is_none()
+                && let Some(slice) = slices.next()
+            {
+                found = scan.feed(slice);
+            }
+        }
+        let found = found.unwrap_or(false);
+        Ok(*self.eight_bit_header.get_or_init(|| found))
+    }
+}
+
+/// Looks through a header, in pieces, for an octet over 127.
+struct HeaderScan {
+    /// The line has no octet yet but perhaps a CR.
+    empty_line: bool,
+}
+
+impl Default for HeaderScan {
+    fn default() -> Self {
+        HeaderScan { empty_line: true }
+    }
+}
+
+impl HeaderScan {
+    /// Whether there is one, as soon as that is known.
+    fn feed(&mut self, piece: &[u8]) -> Option<bool> {
+        for octet in piece {
+            match octet {
+                b'\n' if self.empty_line => return Some(false),
+                b'\n' => self.empty_line = true,
+                b'\r' => {}
+                128.. => return Some(true),
+                _ => self.empty_line = false,
+            }
+        }
+        None
+    }
+}
+
+async fn read_header(body: Body, mut scan: HeaderScan) -> io::Result<bool> {
+    rt::offload(move || {
+        let mut piece = vec![0; BODY_CHUNK];
+        let mut at = 0;
+        while at < body.len() {
+            let read = body.read_at(at, &mut piece)?;
+            if let Some(found) = scan.feed(piece.get(..read).unwrap_or_default()) {
+                return Ok(found);
+            }
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            at += read as u64;
+        }
+        Ok(false)
+    })
+    .await
+    .map_err(io::Error::other)?
 }
 
 async fn read_through(body: Body) -> io::Result<bool> {
@@ -110,4 +187,28 @@ async fn read_through(body: Body) -> io::Result<bool> {
     })
     .await
     .map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_ends_at_the_first_empty_line_wherever_pieces_are_cut() {
+        for (text, found) in [
+            ("A: b\r\n\r\nü", Some(false)),
+            ("A: ü\r\n\r\nb", Some(true)),
+            ("A: b\r\nC: ü", Some(true)),
+            ("\r\nü", Some(false)),
+            ("A: b\n\nü", Some(false)),
+            ("A: b\r\n", None),
+        ] {
+            for cut in 0..=text.len() {
+                let (a, b) = text.as_bytes().split_at(cut);
+                let mut scan = HeaderScan::default();
+                let told = scan.feed(a).or_else(|| scan.feed(b));
+                assert_eq!(told, found, "{text:?} cut at {cut}");
+            }
+        }
+    }
 }

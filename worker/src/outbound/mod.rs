@@ -47,6 +47,7 @@ mod secure;
 #[cfg(test)]
 mod secure_tests;
 mod settle;
+mod smtputf8;
 mod suspend;
 mod template;
 #[cfg(test)]

@@ -215,6 +215,7 @@ impl Courier {
         for (at, recipients) in envelope.recipients.chunks(size).enumerate() {
             let part = Envelope {
                 requests: envelope.requests.map(|r| r.from(at * size)),
+                smtputf8: envelope.smtputf8,
                 uuid: envelope.uuid.clone(),
                 sender: envelope.sender,
                 recipients,

@@ -225,9 +225,10 @@ pub(crate) fn settings_with(
     let kits = Kits::new(Rc::new(Tls::of(contexts)), source.dir, &source.ini);
     let ms = Duration::from_millis;
     let timeouts = Timeouts {
-        dot: ms(300),
-        mail: ms(300),
-        greeting: ms(300),
+        // Long enough for the thread of a host on a loaded machine.
+        dot: ms(1000),
+        mail: ms(1000),
+        greeting: ms(1000),
         ..Timeouts::default()
     };
     let mut settings = ClientSettings {
@@ -255,6 +256,7 @@ pub(crate) fn envelope<'a>(sender: &'a Address, recipients: &'a [Address]) -> En
         sender,
         recipients,
         requests: None,
+        smtputf8: false,
         all_or_none: false,
         domain: "y.z",
         force_tls: false,
