@@ -144,7 +144,8 @@ fn word_smtputf8_of_a_client_is_kept_with_its_message() {
     };
     send(" SMTPUTF8");
     let report = report(&sink);
-    assert_eq!(field(&report, "to@far.test", "Status"), "5.6.9");
+    let status = field(&report, "to@far.test", "Status");
+    assert!(status.starts_with("5.6.9 "), "{status}");
     send("");
     wait_for("the undeclared one", || mail(&sink).len() == 2);
     let last = mail(&sink).pop().unwrap();
@@ -207,7 +208,9 @@ fn real_postfix_gets_what_it_offers_to_take_and_decides_for_each_recipient() {
     wait_for("Postfix to pass them on", || {
         sent("ok@far.test") == 1 && sent("eight@far.test") == 1
     });
-    assert_eq!(attempts(server.install()), [1]);
+    wait_for("one recipient to be left", || {
+        attempts(server.install()) == [1]
+    });
     assert_eq!(sent("never@far.test") + sent("later@far.test"), 0);
 }
 
