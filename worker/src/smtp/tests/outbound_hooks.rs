@@ -325,6 +325,42 @@ fn native_decision_takes_the_place_of_an_attempt() {
     }
 }
 
+// covers PB-28
+#[test]
+fn only_ok_of_the_deferred_hook_drops_the_mail() {
+    for (verdict, left) in [
+        (Verdict::OK, 0),
+        (Verdict::CONT, 1),
+        (Verdict::deny("gone"), 1),
+        (Verdict::deny_soft("later"), 1),
+        (Verdict::from(Code::Stop), 1),
+        (Verdict::from(Code::DenyDisconnect), 1),
+        (Verdict::from(Code::DenySoftDisconnect), 1),
+        (Verdict::from(Code::Disconnect), 1),
+        (Verdict::from(Code::Retry), 1),
+        (Verdict::from(Code::Delay), 1),
+    ] {
+        let calls = Calls::default();
+        let answer = verdict.clone();
+        let plugins = scripted(&calls, move |call| match call.hook() {
+            HookName::GetMx => Verdict::deny_soft("not today"),
+            HookName::Deferred => answer.clone(),
+            _ => Verdict::CONT,
+        });
+        with("", plugins, async |rig| {
+            submit(&rig).await;
+            let ran = settled(&rig, &calls, 4).await;
+            assert!(ran[3].starts_with("deferred "), "{ran:?}");
+            let items = rig.queue();
+            assert_eq!(items.len(), left, "{verdict:?}");
+            assert!(
+                items.iter().all(|(name, _)| name.contains("_1_")),
+                "{items:?}"
+            );
+        });
+    }
+}
+
 // covers HOK-28, HOK-29
 #[test]
 fn native_decision_at_the_end_of_an_attempt_turns_it_round() {
