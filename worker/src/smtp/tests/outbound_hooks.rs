@@ -337,7 +337,7 @@ fn only_ok_of_the_deferred_hook_drops_the_mail() {
         (Verdict::from(Code::DenyDisconnect), 1),
         (Verdict::from(Code::DenySoftDisconnect), 1),
         (Verdict::from(Code::Disconnect), 1),
-        (Verdict::from(Code::Retry), 1),
+        (Verdict::from(Code::NextHook), 1),
         (Verdict::from(Code::Delay), 1),
     ] {
         let calls = Calls::default();
