@@ -18,6 +18,7 @@ use haraka_shared::plugin::{PluginEnv, PluginError, Registration, register};
 
 pub use auth::{AuthBridge, AuthLdap, AuthProxy, AuthVpopmaild, Dovecot, FlatFile};
 pub use queue::discard::Discard;
+pub use queue::lmtp::Lmtp;
 pub use queue::maildir::Maildir;
 pub use queue::smtp_forward::SmtpForward;
 pub use queue::test::Test;
@@ -51,6 +52,7 @@ plugins! {
     "auth/dovecot" => Dovecot,
     "auth/flat_file" => FlatFile,
     "queue/discard" => Discard,
+    "queue/lmtp" => Lmtp,
     "queue/maildir" => Maildir,
     "queue/smtp_forward" => SmtpForward,
     "queue/test" => Test,
@@ -83,6 +85,7 @@ mod tests {
             Dovecot::NAME,
             FlatFile::NAME,
             Discard::NAME,
+            Lmtp::NAME,
             Maildir::NAME,
             SmtpForward::NAME,
             Test::NAME,

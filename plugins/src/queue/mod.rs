@@ -1,6 +1,7 @@
 //! The plugins that take finished messages.
 
 pub(crate) mod discard;
+pub(crate) mod lmtp;
 pub(crate) mod maildir;
 pub(crate) mod smtp_forward;
 pub(crate) mod test;

@@ -12,6 +12,7 @@ mod auth;
 mod auth_back_ends;
 mod auth_ldap;
 mod in_host_list;
+mod lmtp;
 mod maildir;
 mod queue;
 mod relay;

@@ -1,6 +1,6 @@
 //! An install directory with one plugin loaded, and a client to try it on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path as FsPath, PathBuf};
 use std::pin::pin;
@@ -49,6 +49,10 @@ pub struct Fake {
     pub called: RefCell<Vec<String>>,
     /// How long plugins waited; nobody does so in earnest.
     pub slept: RefCell<Vec<Duration>>,
+    /// How many messages were queued.
+    pub queued: Cell<usize>,
+    /// Why the next one cannot be.
+    pub queue_error: RefCell<Option<QueueError>>,
     /// Keep work for the pool here instead of doing it.
     pub busy: RefCell<Option<Vec<Work>>>,
 }
@@ -113,7 +117,14 @@ impl Services for Fake {
         &'a self,
         _transaction: &'a Transaction,
     ) -> LocalFuture<'a, Result<(), QueueError>> {
-        panic!("no plugin here queues")
+        let answer = match self.queue_error.take() {
+            Some(error) => Err(error),
+            None => {
+                self.queued.set(self.queued.get() + 1);
+                Ok(())
+            }
+        };
+        Box::pin(std::future::ready(answer))
     }
 }
 
@@ -132,6 +143,8 @@ impl Site {
             back_ends: RefCell::default(),
             called: RefCell::default(),
             slept: RefCell::default(),
+            queued: Cell::default(),
+            queue_error: RefCell::default(),
             busy: RefCell::default(),
         });
         Site {
