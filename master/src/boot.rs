@@ -340,6 +340,7 @@ fn equip(
         log_file: None,
         pid_file: None,
         queries: Vec::new(),
+        orders: Vec::new(),
         asked: 0,
         tickets: Tickets::new(Instant::now()),
         single,

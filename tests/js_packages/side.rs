@@ -130,6 +130,31 @@ pub fn same_as_haraka(
     }
 }
 
+/// Tries to start both servers, which have to give up and to say all of `must` before.
+#[track_caller]
+pub fn neither_starts(setup: &Setup<'_>, must: &[&str]) {
+    let Some([node, peer]) = peer_command() else {
+        return skip("PEER_HARAKA is not set: no packages");
+    };
+    let packages = packages(Path::new(&peer));
+    let ours = vec![env!("CARGO_BIN_EXE_haraka").to_owned()];
+    for command in [ours, vec![node, peer]] {
+        match Server::try_start(install(setup, &packages, None), &command) {
+            Ok(_) => panic!("{command:?} started"),
+            Err(failure) => {
+                assert!(failure.status.is_some_and(|status| !status.success()));
+                for text in must {
+                    let log = &failure.log;
+                    assert!(
+                        log.contains(text),
+                        "{command:?} does not say {text:?}: {log}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// The command of the real Haraka whose questions go to the DNS server of the test.
 fn peer_with_dns(
     node: String,
@@ -252,6 +277,39 @@ impl Side {
         self.record.extend(stored(self.server.install()));
     }
 
+    /// Connects as if from `ip` and reads the greeting; what is said there is not recorded. Its end is
+    /// to be told with [`Side::ended`].
+    pub fn hold(&self, ip: &str) -> SmtpClient {
+        let mut client = self.server.client();
+        client.set_timeout(REPLY);
+        client.send_raw(format!("PROXY TCP4 {ip} 127.0.0.1 4321 25\r\n").as_bytes());
+        client.reply().expect(220);
+        client
+    }
+
+    /// Ends a connection that was held, and records what the plugins found.
+    pub fn ended(&mut self, client: SmtpClient) {
+        drop(client);
+        self.connections += 1;
+        let found = self.found();
+        self.record.extend(found);
+    }
+
+    /// Waits until there have been so many log lines with `part`: what workers start before they are done
+    /// with it, they tell.
+    #[track_caller]
+    pub fn logged(&self, part: &str, times: usize) {
+        let lines = || self.server.log_text().matches(part).count();
+        if poll_until(OVER, || (lines() >= times).then_some(())).is_none() {
+            panic!("not {times} times {part:?}: {}", self.server.log_text());
+        }
+    }
+
+    /// The server that runs.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// The new lines of the probe's file once the connection is over.
     fn found(&self) -> Vec<String> {
         let file = self.server.install().path().join("tmp/probe");
@@ -326,6 +384,15 @@ impl Recorded<'_> {
         }
     }
 
+    /// As [`Recorded::says`]; both servers have to wait at least this long before they answer.
+    #[track_caller]
+    pub fn says_slowly(&mut self, line: &str, at_least: Duration) {
+        let begin = std::time::Instant::now();
+        self.says(&[line]);
+        let took = begin.elapsed();
+        assert!(took >= at_least, "{line} was answered after {took:?}");
+    }
+
     /// Greeting, EHLO, envelope and message.
     pub fn mail(&mut self, helo: &str, from: &str, to: &[&str], message: &str) {
         if !self.greeting() {
@@ -341,6 +408,11 @@ impl Recorded<'_> {
         for one in to {
             self.says(&[&format!("RCPT TO:<{one}>")]);
         }
+        self.data(message);
+    }
+
+    /// The message, where DATA is answered as it should.
+    pub fn data(&mut self, message: &str) {
         self.says(&["DATA"]);
         if self
             .record

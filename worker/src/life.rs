@@ -17,7 +17,7 @@ use haraka_shared::spool::Incarnation;
 
 use crate::channel::{Channel, ChannelError, Received};
 use crate::hooks::{LoadError, Registry, Subject, lines};
-use crate::outbound::OutboundError;
+use crate::outbound::{self, OutboundError};
 use crate::reload::Follower;
 use crate::rt::{self, Runtime, TcpListener, UnixListener};
 use crate::smtp::listener;
@@ -310,6 +310,8 @@ fn carry_out(worker: &Rc<Worker>, frame: ToWorker) {
                 deferred: stats.deferred,
             });
         }
+        ToWorker::Order { request, order } => outbound::carry_out(worker, request, order),
+        ToWorker::Suspensions => worker.outbound.suspensions_changed(),
         ToWorker::TicketKeys { keys } => worker.tls.tickets().replace(&keys),
         // Handled where frames are read.
         ToWorker::Hello { .. } | ToWorker::Drain { .. } | ToWorker::Stop | ToWorker::ReopenLog => {}
