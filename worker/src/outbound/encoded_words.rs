@@ -112,6 +112,17 @@ pub(super) fn encoded(text: &str) -> Cow<'_, str> {
     Cow::Owned(words.join("\r\n "))
 }
 
+/// The name before an address; quotes go, as an encoded word needs none.
+pub(super) fn encoded_phrase(text: &str) -> String {
+    let bare = text.trim();
+    if bare.is_ascii() {
+        return text.to_owned();
+    }
+    let bare = bare.strip_prefix('"').unwrap_or(bare);
+    let bare = bare.strip_suffix('"').unwrap_or(bare);
+    format!("{} ", encoded(&bare.replace('\\', "")))
+}
+
 fn encoded_word(text: &str) -> String {
     let mut out = String::from("=?utf-8?B?");
     for chunk in text.as_bytes().chunks(3) {

@@ -10,14 +10,13 @@ mod batch;
 #[cfg(test)]
 mod body_tests;
 mod bounce;
-#[cfg(test)]
-mod bounce_tests;
 mod bounces;
 pub mod client;
 #[cfg(test)]
 mod client_tests;
 mod conversation;
 mod deliver;
+mod double_bounces;
 mod encoded_words;
 mod exchange;
 mod extensions;
@@ -52,6 +51,7 @@ mod template;
 mod testing;
 mod wire_form;
 pub mod wish;
+mod words;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -79,6 +79,7 @@ use self::policy::Policies;
 use self::schedule::{Job, Portion, Schedule, Stats};
 #[cfg(test)]
 pub(crate) use self::wire_form::WireForm;
+use self::words::Words;
 use crate::rt;
 use crate::rt::sync::{Event, Notify};
 use crate::worker::Worker;
@@ -135,6 +136,7 @@ pub(crate) struct Outbound {
     flight: Arc<FlightPage>,
     mail: Mail,
     policies: Policies,
+    words: Words,
 }
 
 impl Outbound {
@@ -170,6 +172,7 @@ impl Outbound {
             flight,
             mail: Mail::new(config, Rc::new(kits)),
             policies: Policies::new(config, dns),
+            words: Words::default(),
         })
     }
 
