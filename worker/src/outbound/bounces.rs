@@ -68,6 +68,7 @@ pub(super) async fn send(
     failed: &[(Recipient, Cause)],
     why: &str,
 ) -> Told {
+    let _turn = worker.outbound.writing.acquire().await;
     let todo = &item.todo;
     if todo.mail_from.is_null() {
         return Box::pin(double_bounces::take(worker, name, item, failed, why)).await;
@@ -113,6 +114,7 @@ pub(super) async fn notify(
         Some((_, cause)) if !item.todo.mail_from.is_null() => cause.to_string(),
         _ => return Told::Done,
     };
+    let _turn = worker.outbound.writing.acquire().await;
     let told: Vec<_> = recipients.iter().collect();
     let news = News {
         action,

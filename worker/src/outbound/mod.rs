@@ -81,7 +81,7 @@ use self::schedule::{Job, Portion, Schedule, Stats};
 pub(crate) use self::wire_form::WireForm;
 use self::words::Words;
 use crate::rt;
-use crate::rt::sync::{Event, Notify};
+use crate::rt::sync::{Event, Notify, Semaphore};
 use crate::worker::Worker;
 
 /// Why the queue cannot be used.
@@ -105,6 +105,9 @@ const SCAN_RETRY: Duration = Duration::from_secs(60);
 /// Bytes of just accepted messages that are kept in memory for their first delivery; further ones
 /// are read from disk when their turn comes.
 const FRESH_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Reports that are written at the same time, each with up to three copies of a message.
+const REPORTS: usize = 16;
 
 /// How far this worker is with its slot's backlog, and whether a flush waits for it. A flush of one
 /// domain counts as one of all: it is rare, and trying too much costs little.
@@ -137,6 +140,8 @@ pub(crate) struct Outbound {
     mail: Mail,
     policies: Policies,
     words: Words,
+    /// Turns at writing reports, which may hold a message each.
+    writing: Semaphore,
 }
 
 impl Outbound {
@@ -173,6 +178,7 @@ impl Outbound {
             mail: Mail::new(config, Rc::new(kits)),
             policies: Policies::new(config, dns),
             words: Words::default(),
+            writing: Semaphore::new(REPORTS),
         })
     }
 

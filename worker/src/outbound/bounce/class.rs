@@ -177,10 +177,9 @@ fn by_rough_status(status: (u16, u16)) -> Option<Class> {
 }
 
 fn by_words(text: &str) -> Option<Class> {
-    let holds = |words: &&str| text.contains(*words);
     let row = WORDS
         .iter()
-        .find(|(_, words)| words.iter().any(|w| holds(&w)));
+        .find(|(_, words)| words.iter().any(|w| text.contains(w)));
     row.map(|(class, _)| *class)
 }
 

@@ -22,18 +22,24 @@ pub(super) struct Original<'a> {
 impl<'a> Original<'a> {
     /// The message if it is wanted and can be had, else its header.
     pub(super) fn of(report: &Report<'a>, form: Form) -> Original<'a> {
-        let whole = report.message.filter(|m| Octets::of(m).is_mail());
-        match whole {
-            Some(message) => Original::message(message, form),
-            None => Original::header(report, form),
-        }
+        let whole = report
+            .message
+            .and_then(|m| Original::message(report, m, form));
+        whole.unwrap_or_else(|| Original::header(report, form))
     }
 
-    fn message(message: &'a [u8], form: Form) -> Original<'a> {
-        let head = memchr::memmem::find(message, b"\r\n\r\n")
-            .map_or(message, |at| message.get(..at).unwrap_or(message));
+    /// Hosts refuse reports that hold what is no mail, so such a message is not returned.
+    fn message(report: &Report<'_>, message: &'a [u8], form: Form) -> Option<Original<'a>> {
+        if !is_lines(message) {
+            return None;
+        }
+        let end = memchr::memmem::find(message, b"\r\n\r\n");
+        let (head, body) = message.split_at_checked(end.unwrap_or(message.len()))?;
         let global = form == Form::International && is_international(head);
-        Original {
+        // RFC 6532 §3.7: UTF-8 in a header makes it another type, which not every host takes.
+        let legal_head = head.is_ascii() || global;
+        let legal_body = body.is_ascii() || report.header.get("MIME-Version").is_some();
+        (legal_head && legal_body).then_some(Original {
             what: "Undelivered Message",
             kind: if global {
                 "message/global"
@@ -43,17 +49,16 @@ impl<'a> Original<'a> {
             // RFC 2046 §5.2.1: a message within a message is never encoded.
             encoding: (!message.is_ascii()).then_some("8bit"),
             octets: Cow::Borrowed(message),
-        }
+        })
     }
 
     fn header(report: &Report<'_>, form: Form) -> Original<'a> {
         let header = unstuffed(report.header);
-        let kind = Octets::of(&header);
         let what = match report.action {
             Action::Failed => "Undelivered Message Headers",
             _ => "Message Headers",
         };
-        if kind.is_mail() && !kind.eight_bit {
+        if is_lines(&header) && header.is_ascii() {
             return Original {
                 what,
                 kind: "text/rfc822-headers",
@@ -61,7 +66,7 @@ impl<'a> Original<'a> {
                 octets: Cow::Owned(header),
             };
         }
-        if kind.is_mail() && form == Form::International && is_international(&header) {
+        if is_lines(&header) && form == Form::International && is_international(&header) {
             return Original {
                 what,
                 kind: "message/global-headers",
@@ -97,32 +102,18 @@ impl<'a> Original<'a> {
     }
 }
 
-/// What the octets of a text are like.
-struct Octets {
-    eight_bit: bool,
-    /// NUL, a lone CR or LF, or a line over the limit (RFC 5322 §2.1.1, §4.1).
-    illegal: bool,
-}
-
-impl Octets {
-    fn of(text: &[u8]) -> Octets {
-        let mut illegal = memchr::memchr(0, text).is_some();
-        let mut rest = text;
-        while !illegal && !rest.is_empty() {
-            let end = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
-            let ends_well = end == rest.len() || rest.get(end..end + 2) == Some(b"\r\n");
-            illegal = end > LONGEST_LINE || !ends_well;
-            rest = rest.get(end + 2..).unwrap_or_default();
+/// Whether it is made of lines: no NUL, no lone CR or LF, none over the limit (RFC 5322 §2.1.1).
+fn is_lines(text: &[u8]) -> bool {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+        let ends_well = end == rest.len() || rest.get(end..end + 2) == Some(b"\r\n");
+        if end > LONGEST_LINE || !ends_well {
+            return false;
         }
-        Octets {
-            eight_bit: !text.is_ascii(),
-            illegal,
-        }
+        rest = rest.get(end + 2..).unwrap_or_default();
     }
-
-    fn is_mail(&self) -> bool {
-        !self.illegal
-    }
+    memchr::memchr(0, text).is_none()
 }
 
 /// RFC 6532 §3.2: UTF-8, and not only ASCII.
