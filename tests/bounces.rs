@@ -11,14 +11,21 @@
 
 mod harness;
 mod relaying;
+mod tls_out {
+    pub mod postfix;
+}
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use harness::pki::Authority;
 use harness::server::Signal;
 use harness::{DEADLINE, FakeDns, Install, Message, Rule, Server, Sink, Stage, greeted, wait_for};
-use relaying::{attempts, by_dns, field, mail, numbered, report, submit, to_next_hop, wait_empty};
+use relaying::{
+    attempts, by_dns, field, mail, numbered, report, routed, submit, to_next_hop, wait_empty,
+};
+use tls_out::postfix::Postfix;
 
 const NO_SUCH: &str = "550 5.1.1 no such user";
 
@@ -453,6 +460,93 @@ fn domain_that_takes_no_mail_has_a_class_and_no_remote_host() {
         "{text}"
     );
     drop(sink);
+}
+
+#[test]
+fn largest_message_that_is_returned_is_a_setting() {
+    let sink = refusing(&[("to@far.test", NO_SUCH)]);
+    let install = to_next_hop(sink.addr()).set("outbound.ini", "bounces", "return_size", "4000");
+    let server = Server::start(install);
+    for (lines, kind) in [(10, "message/rfc822"), (200, "text/rfc822-headers")] {
+        let mut client = greeted(&server);
+        client
+            .cmd("MAIL FROM:<sender@back.test> RET=FULL")
+            .expect(250);
+        client.cmd("RCPT TO:<to@far.test>").expect(250);
+        let text = "This is a line of text.\r\n".repeat(lines);
+        client
+            .data(&format!("Subject: {lines}\r\n\r\n{text}"))
+            .expect(250);
+        client.quit();
+        let subject = format!("\r\nSubject: {lines}\r\n");
+        let mut found = None;
+        wait_for("the report", || {
+            found = reports(&sink)
+                .iter()
+                .map(Message::text)
+                .find(|t| t.contains(&subject));
+            found.is_some()
+        });
+        let text = found.unwrap();
+        assert!(
+            text.contains(&format!("Content-Type: {kind}\r\n")),
+            "{text}"
+        );
+        assert_eq!(text.contains("a line of text"), kind == "message/rfc822");
+    }
+}
+
+// covers PB-39
+#[test]
+fn pb39_strict_postfix_takes_reports_on_mail_that_is_not_as_it_should_be() {
+    let identity = Authority::new().issue("localhost");
+    let strict = "strict_7bit_headers = yes\nstrict_8bitmime_body = yes\n\
+                  strict_mime_encoding_domain = yes\n";
+    let Some(postfix) = Postfix::start_with(&identity, strict) else {
+        return;
+    };
+    let sink = refusing(&[("@far.test", "550 5.1.1 \u{fc}nbekannt")]);
+    let hops = [
+        ("far.test", sink.addr().to_string()),
+        ("any", format!("127.0.0.1:{}", postfix.port())),
+    ];
+    let hops: Vec<(&str, &str)> = hops.iter().map(|(d, h)| (*d, h.as_str())).collect();
+    let server = Server::start(routed(&hops).set("outbound.ini", "main", "enable_tls", "false"));
+    let messages: [&[u8]; 4] = [
+        b"Subject: \xfc\r\nX-Raw: \xff\xfe\r\n\r\n\xfc\r\n",
+        "Subject: Gr\u{fc}\u{df}e\r\n\r\n\u{fc}\r\n".as_bytes(),
+        b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xc3\xbc\r\n",
+        b"no header at all\r\n",
+    ];
+    for message in messages {
+        for ret in ["FULL", "HDRS"] {
+            let mut client = greeted(&server);
+            client
+                .cmd(&format!(
+                    "MAIL FROM:<sender@back.test> RET={ret} ENVID=a+2Bb"
+                ))
+                .expect(250);
+            for rcpt in [
+                "<a@far.test> ORCPT=rfc822;old@far.test",
+                "<\u{fc}@far.test>",
+            ] {
+                client.cmd(&format!("RCPT TO:{rcpt}")).expect(250);
+            }
+            client.cmd("DATA").expect(354);
+            client.send_raw(&[message, b".\r\n"].concat());
+            client.reply().expect(250);
+            client.quit();
+        }
+    }
+    wait_empty(server.install());
+    let sent = || postfix.log().matches("status=sent").count();
+    wait_for("the reports in Postfix", || sent() >= 8);
+    let log = postfix.log();
+    assert!(
+        !log.contains("mime-error") && !log.contains("reject:"),
+        "{log}"
+    );
+    assert!(kept(server.install()).is_empty());
 }
 
 /// What Python's parser of mail makes of a report: defects, types, and some fields.

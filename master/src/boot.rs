@@ -345,6 +345,7 @@ fn equip(
         log_file: None,
         pid_file: None,
         queries: Vec::new(),
+        orders: Vec::new(),
         asked: 0,
         tickets: Tickets::new(Instant::now()),
         single,
@@ -433,6 +434,7 @@ fn serve_alone(mut hub: Hub) -> Result<u8, BootError> {
         ready: false,
         stopping: None,
         dismissed: false,
+        outgoing: false,
         failure: None,
     });
     let identity = hub.current.identity.clone();

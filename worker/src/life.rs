@@ -17,11 +17,12 @@ use haraka_shared::spool::Incarnation;
 
 use crate::channel::{Channel, ChannelError, Received};
 use crate::hooks::{LoadError, Registry, Subject, lines};
-use crate::outbound::OutboundError;
+use crate::outbound::{self, OutboundError};
 use crate::reload::Follower;
 use crate::rt::{self, Runtime, TcpListener, UnixListener};
 use crate::smtp::listener;
 use crate::smtp::sessions::Phase;
+use crate::surplus;
 use crate::tls::{self, Prepared, Remark};
 use crate::worker::{Parts, Worker};
 
@@ -172,6 +173,7 @@ async fn prepare(
     worker.outbound.start(&worker);
     tls::start(&worker, setup.slot == 0);
     follower.start(&worker, setup.slot == 0);
+    surplus::start(&worker);
     init_child(&worker).await?;
     Ok(worker)
 }
@@ -308,6 +310,8 @@ fn carry_out(worker: &Rc<Worker>, frame: ToWorker) {
                 deferred: stats.deferred,
             });
         }
+        ToWorker::Order { request, order } => outbound::carry_out(worker, request, order),
+        ToWorker::Suspensions => worker.outbound.suspensions_changed(),
         ToWorker::TicketKeys { keys } => worker.tls.tickets().replace(&keys),
         // Handled where frames are read.
         ToWorker::Hello { .. } | ToWorker::Drain { .. } | ToWorker::Stop | ToWorker::ReopenLog => {}

@@ -32,6 +32,7 @@ mod overrides;
 mod reader;
 mod retry_times;
 mod row;
+mod shipped;
 mod smtp_ini;
 mod structured;
 #[cfg(test)]

@@ -36,6 +36,9 @@ const FALLBACKS = {
 
 const cache = Object.create(null)
 
+// Names that a module may require before they are looked up each time.
+const MOST = 1000
+
 function builtIn(name) {
     const part = PARTS[name]
     return part ? part() : require(name)
@@ -46,11 +49,6 @@ function notFound(request, from) {
     error.code = 'MODULE_NOT_FOUND'
     error.requireStack = [from]
     return error
-}
-
-// The calls of the older generation of addresses; see globals.js.
-function bothGenerations(text) {
-    return text.replace(/\.(address|host|user)\(\s*\)/g, '.$1$$called()')
 }
 
 class Module {
@@ -68,7 +66,7 @@ class Module {
 
     // Runs the text as this module.
     _compile(text, filename = this.filename, strict = false) {
-        const run = loader.compile(filename, bothGenerations(text), strict)
+        const run = loader.compile(filename, text, strict)
         run.call(this.exports, this.exports, this.require, this, filename, path.dirname(filename))
     }
 }
@@ -100,10 +98,18 @@ function load(filename, parent) {
 function makeRequire(module) {
     const name = (request) => (request.startsWith('node:') ? request.slice(5) : request)
 
+    // Plugins require in the middle of their functions, and files do not move while they run.
+    const known = new Map()
+
     const resolve = (request) => {
         if (loader.hasBuiltIn(name(request))) return request
+        const before = known.get(request)
+        if (before) return before
         const found = loader.resolve(request, module.path)
-        if (found) return found
+        if (found) {
+            if (known.size < MOST) known.set(request, found)
+            return found
+        }
         if (FALLBACKS[request]) return FALLBACKS[request]
         throw notFound(request, module.filename)
     }

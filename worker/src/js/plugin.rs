@@ -47,6 +47,18 @@ impl Scripts {
         }
     }
 
+    /// The plugins have been told of the end.
+    pub(crate) fn close(&self) {
+        if let Some(engine) = self.engine.get() {
+            engine.host.close();
+        }
+    }
+
+    /// Whether any script was loaded.
+    pub(crate) fn are_loaded(&self) -> bool {
+        self.engine.get().is_some()
+    }
+
     fn engine(&self) -> Result<&Rc<Engine>, ScriptError> {
         if self.engine.get().is_none() {
             let host = Host::new(&self.config, &self.install_dir, &self.watch);

@@ -17,7 +17,6 @@ mod client_tests;
 mod conversation;
 mod deliver;
 mod double_bounces;
-mod encoded_words;
 mod exchange;
 mod extensions;
 mod hooks_after;
@@ -32,6 +31,7 @@ mod no_go;
 mod offer;
 #[cfg(test)]
 mod offer_tests;
+mod orders;
 pub mod policy;
 pub mod pool;
 mod remote;
@@ -46,18 +46,22 @@ mod secure;
 #[cfg(test)]
 mod secure_tests;
 mod settle;
+mod suspend;
 mod template;
 #[cfg(test)]
 mod testing;
+mod trash;
+mod why;
 mod wire_form;
 pub mod wish;
 mod words;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use haraka_shared::config::Config;
 use haraka_shared::date::epoch_ms;
@@ -67,7 +71,7 @@ use haraka_shared::log::Level;
 use haraka_shared::log_server;
 use haraka_shared::services::Dns;
 use haraka_shared::spool::{
-    Claim, Committed, Incarnation, NewMessage, Ownership, PendingHeap, QueueName, Spool,
+    Claim, Committed, Incarnation, Lock, NewMessage, Ownership, PendingHeap, QueueName, Spool,
     SpoolError, SpoolOptions,
 };
 
@@ -75,8 +79,11 @@ use self::batch::Batches;
 use self::item::Loaded;
 pub(crate) use self::kits::Kits;
 use self::mail::Mail;
+pub(crate) use self::orders::carry_out;
 use self::policy::Policies;
 use self::schedule::{Job, Portion, Schedule, Stats};
+use self::suspend::Suspending;
+use self::trash::Trash;
 #[cfg(test)]
 pub(crate) use self::wire_form::WireForm;
 use self::words::Words;
@@ -98,6 +105,9 @@ pub enum OutboundError {
 /// Deliveries to one domain at the same time, in each worker: what a busy destination takes well,
 /// and few enough that one which does not answer leaves room for the others.
 const PER_DOMAIN: usize = 50;
+
+/// Longest time that a worker waits for a tool to be done with the directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Time to wait before a directory that could not be read is read again.
 const SCAN_RETRY: Duration = Duration::from_secs(60);
@@ -142,6 +152,10 @@ pub(crate) struct Outbound {
     words: Words,
     /// Turns at writing reports, which may hold a message each.
     writing: Semaphore,
+    suspending: Suspending,
+    trash: Trash,
+    /// Orders of operators so far; what was kept in memory before the last of them is read again.
+    orders: Cell<u64>,
 }
 
 impl Outbound {
@@ -155,11 +169,7 @@ impl Outbound {
     ) -> Result<Outbound, OutboundError> {
         let own = Incarnation::parse(incarnation)
             .ok_or_else(|| OutboundError::Incarnation(incarnation.to_owned()))?;
-        let options = SpoolOptions {
-            incarnation: Some(own),
-            ..SpoolOptions::default()
-        };
-        let spool = Arc::new(Spool::open(&config.queue_dir, options)?);
+        let spool = Arc::new(open_spool(&config.queue_dir, own)?);
         Ok(Outbound {
             commits: commits(Arc::clone(&spool)),
             removals: removals(Arc::clone(&spool)),
@@ -179,6 +189,9 @@ impl Outbound {
             policies: Policies::new(config, dns),
             words: Words::default(),
             writing: Semaphore::new(REPORTS),
+            suspending: Suspending::new(&config.queue_dir),
+            trash: Trash::default(),
+            orders: Cell::default(),
         })
     }
 
@@ -189,6 +202,13 @@ impl Outbound {
     /// Starts delivering what this worker accepts.
     pub(crate) fn start(&self, worker: &Rc<Worker>) {
         rt::spawn(run(Rc::clone(worker))).detach();
+        Suspending::start(worker);
+        trash::start(worker);
+    }
+
+    /// The suspensions have changed.
+    pub(crate) fn suspensions_changed(&self) {
+        self.suspending.changed();
     }
 
     /// The backlog of this slot is ours now (`OwnQueue`): make whole what dead workers left, then
@@ -277,7 +297,8 @@ impl Outbound {
         }
         self.fresh.set(held);
         let mut loaded = Box::new(loaded);
-        loaded.fresh = Some(item::Fresh::new(Rc::clone(&self.fresh), octets));
+        let fresh = item::Fresh::new(Rc::clone(&self.fresh), octets, self.orders.get());
+        loaded.fresh = Some(fresh);
         Some(loaded)
     }
 
@@ -313,6 +334,25 @@ impl Outbound {
     async fn moment(&self, longest: Duration) {
         let flushed = self.flushed.borrow().clone();
         let _ = rt::timeout(longest, flushed.wait()).await;
+    }
+}
+
+/// A worker that starts waits for a queue tool to be done with the directory; a tool that is stopped
+/// in the middle of that is an error in the end, and the next worker tries again.
+fn open_spool(path: &Path, incarnation: Incarnation) -> Result<Spool, SpoolError> {
+    let begun = Instant::now();
+    loop {
+        let options = SpoolOptions {
+            incarnation: Some(incarnation),
+            lock: Lock::Workers,
+            ..SpoolOptions::default()
+        };
+        match Spool::open(path, options) {
+            Err(SpoolError::InUse { .. }) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
     }
 }
 
@@ -395,6 +435,9 @@ async fn take_over(worker: Rc<Worker>) {
             );
             let mut schedule = out.schedule.borrow_mut();
             schedule.absorb(heap);
+            if let Some(oldest) = report.oldest_trash {
+                out.trash.note(oldest);
+            }
             let was = out.takeover.replace(Takeover {
                 done: true,
                 flush: false,
@@ -404,6 +447,7 @@ async fn take_over(worker: Rc<Worker>) {
             }
             drop(schedule);
             out.wake.notify();
+            trash::clear_now(&worker);
         }
         Ok((_, Err(e))) => log_server!(Level::Crit, "queue not taken over: {e}"),
         Err(e) => log_server!(Level::Crit, "queue not taken over: {e}"),

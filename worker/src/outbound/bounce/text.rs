@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
+use haraka_shared::header::words;
 use haraka_shared::mime::transfer::TransferEncoding;
 
-use super::super::encoded_words::{decoded, encoded, encoded_phrase};
 use super::super::template::{Templates, bounded, filled, html, one_line, plain, wrapped};
 use super::{About, Form, Message, Report};
 
@@ -22,8 +22,9 @@ pub(super) struct Text<'a> {
 impl<'a> Text<'a> {
     pub(super) fn of(report: &Report<'_>, templates: &'a Templates, form: Form) -> Text<'a> {
         let field = |name| {
-            let value = report.header.get(name).map(decoded);
-            value.filter(|v| !v.is_empty())
+            let value = report.header.get(name)?;
+            let value = line_of(&report.header.decode(value));
+            (!value.is_empty()).then_some(value)
         };
         let subject = bounded(&field("Subject").unwrap_or_default(), LONGEST_SUBJECT);
         let values: [(&'static str, Cow<'_, str>); 10] = [
@@ -150,19 +151,55 @@ fn header_line(line: &str, form: Form) -> String {
         return line.to_owned();
     }
     let Some((name, value)) = line.split_once(':') else {
-        return encoded(line).into_owned();
+        return words::encode(line).into_owned();
     };
     let value = value.trim_start();
     if name.eq_ignore_ascii_case("subject") {
-        return format!("{name}: {}", encoded(value));
+        return format!("{name}: {}", words::encode(value));
     }
     // Else it is most likely a name with an address.
     match value.rsplit_once('<') {
         Some((phrase, address)) if address.is_ascii() || form == Form::International => {
-            format!("{name}: {}<{address}", encoded_phrase(phrase))
+            format!("{name}: {}<{address}", named(phrase))
         }
-        _ => format!("{name}: {}", encoded(value)),
+        _ => format!("{name}: {}", words::encode(value)),
     }
+}
+
+/// The name before an address, whose quotes do not go around encoded words (RFC 2047 §5).
+fn named(phrase: &str) -> String {
+    let bare = phrase.trim();
+    let bare = bare.strip_prefix('"').unwrap_or(bare);
+    let bare = bare.strip_suffix('"').unwrap_or(bare).replace('\\', "");
+    let encoded = words::encode(&bare);
+    let parts = encoded
+        .split_once("=?")
+        .and_then(|(before, rest)| Some((before, rest.rsplit_once("?=")?)));
+    match parts {
+        Some((before, (word, after))) => {
+            format!("{}=?{word}?= {}", quoted(before), quoted(after))
+        }
+        None => phrase.to_owned(),
+    }
+}
+
+/// Words of a name, in quotes where they need some, and a blank.
+fn quoted(words: &str) -> String {
+    let words = words.trim();
+    if words.is_empty() {
+        String::new()
+    } else if words.contains(|c: char| "()<>[]:;@,.\"".contains(c)) {
+        format!("\"{}\" ", words.replace('"', ""))
+    } else {
+        format!("{words} ")
+    }
+}
+
+/// The text of a field in one line, without what could end it.
+fn line_of(text: &str) -> String {
+    let mut line = text.trim().replace('\t', " ");
+    line.retain(|c| !c.is_control());
+    line
 }
 
 fn is_field(line: &str, name: &str) -> bool {
