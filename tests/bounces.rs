@@ -258,6 +258,47 @@ fn pb16_pb30_unusual_good_replies_are_no_reason_for_a_bounce() {
     }
 }
 
+// covers PB-21, PB-22
+#[test]
+fn pb21_pb22_trouble_with_our_own_disk_bounces_nobody() {
+    let sink = refusing(&[
+        ("later@far.test", "451 later"),
+        ("busy@far.test", "451 busy"),
+    ]);
+    let install = to_next_hop(sink.addr()).set("outbound.ini", "main", "disabled", "true");
+    if !relaying::tiny_queue(&install, "256k") {
+        return harness::skip("a small file system over the queue directory needs root");
+    }
+    let _unmount = relaying::Unmount::queue_of(install.path());
+    let server = Server::start(install);
+    let rcpts = ["good@far.test", "later@far.test"];
+    submit(&server, "sender@back.test", &rcpts, &numbered("1"));
+    submit(
+        &server,
+        "sender@back.test",
+        &["busy@far.test"],
+        &numbered("2"),
+    );
+    relaying::remount(server.install(), "ro");
+    let on = b"local_mx_ok=true\n";
+    server.install().write("config/outbound.ini", on);
+    // One recipient is served, which cannot be written down; and an item cannot get its new name.
+    server.wait_for_log("could not be updated", DEADLINE);
+    server.wait_for_log("could not be put off", DEADLINE);
+    relaying::remount(server.install(), "rw");
+    sink.clear_rules();
+    server.signal(Signal::SIGHUP);
+    sink.wait_accepted(3);
+    wait_empty(server.install());
+    let mut got: Vec<String> = sink.accepted().into_iter().flat_map(|m| m.to).collect();
+    got.sort();
+    assert_eq!(
+        got,
+        ["<busy@far.test>", "<good@far.test>", "<later@far.test>"]
+    );
+    assert!(!server.log_text().contains(" bounced file="));
+}
+
 // covers PB-29
 #[test]
 fn pb29_refused_greeting_puts_mail_off_and_bounces_nothing() {
