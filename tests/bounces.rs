@@ -590,6 +590,69 @@ fn pb39_strict_postfix_takes_reports_on_mail_that_is_not_as_it_should_be() {
     assert!(kept(server.install()).is_empty());
 }
 
+/// The types of a report's parts, in their order, without boundaries.
+fn types(report: &Message) -> Vec<String> {
+    let text = report.text().to_ascii_lowercase();
+    let lines = text
+        .lines()
+        .filter_map(|l| l.strip_prefix("content-type: "));
+    lines
+        .map(|l| {
+            l.split("; boundary")
+                .next()
+                .unwrap()
+                .trim_end_matches(';')
+                .to_owned()
+        })
+        .collect()
+}
+
+// covers BNC-05 to BNC-09, BNC-11, KEY-54, KEY-55
+#[test]
+fn report_has_the_parts_of_haraka_s() {
+    let words =
+        "Subject: Sorry: {subject}\nFrom: post@{me}\nTo: {to}\n\nNot for {recipients} {nothing}\n";
+    let html = "<html>\n<p>{recipients}</p>\n</html>\n";
+    let image = "Content-Type: image/png\nContent-Transfer-Encoding: base64\n\nAAAA\n";
+    for with_html in [false, true] {
+        let sink = refusing(&[("to@far.test", NO_SUCH)]);
+        let install = || {
+            let install = to_next_hop(sink.addr()).config("outbound.bounce_message", words);
+            if !with_html {
+                return install;
+            }
+            let install = install.config("outbound.bounce_message_html", html);
+            install.config("outbound.bounce_message_image", image)
+        };
+        let Some(peer) = Server::start_peer(install()) else {
+            return harness::skip("PEER_HARAKA is not set: nothing to compare with");
+        };
+        let message = format!("Message-Id: <a@client.test>\r\n{}", numbered("1"));
+        submit(&peer, "sender@back.test", &["to@far.test"], &message);
+        let theirs = report(&sink);
+        let server = Server::start(install());
+        submit(&server, "sender@back.test", &["to@far.test"], &message);
+        wait_for("our report", || reports(&sink).len() == 2);
+        let ours = reports(&sink).pop().unwrap();
+        assert_eq!(types(&ours), types(&theirs));
+        for name in ["Subject", "From", "To", "References"] {
+            assert_eq!(ours.header(name), theirs.header(name), "{name}");
+        }
+        for line in [
+            "Not for <to@far.test> ?",
+            "Original-Envelope-Id: <a@client.test>",
+            "Reporting-MTA: dns;mx.test",
+            "Final-Recipient: rfc822;to@far.test",
+            "Content-Description: Undelivered Message Headers",
+            "X-Serial: 1",
+        ] {
+            let line = format!("\r\n{line}\r\n");
+            assert!(ours.text().contains(&line), "{line} {}", ours.text());
+            assert!(theirs.text().contains(&line), "{line} {}", theirs.text());
+        }
+    }
+}
+
 /// What Python's parser of mail makes of a report: defects, types, and some fields.
 const READER: &str = "
 import email, email.policy, sys
