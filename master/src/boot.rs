@@ -251,6 +251,11 @@ pub fn generation(
         // Without it policies are kept in memory; mail goes out all the same.
         log_server!(Level::Warn, "{}: {e}", tls_dir.display());
     }
+    let bounce_dir = config.bounce_dir();
+    if let Err(e) = prepare_queue_dir(&bounce_dir, identity.as_ref()) {
+        // Without it undeliverable mail without a sender stays in the queue.
+        log_server!(Level::Warn, "{}: {e}", bounce_dir.display());
+    }
     Ok(Generation {
         number,
         listeners,

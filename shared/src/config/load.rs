@@ -57,6 +57,14 @@ impl Config {
         path.into()
     }
 
+    /// Where undeliverable mail without a sender is kept: beside the queue, under its name with
+    /// `-bounces` at the end, so that two queues never share it.
+    pub fn bounce_dir(&self) -> PathBuf {
+        let mut path = self.queue_dir.clone().into_os_string();
+        path.push("-bounces");
+        path.into()
+    }
+
     /// Reads everything. Gives the settings and what an operator should look at, or all errors.
     pub fn load(dir: &ConfigDir) -> Result<(Config, Vec<Warning>), Vec<ConfigError>> {
         match Config::inspect(dir) {

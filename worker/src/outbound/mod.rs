@@ -10,14 +10,13 @@ mod batch;
 #[cfg(test)]
 mod body_tests;
 mod bounce;
-#[cfg(test)]
-mod bounce_tests;
 mod bounces;
 pub mod client;
 #[cfg(test)]
 mod client_tests;
 mod conversation;
 mod deliver;
+mod double_bounces;
 mod exchange;
 mod extensions;
 mod hooks_after;
@@ -56,6 +55,7 @@ mod trash;
 mod why;
 mod wire_form;
 pub mod wish;
+mod words;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -87,8 +87,9 @@ use self::suspend::Suspending;
 use self::trash::Trash;
 #[cfg(test)]
 pub(crate) use self::wire_form::WireForm;
+use self::words::Words;
 use crate::rt;
-use crate::rt::sync::{Event, Notify};
+use crate::rt::sync::{Event, Notify, Semaphore};
 use crate::worker::Worker;
 
 /// Why the queue cannot be used.
@@ -115,6 +116,9 @@ const SCAN_RETRY: Duration = Duration::from_secs(60);
 /// Bytes of just accepted messages that are kept in memory for their first delivery; further ones
 /// are read from disk when their turn comes.
 const FRESH_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Reports that are written at the same time, each with up to three copies of a message.
+const REPORTS: usize = 16;
 
 /// How far this worker is with its slot's backlog, and whether a flush waits for it. A flush of one
 /// domain counts as one of all: it is rare, and trying too much costs little.
@@ -146,6 +150,9 @@ pub(crate) struct Outbound {
     flight: Arc<FlightPage>,
     mail: Mail,
     policies: Policies,
+    words: Words,
+    /// Turns at writing reports, which may hold a message each.
+    writing: Semaphore,
     suspending: Suspending,
     trash: Trash,
     /// Orders of operators so far; what was kept in memory before the last of them is read again.
@@ -181,6 +188,8 @@ impl Outbound {
             flight,
             mail: Mail::new(config, Rc::new(kits)),
             policies: Policies::new(config, dns),
+            words: Words::default(),
+            writing: Semaphore::new(REPORTS),
             suspending: Suspending::new(&config.queue_dir),
             trash: Trash::default(),
             orders: Cell::default(),
