@@ -20,6 +20,7 @@ pub use auth::{AuthBridge, AuthLdap, AuthProxy, AuthVpopmaild, Dovecot, FlatFile
 pub use queue::discard::Discard;
 pub use queue::lmtp::Lmtp;
 pub use queue::maildir::Maildir;
+pub use queue::quarantine::Quarantine;
 pub use queue::smtp_forward::SmtpForward;
 pub use queue::test::Test;
 pub use rcpt_to_in_host_list::InHostList;
@@ -54,6 +55,7 @@ plugins! {
     "queue/discard" => Discard,
     "queue/lmtp" => Lmtp,
     "queue/maildir" => Maildir,
+    "queue/quarantine" => Quarantine,
     "queue/smtp_forward" => SmtpForward,
     "queue/test" => Test,
     "rcpt_to.in_host_list" => InHostList,
@@ -87,6 +89,7 @@ mod tests {
             Discard::NAME,
             Lmtp::NAME,
             Maildir::NAME,
+            Quarantine::NAME,
             SmtpForward::NAME,
             Test::NAME,
             InHostList::NAME,

@@ -30,6 +30,12 @@ pub fn rfc2822_now() -> DateText {
     rfc2822(i64::try_from(epoch_ms() / 1000).unwrap_or(i64::MAX))
 }
 
+/// Today as `20261121`, in local time, for names of directories.
+#[must_use]
+pub fn local_day() -> String {
+    Local::now().format("%Y%m%d").to_string()
+}
+
 /// The present as [`iso8601`] writes it.
 #[must_use]
 pub fn iso_now() -> DateText {

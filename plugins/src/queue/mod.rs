@@ -3,6 +3,7 @@
 pub(crate) mod discard;
 pub(crate) mod lmtp;
 pub(crate) mod maildir;
+pub(crate) mod quarantine;
 pub(crate) mod smtp_forward;
 pub(crate) mod test;
 

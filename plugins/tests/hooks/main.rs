@@ -14,6 +14,7 @@ mod auth_ldap;
 mod in_host_list;
 mod lmtp;
 mod maildir;
+mod quarantine;
 mod queue;
 mod relay;
 mod script;
