@@ -479,3 +479,29 @@ fn item_is_kept_when_its_bounce_cannot_be_stored() {
     wait_empty(server.install());
     assert_eq!(mail(&sink).len(), 1, "nobody has it twice");
 }
+
+// covers PB-32, OUT-15
+#[test]
+fn flush_during_a_delivery_begins_no_second_one() {
+    let sink = Sink::start();
+    sink.rule(Rule::delay(Stage::Data, Duration::from_secs(2)));
+    let server = Server::start(to_next_hop(sink.addr()));
+    submit(&server, "a@b.test", &["to@far.test"], &numbered("1"));
+    let under_way = || sink.lines().iter().any(|(_, line)| line == "DATA");
+    wait_for("the delivery to be under way", under_way);
+    for n in 1..=3 {
+        server.signal(Signal::SIGHUP);
+        let flushed = || {
+            server
+                .log_text()
+                .matches("Flushing the temp fail queue")
+                .count()
+                >= n
+        };
+        wait_for("the flush to be there", flushed);
+    }
+    assert!(sink.messages().is_empty(), "the flushes came in time");
+    wait_empty(server.install());
+    assert_eq!(sink.messages().len(), 1);
+    assert_eq!(sink.connections(), 1);
+}

@@ -268,3 +268,73 @@ fn real_haraka_gets_messages_octet_for_octet_and_decides_for_each_recipient() {
     let report = report(&reports);
     assert!(field(&report, "never@far.test", "Diagnostic-Code").starts_with("smtp;550 "));
 }
+
+/// The program under test, and the real Haraka where the environment names one.
+fn commands() -> Vec<Vec<String>> {
+    let own = vec![env!("CARGO_BIN_EXE_haraka").to_owned()];
+    let peer = peer_command().map(Vec::from);
+    [Some(own), peer].into_iter().flatten().collect()
+}
+
+// covers PI2-11
+#[test]
+fn lmtp_plugin_delivers_to_the_server_of_the_domain_as_in_haraka() {
+    for command in commands() {
+        let lmtp = Sink::lmtp_on("127.0.0.1:0");
+        lmtp.capabilities(&["8BITMIME"]);
+        let port = lmtp.addr().port();
+        let install = Install::new()
+            .plugins(&["rcpt_to.in_host_list", "queue/lmtp"])
+            .config(
+                "lmtp.ini",
+                &format!("port=1\n[here.test]\nhost=127.0.0.1\nport={port}\n"),
+            )
+            .config("outbound.ini", "local_mx_ok=true\n");
+        let server = Server::start_command(install, &command);
+        let mut client = greeted(&server);
+        let reply = client.send_mail("a@b.test", &["x@here.test", "y@here.test"], &numbered("1"));
+        assert!(
+            reply.text().starts_with("Message Queued ("),
+            "{}",
+            reply.text()
+        );
+        let got = lmtp.wait_accepted(1);
+        assert_eq!(got[0].to, ["<x@here.test>", "<y@here.test>"]);
+        wait_empty(server.install());
+        assert_eq!(lmtp.accepted()[0].replies.len(), 2);
+        assert_eq!(lmtp.connections(), 1);
+    }
+}
+
+// covers PI2-13
+#[test]
+fn quarantine_plugin_keeps_the_same_copy_and_answers_the_same_as_in_haraka() {
+    for command in commands() {
+        let mark = "exports.hook_data_post = (next, { transaction: txn }) => {\n\
+            txn.notes.quarantine = 'high/spam'; txn.notes.quarantine_action = [DENY, 'kept']; next() }\n";
+        let install = Install::new().file("plugins/mark.js", mark).plugins(&[
+            "rcpt_to.in_host_list",
+            "mark",
+            "queue/quarantine",
+            "queue/test",
+        ]);
+        let kept = install.path().join("kept");
+        let path = format!("quarantine_path={}\n", kept.display());
+        let server = Server::start_command(install.config("quarantine.ini", &path), &command);
+        let reply = greeted(&server).send_mail("a@b.test", &["x@here.test"], &numbered("1"));
+        assert_eq!(reply.code, 550);
+        assert!(reply.text().starts_with("kept ("), "{}", reply.text());
+        let entries = |dir: &Path| {
+            let found = std::fs::read_dir(dir).unwrap();
+            found.map(|e| e.unwrap().path()).collect::<Vec<_>>()
+        };
+        let days = entries(&kept.join("high/spam"));
+        let copies = entries(&days[0]);
+        let copy = std::fs::read_to_string(&copies[0]).unwrap();
+        assert!(copy.ends_with("\nX-Serial: 1\n\nThis is 1.\n"), "{copy}");
+        wait_for("the temporary name to go", || {
+            entries(&kept.join("tmp")).is_empty()
+        });
+        assert!(server.install().stored().is_empty());
+    }
+}
