@@ -32,7 +32,7 @@ pub(super) enum SpawnError {
     #[error(transparent)]
     Channel(#[from] crate::channel::ChannelError),
     #[error(transparent)]
-    Flight(#[from] haraka_shared::flight::FlightError),
+    Flight(#[from] haraka_shared::mapping::MappingError),
     #[error("descriptors for a worker: {0}")]
     Descriptors(#[from] std::io::Error),
     #[error("fork: {0}")]

@@ -1,0 +1,11 @@
+//! How much goes to each destination at this moment, counted across all workers.
+//!
+//! A table of atomics in memory that master and workers share; `docs/adr/0026-limits-per-destination.md`
+//! says why it needs no lock and what a killed worker leaves. Knows neither settings nor hosts: it is
+//! given limits with each question.
+
+mod rate;
+mod table;
+
+pub use rate::Rate;
+pub use table::{Full, Key, Lease, ROWS, Seat, Slowing, Traffic, View};

@@ -1,0 +1,505 @@
+//! The table: a row for each destination, found by the hash of what it stands for.
+//!
+//! Each seat (a worker process, living or draining) adds to a column of its own and sums the row, so
+//! that a death costs the master one pass over a column and never leaves a count behind.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
+
+use super::rate::Rate;
+use crate::mapping::{Mapping, MappingError, Shareable};
+
+/// Rows: destinations that have traffic or a limit in force at the same time. 64 bytes each, of which
+/// only pages in use take memory.
+pub const ROWS: usize = 1 << 16;
+
+/// Rows that are looked at for a key before it goes without one.
+const PROBES: usize = 64;
+
+/// Shares are counted in thousandths.
+const WHOLE: u32 = 1000;
+
+/// The least that is left of a limit when it is slowed down: enough to notice that things are better.
+const LEAST: u32 = 10;
+
+/// A row whose key is this is given back; looks go on behind it.
+const GIVEN_BACK: u64 = 1;
+
+/// The master's mark in [`Traffic::making`].
+const MASTER: u32 = u32::MAX;
+
+/// Looks at the mark before somebody who wants to make a row is told to come again. Making one takes
+/// less than a microsecond, unless its maker was killed.
+const SPINS: usize = 1000;
+
+/// Time in which a killed maker is noticed by the master, in microseconds.
+const MOMENT: u64 = 5000;
+
+/// What a row stands for: any name, hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(u64);
+
+impl Key {
+    /// The key of a value of some kind, the same in all processes of one build.
+    pub fn of<T: Hash + ?Sized>(kind: &str, value: &T) -> Key {
+        let mut hasher = DefaultHasher::new();
+        kind.hash(&mut hasher);
+        value.hash(&mut hasher);
+        // 0 and `GIVEN_BACK` mean something else.
+        Key(hasher.finish() | 2)
+    }
+}
+
+/// Which column a worker process counts in. Given by the master, one process at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat(pub usize);
+
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+struct Row {
+    key: AtomicU64,
+    /// State of the rate, see [`Rate::take`].
+    paced: AtomicU64,
+    /// Nothing is started before this time (microseconds, as all times here).
+    suspended: AtomicU64,
+    /// When the share was last changed for the worse, and from when on it grows.
+    slowed: AtomicU64,
+    /// What is missing to a whole share, in thousandths; zero in a new row.
+    withheld: AtomicU32,
+    /// Taken on `day`, for caps per day.
+    today: AtomicU32,
+    day: AtomicU64,
+    /// When it was last asked for.
+    asked: AtomicU64,
+}
+
+#[allow(unsafe_code)]
+// SAFETY: atomics only, and the padding is never read.
+unsafe impl Shareable for Row {}
+
+/// How a destination is slowed down, and recovers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slowing {
+    /// Thousandths of the limit that are left after one more complaint, of those that were left before.
+    pub keep: u32,
+    /// Complaints within this many microseconds count as one.
+    pub pause: u64,
+    /// Thousandths of the whole limit that come back each [`Slowing::pause`] without a complaint.
+    pub back: u32,
+}
+
+/// Why there is no connection now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("all {limit} connections are in use")]
+pub struct Full {
+    /// The limit in force.
+    pub limit: u32,
+}
+
+/// What a row holds now, for reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Connections of all workers.
+    pub connections: u32,
+    /// Thousandths of the limit in force.
+    pub share: u32,
+    /// Suspended until this time, if that is to come.
+    pub suspended: Option<u64>,
+    /// When the next message may go, if that is to come.
+    pub paced: Option<u64>,
+    /// Messages of this day.
+    pub today: u32,
+}
+
+/// The table. Made by the master before it forks.
+#[derive(Debug)]
+pub struct Traffic {
+    rows: Mapping<Row>,
+    /// Row by row, a number for each seat.
+    columns: Mapping<AtomicU16>,
+    seats: usize,
+    /// Who makes or gives back rows at this moment: 0 for nobody, else a seat and one. Those who look a
+    /// row up never wait for it, and the master takes it from the dead.
+    making: Mapping<AtomicU32>,
+}
+
+/// A connection that is counted until this is dropped.
+#[derive(Debug)]
+#[must_use = "the connection counts until this is dropped"]
+pub struct Lease {
+    /// `None`: there was no row, and nothing is counted.
+    counted: Option<(Arc<Traffic>, usize)>,
+}
+
+impl Traffic {
+    /// An empty table for this many worker processes at a time.
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    pub fn new(seats: usize) -> Result<Traffic, MappingError> {
+        let seats = seats.max(1);
+        Ok(Traffic {
+            rows: Mapping::zeroed(ROWS)?,
+            columns: Mapping::zeroed(ROWS * seats)?,
+            seats,
+            making: Mapping::zeroed(1)?,
+        })
+    }
+
+    /// How many worker processes there can be at a time.
+    #[must_use]
+    pub fn seats(&self) -> usize {
+        self.seats
+    }
+
+    /// Counts a connection of this seat, if no more than `limit` are open with it; the share that is
+    /// left of the limit counts. `now` in microseconds.
+    ///
+    /// # Errors
+    /// [`Full`]: ask again when one has ended, or in a moment.
+    pub fn connect(
+        self: &Arc<Traffic>,
+        seat: Seat,
+        key: Key,
+        limit: u32,
+        slowing: Option<Slowing>,
+        now: u64,
+    ) -> Result<Lease, Full> {
+        loop {
+            let at = match self.row(seat, key, now) {
+                Ok(Some(at)) => at,
+                // A full table: the worker's own share of the limit is all that can be kept to.
+                Ok(None) => return Ok(Lease { counted: None }),
+                Err(Busy) => return Err(Full { limit }),
+            };
+            let limit = self.limit_now(at, limit, slowing, now);
+            let Some(own) = self.column(at, seat) else {
+                return Ok(Lease { counted: None });
+            };
+            own.fetch_add(1, SeqCst);
+            let lease = Lease {
+                counted: Some((Arc::clone(self), at * self.seats + seat.0)),
+            };
+            // Of two that come at the same time the later one sees both, whichever that is.
+            let open = self.open(at);
+            if self
+                .rows
+                .get(at)
+                .is_none_or(|r| r.key.load(SeqCst) != key.0)
+            {
+                // The row was given back between the look and the count.
+                continue;
+            }
+            return if open > limit {
+                Err(Full { limit })
+            } else {
+                Ok(lease)
+            };
+        }
+    }
+
+    /// Takes one message of the rate, slowed down like the connections. `now` in microseconds.
+    ///
+    /// # Errors
+    /// When to ask again, in microseconds.
+    pub fn pace(
+        &self,
+        seat: Seat,
+        key: Key,
+        rate: Rate,
+        slowing: Option<Slowing>,
+        now: u64,
+    ) -> Result<(), u64> {
+        let at = self.row(seat, key, now).map_err(|Busy| now + MOMENT)?;
+        let Some((at, row)) = at.and_then(|at| Some((at, self.rows.get(at)?))) else {
+            return Ok(());
+        };
+        let count = self.limit_now(at, rate.count, slowing, now);
+        let rate = Rate { count, ..rate };
+        let mut state = row.paced.load(Relaxed);
+        loop {
+            let next = rate.take(state, now)?;
+            match row
+                .paced
+                .compare_exchange_weak(state, next, SeqCst, Relaxed)
+            {
+                Ok(_) => return Ok(()),
+                Err(other) => state = other,
+            }
+        }
+    }
+
+    /// Takes one of the messages that may go on this day (days since 1970).
+    ///
+    /// # Errors
+    /// There were `cap` already.
+    pub fn count_today(
+        &self,
+        seat: Seat,
+        key: Key,
+        cap: u32,
+        day: u64,
+        now: u64,
+    ) -> Result<(), Full> {
+        let at = self
+            .row(seat, key, now)
+            .map_err(|Busy| Full { limit: cap })?;
+        let Some(row) = at.and_then(|at| self.rows.get(at)) else {
+            return Ok(());
+        };
+        let known = row.day.load(SeqCst);
+        if known != day && row.day.compare_exchange(known, day, SeqCst, SeqCst).is_ok() {
+            row.today.store(0, SeqCst);
+        }
+        let taken = row
+            .today
+            .fetch_update(SeqCst, SeqCst, |n| (n < cap).then_some(n + 1));
+        taken.map(|_| ()).map_err(|_| Full { limit: cap })
+    }
+
+    /// Nothing is started before `until` (microseconds), unless it is suspended for longer already.
+    pub fn suspend(&self, seat: Seat, key: Key, until: u64, now: u64) {
+        if let Some(row) = self.row_of(seat, key, now) {
+            row.suspended.fetch_max(until, SeqCst);
+        }
+    }
+
+    /// Ends a suspension.
+    pub fn resume(&self, key: Key) {
+        if let Some(row) = self.find(key).and_then(|at| self.rows.get(at)) {
+            row.suspended.store(0, SeqCst);
+        }
+    }
+
+    /// Until when it is suspended, in microseconds.
+    #[must_use]
+    pub fn suspended(&self, key: Key, now: u64) -> Option<u64> {
+        let row = self.find(key).and_then(|at| self.rows.get(at))?;
+        Some(row.suspended.load(SeqCst)).filter(|until| *until > now)
+    }
+
+    /// A complaint of the destination: less from now on. Gives the thousandths that are left, or
+    /// `None` if a complaint of just before counts for this one as well.
+    pub fn slow_down(&self, seat: Seat, key: Key, slowing: Slowing, now: u64) -> Option<u32> {
+        let row = self.row_of(seat, key, now)?;
+        let before = share(row, slowing, now);
+        let slowed = row.slowed.load(SeqCst);
+        if slowed != 0 && now < slowed.saturating_add(slowing.pause) {
+            return None;
+        }
+        row.slowed
+            .compare_exchange(slowed, now.max(1), SeqCst, SeqCst)
+            .ok()?;
+        let left = (before * slowing.keep.min(WHOLE) / WHOLE).clamp(LEAST, WHOLE);
+        row.withheld.store(WHOLE - left, SeqCst);
+        Some(left)
+    }
+
+    /// What is known of a destination; none if nothing is.
+    #[must_use]
+    pub fn view(&self, key: Key, slowing: Option<Slowing>, now: u64) -> Option<View> {
+        let at = self.find(key)?;
+        let row = self.rows.get(at)?;
+        Some(View {
+            connections: self.open(at),
+            share: slowing.map_or(WHOLE, |s| share(row, s, now)),
+            suspended: Some(row.suspended.load(SeqCst)).filter(|t| *t > now),
+            paced: Some(row.paced.load(SeqCst)).filter(|t| *t > now),
+            today: row.today.load(SeqCst),
+        })
+    }
+
+    /// A worker process is gone, and its connections with it. For the master.
+    pub fn vacate(&self, seat: Seat) {
+        if let (Some(mark), Ok(who)) = (self.making.first(), u32::try_from(seat.0 + 1)) {
+            // What it had begun is at worst a row that nobody asks for.
+            let _ = mark.compare_exchange(who, 0, SeqCst, SeqCst);
+        }
+        for at in 0..ROWS {
+            // A row that nobody has touched stays untouched, or its page would take memory.
+            if let Some(own) = self.column(at, seat)
+                && own.load(Relaxed) != 0
+            {
+                own.store(0, SeqCst);
+            }
+        }
+    }
+
+    /// Gives back rows that say nothing any more and that nobody asked for since `before`. For the
+    /// master alone; gives how many there were.
+    pub fn sweep(&self, before: u64, now: u64) -> usize {
+        let Ok(_making) = self.making(MASTER) else {
+            return 0;
+        };
+        let mut freed = 0;
+        for (at, row) in self.rows.iter().enumerate() {
+            let key = row.key.load(SeqCst);
+            let quiet = key > GIVEN_BACK
+                && row.asked.load(SeqCst) < before
+                && row.suspended.load(SeqCst) <= now
+                && row.paced.load(SeqCst) <= now
+                && self.open(at) == 0;
+            if !quiet {
+                continue;
+            }
+            row.key.store(GIVEN_BACK, SeqCst);
+            // Who counted a connection after the look above has found the old key; it looks again.
+            if self.open(at) != 0 {
+                row.key.store(key, SeqCst);
+                continue;
+            }
+            for state in [
+                &row.paced,
+                &row.suspended,
+                &row.slowed,
+                &row.day,
+                &row.asked,
+            ] {
+                state.store(0, SeqCst);
+            }
+            row.withheld.store(0, SeqCst);
+            row.today.store(0, SeqCst);
+            freed += 1;
+        }
+        freed
+    }
+
+    /// Connections of all seats.
+    fn open(&self, at: usize) -> u32 {
+        let from = at * self.seats;
+        let row = self
+            .columns
+            .get(from..from + self.seats)
+            .unwrap_or_default();
+        row.iter().map(|n| u32::from(n.load(SeqCst))).sum()
+    }
+
+    fn column(&self, at: usize, seat: Seat) -> Option<&AtomicU16> {
+        if seat.0 >= self.seats {
+            return None;
+        }
+        self.columns.get(at * self.seats + seat.0)
+    }
+
+    /// What is left of a limit, at least 1.
+    fn limit_now(&self, at: usize, limit: u32, slowing: Option<Slowing>, now: u64) -> u32 {
+        let Some(slowing) = slowing else { return limit };
+        let share = self
+            .rows
+            .get(at)
+            .map_or(WHOLE, |row| share(row, slowing, now));
+        let share = u64::from(share);
+        let left = u64::from(limit) * share / u64::from(WHOLE);
+        u32::try_from(left).unwrap_or(limit).max(1)
+    }
+
+    /// The row of a key, made if there is none; `None` if the table is full.
+    fn row(&self, seat: Seat, key: Key, now: u64) -> Result<Option<usize>, Busy> {
+        let found = match self.find(key) {
+            Some(at) => Some(at),
+            None => self.make(seat, key, now)?,
+        };
+        // Not at each question: a line that all workers write to is a line that they wait for.
+        if let Some(row) = found.and_then(|at| self.rows.get(at))
+            && now > row.asked.load(Relaxed).saturating_add(1_000_000)
+        {
+            row.asked.store(now, Relaxed);
+        }
+        Ok(found)
+    }
+
+    fn row_of(&self, seat: Seat, key: Key, now: u64) -> Option<&Row> {
+        let at = self.row(seat, key, now).ok().flatten()?;
+        self.rows.get(at)
+    }
+
+    /// A row for a key that had none. One process at a time: two would make two.
+    fn make(&self, seat: Seat, key: Key, now: u64) -> Result<Option<usize>, Busy> {
+        let _making = self.making(u32::try_from(seat.0).map_or(MASTER - 1, |n| n + 1))?;
+        if let Some(at) = self.find(key) {
+            return Ok(Some(at));
+        }
+        let free = |at: &usize| {
+            let row = self.rows.get(*at);
+            row.is_some_and(|row| row.key.load(SeqCst) <= GIVEN_BACK)
+        };
+        let Some(at) = probes(key).find(free) else {
+            return Ok(None);
+        };
+        if let Some(row) = self.rows.get(at) {
+            row.asked.store(now, Relaxed);
+            row.key.store(key.0, SeqCst);
+        }
+        Ok(Some(at))
+    }
+
+    fn making(&self, who: u32) -> Result<Making<'_>, Busy> {
+        let mark = self.making.first().ok_or(Busy)?;
+        for _ in 0..SPINS {
+            if mark.compare_exchange(0, who, SeqCst, SeqCst).is_ok() {
+                return Ok(Making(mark));
+            }
+            std::hint::spin_loop();
+        }
+        Err(Busy)
+    }
+
+    fn find(&self, key: Key) -> Option<usize> {
+        for at in probes(key) {
+            match self.rows.get(at)?.key.load(SeqCst) {
+                0 => return None,
+                held if held == key.0 => return Some(at),
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// Thousandths of the limit in force: what was left after the last complaint, and what came back.
+fn share(row: &Row, slowing: Slowing, now: u64) -> u32 {
+    let withheld = u64::from(row.withheld.load(SeqCst));
+    if withheld == 0 {
+        return WHOLE;
+    }
+    let quiet = now.saturating_sub(row.slowed.load(SeqCst));
+    let back = (quiet / slowing.pause.max(1)).saturating_mul(u64::from(slowing.back));
+    let withheld = withheld.saturating_sub(back).min(u64::from(WHOLE));
+    WHOLE - u32::try_from(withheld).unwrap_or(0)
+}
+
+/// Somebody else makes a row, or was killed while making one.
+#[derive(Debug)]
+struct Busy;
+
+/// The right to make rows and to give them back.
+struct Making<'a>(&'a AtomicU32);
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, SeqCst);
+    }
+}
+
+/// Where a key may be.
+fn probes(key: Key) -> impl Iterator<Item = usize> {
+    let from = usize::try_from(key.0 >> 16).unwrap_or(0);
+    (0..PROBES).map(move |n| from.wrapping_add(n) % ROWS)
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some((traffic, at)) = &self.counted
+            && let Some(own) = traffic.columns.get(*at)
+        {
+            // Never below zero, whatever another process has written there.
+            let _ = own.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
