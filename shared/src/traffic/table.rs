@@ -123,6 +123,9 @@ pub struct Traffic {
     /// Who makes or gives back rows at this moment: 0 for nobody, else a seat and one. Those who look a
     /// row up never wait for it, and the master takes it from the dead.
     making: Mapping<AtomicU32>,
+    /// A bit for each row that was ever made. Looking at a page of shared memory makes it take room, so
+    /// the master goes by these and not by the rows.
+    made: Mapping<AtomicU64>,
 }
 
 /// A connection that is counted until this is dropped.
@@ -145,6 +148,7 @@ impl Traffic {
             columns: Mapping::zeroed(ROWS * seats)?,
             seats,
             making: Mapping::zeroed(1)?,
+            made: Mapping::zeroed(ROWS / 64)?,
         })
     }
 
@@ -317,13 +321,8 @@ impl Traffic {
             // What it had begun is at worst a row that nobody asks for.
             let _ = mark.compare_exchange(who, 0, SeqCst, SeqCst);
         }
-        for at in 0..ROWS {
-            // A row that nobody has touched stays untouched, or its page would take memory.
-            if let Some(own) = self.column(at, seat)
-                && own.load(Relaxed) != 0
-            {
-                own.store(0, SeqCst);
-            }
+        for own in self.made().filter_map(|at| self.column(at, seat)) {
+            own.store(0, SeqCst);
         }
     }
 
@@ -334,7 +333,7 @@ impl Traffic {
             return 0;
         };
         let mut freed = 0;
-        for (at, row) in self.rows.iter().enumerate() {
+        for (at, row) in self.made().filter_map(|at| Some((at, self.rows.get(at)?))) {
             let key = row.key.load(SeqCst);
             let quiet = key > GIVEN_BACK
                 && row.asked.load(SeqCst) < before
@@ -430,9 +429,22 @@ impl Traffic {
         };
         if let Some(row) = self.rows.get(at) {
             row.asked.store(now, Relaxed);
+            if let Some(made) = self.made.get(at / 64) {
+                made.fetch_or(1 << (at % 64), SeqCst);
+            }
             row.key.store(key.0, SeqCst);
         }
         Ok(Some(at))
+    }
+
+    /// The rows that were ever made.
+    fn made(&self) -> impl Iterator<Item = usize> {
+        let words = self.made.iter().enumerate();
+        words.flat_map(|(word, bits)| {
+            let bits = bits.load(SeqCst);
+            let set = (0..64).filter(move |bit| bits >> bit & 1 == 1);
+            set.map(move |bit| word * 64 + bit)
+        })
     }
 
     fn making(&self, who: u32) -> Result<Making<'_>, Busy> {
