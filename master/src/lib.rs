@@ -25,6 +25,7 @@ pub mod pidfile;
 pub mod poison;
 pub mod privileges;
 pub mod queue_tools;
+pub mod seats;
 pub mod signals;
 pub mod supervise;
 pub mod trial;

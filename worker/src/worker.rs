@@ -16,6 +16,7 @@ use haraka_shared::log::{self, Level};
 use haraka_shared::plugin::LocalFuture;
 use haraka_shared::route::Route;
 use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services};
+use haraka_shared::traffic::Counted;
 use haraka_shared::transaction::Transaction;
 
 use crate::dial;
@@ -65,6 +66,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) slot: u32,
     pub(crate) incarnation: &'a str,
     pub(crate) flight: Arc<FlightPage>,
+    pub(crate) counted: Counted,
     pub(crate) tls: Prepared,
     pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
 }

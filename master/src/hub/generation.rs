@@ -21,6 +21,7 @@ use super::{Hub, Leave, NewWorker, Tickets};
 use crate::boot;
 use crate::channel::Channel;
 use crate::fork::{Forked, fork};
+use crate::seats::Seats;
 use crate::supervise::{Generation, READY_LIMIT, StopClock, WorkerHandle, new_incarnation};
 
 /// Incarnations in the table before a restart makes a fresh one; far below a frame's limit.
@@ -94,7 +95,13 @@ impl Hub {
             (Which::Next, None) => return Ok(Ok(())),
             (Which::Current, _) => &mut self.current,
         };
-        match fork_one(generation, slot, install_dir, &self.tickets) {
+        match fork_one(
+            generation,
+            slot,
+            install_dir,
+            &self.tickets,
+            &mut self.seats,
+        ) {
             Ok(Born::Known(handle)) => {
                 log_server!(
                     Level::Notice,
@@ -335,13 +342,16 @@ fn fork_one(
     slot: u32,
     install_dir: PathBuf,
     tickets: &Tickets,
+    seats: &mut Seats,
 ) -> Result<Born, SpawnError> {
     // All that can fail comes before the fork, where one place deals with it.
     let (channel, theirs) = Channel::pair()?;
     let flight = FlightPage::new()?;
     let incarnation = new_incarnation(&generation.incarnations);
     let listeners = generation.listeners.for_slot(slot)?;
-    match fork()? {
+    let counted = seats.take();
+    let seat = counted.seat;
+    match fork().inspect_err(|_| seats.vacate(seat))? {
         Forked::Master(pid) => {
             generation.incarnations.push((incarnation.clone(), slot));
             Ok(Born::Known(Box::new(WorkerHandle {
@@ -351,6 +361,7 @@ fn fork_one(
                 incarnation,
                 channel,
                 flight,
+                seat,
                 started: Instant::now(),
                 ready: false,
                 stopping: None,
@@ -367,6 +378,7 @@ fn fork_one(
                 slot,
                 incarnation,
                 flight: Arc::new(flight),
+                counted,
                 ticket_keys: tickets.keys(),
                 tls: Prepared::default(),
             },

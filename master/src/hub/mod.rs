@@ -29,6 +29,7 @@ use crate::daemon::Readiness;
 use crate::fork::Blocked;
 use crate::pidfile::PidFile;
 use crate::poison::Suspects;
+use crate::seats::Seats;
 use crate::signals::Signals;
 use crate::supervise::{Due, Generation, StopClock, WorkerHandle};
 
@@ -66,6 +67,8 @@ pub struct Hub {
     pub queries: Vec<StatQuery>,
     /// Numbers of questions given out.
     pub asked: u64,
+    /// Where workers count their traffic.
+    pub seats: Seats,
     /// Keys of TLS tickets.
     pub tickets: Tickets,
     /// The worker runs in this process (`nodes=0`): nothing is forked, nothing is reaped.

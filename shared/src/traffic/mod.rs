@@ -9,3 +9,14 @@ mod table;
 
 pub use rate::Rate;
 pub use table::{Full, Key, Lease, ROWS, Seat, Slowing, Traffic, View};
+
+use std::sync::Arc;
+
+/// The table as one worker process has it.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// All workers' table.
+    pub traffic: Arc<Traffic>,
+    /// This one's column.
+    pub seat: Seat,
+}
