@@ -31,6 +31,7 @@ pub mod reply;
 pub mod results;
 pub mod route;
 pub mod services;
+pub mod shaping;
 pub mod spool;
 pub mod stuffing;
 pub mod tls;

@@ -32,6 +32,7 @@ mod overrides;
 mod reader;
 mod retry_times;
 mod row;
+mod shaping_toml;
 mod smtp_ini;
 mod structured;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub use outbound_ini::{DaneUse, InetPrefer, OUTBOUND_INI, OutboundIni};
 pub use overrides::Overrides;
 pub use reader::nearest;
 pub use row::{Describe, FileDecl, Kind, Row};
+pub use shaping_toml::SHAPING_TOML;
 pub use smtp_ini::{Nodes, SMTP_INI, SmtpIni};
 pub use tls_client::{HostList, TLS_CLIENT_KEYS, TlsClient};
 pub use tls_ini::{Inbound, TLS_INI, TlsIni};
