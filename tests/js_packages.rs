@@ -15,9 +15,17 @@
 
 mod harness;
 
+#[path = "js_packages/archives.rs"]
+mod archives;
+#[path = "js_packages/dkim.rs"]
+mod dkim;
+#[path = "js_packages/elastic.rs"]
+mod elastic;
 #[path = "js_packages/local.rs"]
 mod local;
 #[path = "js_packages/scanners.rs"]
 mod scanners;
+#[path = "js_packages/services.rs"]
+mod services;
 #[path = "js_packages/side.rs"]
 mod side;

@@ -287,11 +287,13 @@ fn compose(name: &str, value: &str) -> Vec<u8> {
     }
     field.extend_from_slice(b": ");
     let value = words::encode(value);
+    // A value that is folded at once stays so.
+    let folded = value.starts_with(['\r', '\n']);
     let lines = value
         .split(['\r', '\n'])
         .filter(|line| !line.trim().is_empty());
     for (number, line) in lines.enumerate() {
-        if number > 0 {
+        if number > 0 || folded {
             field.extend_from_slice(b"\r\n");
             if !line.starts_with([' ', '\t']) {
                 field.push(b' ');

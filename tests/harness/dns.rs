@@ -23,6 +23,20 @@ pub struct FakeDns {
     threads: Vec<JoinHandle<()>>,
 }
 
+const PRELOAD: &str = r#"
+const dns = require('dns')
+const servers = ['SERVER']
+const bound = (Base) => class extends Base {
+    constructor(...args) {
+        super(...args)
+        this.setServers(servers)
+    }
+}
+dns.setServers(servers)
+dns.Resolver = bound(dns.Resolver)
+dns.promises.Resolver = bound(dns.promises.Resolver)
+"#;
+
 /// What is answered, and what was asked.
 #[derive(Default)]
 struct Zone {
@@ -88,6 +102,11 @@ impl FakeDns {
     /// Text of the `net-utils.ini` that points a server here.
     pub fn config(&self) -> String {
         format!("[dns]\nservers={}\n", self.addr)
+    }
+
+    /// A script for `node --require` that makes every look-up of the real Haraka come here.
+    pub fn preload(&self) -> String {
+        PRELOAD.replace("SERVER", &self.addr.to_string())
     }
 
     /// Adds mail exchangers, preference and host.

@@ -53,21 +53,6 @@ exports.hook_disconnect = (next, connection) => {
 }
 "#;
 
-/// For the real Haraka: every question goes to the DNS server of the test.
-const PRELOAD: &str = r#"
-const dns = require('dns')
-const servers = ['SERVER']
-const bound = (Base) => class extends Base {
-    constructor(...args) {
-        super(...args)
-        this.setServers(servers)
-    }
-}
-dns.setServers(servers)
-dns.Resolver = bound(dns.Resolver)
-dns.promises.Resolver = bound(dns.promises.Resolver)
-"#;
-
 /// How long the end of a connection may take to be seen.
 const OVER: Duration = Duration::from_secs(8);
 /// How long a reply may take: look-ups that time out stand behind some.
@@ -138,8 +123,7 @@ fn peer_with_dns(
     let Some(dns) = dns else {
         return vec![node, peer];
     };
-    let preload = PRELOAD.replace("SERVER", &dns.addr().to_string());
-    install.write("preload.js", preload.as_bytes());
+    install.write("preload.js", dns.preload().as_bytes());
     let script = install.path().join("preload.js");
     let option = format!("NODE_OPTIONS=--require={}", script.display());
     vec!["env".to_owned(), option, node, peer]
@@ -158,7 +142,7 @@ fn difference(theirs: &str, own: &str) -> String {
 }
 
 /// Where npm put the packages: the folder that the package Haraka is in.
-fn packages(peer: &Path) -> PathBuf {
+pub fn packages(peer: &Path) -> PathBuf {
     let found = peer
         .ancestors()
         .nth(3)
@@ -215,6 +199,13 @@ fn play(install: Install, command: &[String], scenario: &impl Fn(&mut Side)) -> 
 }
 
 impl Side {
+    /// Records what else there is to compare.
+    pub fn note(&mut self, what: &str, text: &str) {
+        let text = text.replace("\r\n", "\n");
+        let lines = text.lines().map(|line| format!("{what} {line}"));
+        self.record.extend(lines);
+    }
+
     /// Gives plugins that load lists and try servers after the start the time for it: nothing that both
     /// servers tell says when they are done.
     pub fn settle(&self) {
@@ -271,13 +262,8 @@ fn stored(install: &Install) -> Vec<String> {
     let mut lines = Vec::new();
     for message in install.stored() {
         let text = String::from_utf8_lossy(&message).replace("\r\n", "\n");
-        let mut trace = false;
-        for line in text.lines() {
-            trace = line.starts_with("Received: ") || (trace && line.starts_with([' ', '\t']));
-            if !trace {
-                lines.push(format!("stored {line}"));
-            }
-        }
+        let text = without_trace(&text);
+        lines.extend(text.lines().map(|line| format!("stored {line}")));
     }
     for entry in fs::read_dir(install.path().join("tmp")).unwrap() {
         let path = entry.unwrap().path();
@@ -286,6 +272,16 @@ fn stored(install: &Install) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A message without its trace header fields, which tell of time and host.
+pub fn without_trace(message: &str) -> String {
+    let mut trace = false;
+    let kept = message.split_inclusive('\n').filter(|line| {
+        trace = line.starts_with("Received: ") || (trace && line.starts_with([' ', '\t']));
+        !trace
+    });
+    kept.collect()
 }
 
 impl Recorded<'_> {

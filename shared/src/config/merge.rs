@@ -30,8 +30,11 @@ pub fn merge(base: Value, over: Value) -> Value {
     }
 }
 
-/// The same for ini files as scripts see them.
+/// The same for ini files as scripts see them. A key without `=` counts in the operator's file alone.
 pub fn merge_typed(mut base: Vec<TypedSection>, over: Vec<TypedSection>) -> Vec<TypedSection> {
+    for (_, keys) in &mut base {
+        keys.retain(|(_, value)| !matches!(value, Typed::Undefined));
+    }
     for (name, keys) in over {
         let Some((_, held)) = base.iter_mut().find(|(n, _)| *n == name) else {
             base.push((name, keys));
@@ -82,6 +85,28 @@ mod tests {
         let over = json!({"b": {"c": 9, "n": null}, "e": null, "f": [1], "g": 5, "constructor": 1});
         let want = json!({"a": 1, "b": {"c": 9, "d": 3}, "e": "x", "f": [1], "g": 5});
         assert_eq!(merge(base, over), want);
+    }
+
+    #[test]
+    fn keys_without_a_value_are_kept_of_the_operators_file_alone() {
+        // covers CFS-09
+        let section = |keys: &[(&str, Typed)]| {
+            let keys = keys.iter().map(|(k, v)| ((*k).to_owned(), v.clone()));
+            vec![("a".to_owned(), keys.collect())]
+        };
+        let number = Typed::Number(1.0);
+        let base = section(&[
+            ("bare", Typed::Undefined),
+            ("k", number.clone()),
+            ("l", number.clone()),
+        ]);
+        let over = section(&[("own", Typed::Undefined), ("l", Typed::Undefined)]);
+        let want = section(&[
+            ("k", number),
+            ("l", Typed::Undefined),
+            ("own", Typed::Undefined),
+        ]);
+        assert_eq!(merge_typed(base, over), want);
     }
 
     #[test]

@@ -14,6 +14,10 @@ const ended = (child) =>
 module.exports = async (out) => {
     out(await ended(spawn('echo', ['a b', 'c'])))
     out(await ended(spawn('sh', ['-c', 'echo out; echo err >&2; exit 3'])))
+    const before = spawn('sh', ['-c', 'head -c 60000 /dev/zero; echo err >&2'])
+    let heard = 0
+    for (const one of [before.stdout, before.stderr]) one.on('data', (chunk) => (heard += chunk.length))
+    out('at its end', await new Promise((resolve) => before.on('exit', (code) => resolve([code, heard]))))
     const cat = spawn('cat')
     out(typeof cat.pid, cat.spawnfile, cat.spawnargs.join())
     cat.stdin.write('through ')

@@ -47,6 +47,14 @@ module.exports = async (out) => {
         const signature = crypto.createSign(digest).update(data).sign(RSA, 'base64')
         out(digest, signature, crypto.createVerify(digest).update(data).verify(crypto.createPublicKey(RSA), signature, 'base64'), crypto.createVerify(digest).update('other').verify(crypto.createPublicKey(RSA), signature, 'base64'))
     }
+    for (const name of ['rsa', 'rsa1024']) {
+        const key = require('./keys/test.json')[name]
+        for (const digest of ['md5', 'sha1', 'sha224', 'sha256', 'RSA-SHA384', 'sha512']) {
+            const signature = crypto.sign(digest, data, key)
+            const verified = (text) => crypto.verify(digest, Buffer.from(text), crypto.createPublicKey(key), signature)
+            out(name, digest, signature.toString('base64'), verified('to be signed'), verified('other'))
+        }
+    }
     out(RSA.type, RSA.asymmetricKeyType, RSA.asymmetricKeyDetails.modulusLength, RSA.asymmetricKeyDetails.publicExponent)
     const open = crypto.createPublicKey(RSA)
     out(open.export({ type: 'spki', format: 'pem' }), open.export({ type: 'pkcs1', format: 'der' }).toString('hex'), RSA.export({ type: 'pkcs1', format: 'pem' }) === require('./keys/test.json').rsa)

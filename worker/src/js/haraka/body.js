@@ -79,16 +79,36 @@ exports.keep = (held) => {
 
 exports.drop = (held) => held.forEach((number) => hooks.delete(number))
 
-// The message is there, and this is one of its attachments.
+const reads = (stream) => stream.connection || stream.begun || stream.listenerCount('data') > 0 || stream.listenerCount('readable') > 0
+
+// Resolves when a stream is at its end. One that stands still is waited for if the plugin gave it its
+// connection, which then stands still as well.
+function over(stream) {
+    return new Promise((resolve) => {
+        const still = () => stream.isPaused() && !stream.connection
+        for (const event of ['end', 'error', 'close']) stream.once(event, resolve)
+        stream.on('pause', () => still() && resolve())
+        if (still() || stream.readableEnded || stream.destroyed) resolve()
+    })
+}
+
+// The message is there, and this is one of its attachments: the next one's turn comes when it is read.
 exports.attachment = (number, ct, filename, tree, index, reading) => {
     const hook = hooks.get(number)
     if (!hook) return
-    const body = new Body(tree, ops.parts(tree), index)
-    const stream = new PartStream(reading)
-    stream.header = body.header
-    stream.filename = filename
-    hook.start(ct, filename, body, stream)
-    hook.transaction.streams.push(stream)
+    const { streams } = hook.transaction
+    const begin = () => {
+        if (!hooks.has(number)) return undefined
+        const body = new Body(tree, ops.parts(tree), index)
+        const stream = new PartStream(reading)
+        stream.header = body.header
+        stream.filename = filename
+        hook.start(ct, filename, body, stream)
+        streams.push(stream)
+        return reads(stream) ? over(stream) : undefined
+    }
+    // What a plugin throws is told as a promise that nobody handled.
+    streams.turn = streams.turn ? streams.turn.then(begin).catch((err) => void Promise.reject(err)) : begin()
 }
 
 exports.filterWants = (number, ct) => {
@@ -105,21 +125,20 @@ exports.filterRun = (number, ct, encoding, octets) => {
 }
 
 // Resolves when every stream that a plugin reads is at its end: what is read of a message is read
-// before its hooks go on. One that stands still is waited for if the plugin gave it its connection,
-// which then stands still as well.
-exports.settled = (streams) => {
-    const waits = streams.splice(0).map((stream) => {
-        const still = () => stream.isPaused() && !stream.connection
-        const reads = stream.connection || stream.begun || stream.listenerCount('data') > 0 || stream.listenerCount('readable') > 0
-        if (!reads && stream.listenerCount('end') > 0 && !stream.isPaused()) stream.resume()
-        else if (!reads) return undefined
-        return new Promise((resolve) => {
-            for (const event of ['end', 'error', 'close']) stream.once(event, resolve)
-            stream.on('pause', () => still() && resolve())
-            if (still() || stream.readableEnded || stream.destroyed) resolve()
-        })
-    })
-    return Promise.all(waits)
+// before its hooks go on.
+exports.settled = async (streams) => {
+    while (streams.turn) {
+        const { turn } = streams
+        await turn
+        if (streams.turn === turn) streams.turn = undefined
+    }
+    await Promise.all(streams.splice(0).map((stream) => {
+        if (!reads(stream)) {
+            if (stream.listenerCount('end') === 0 || stream.isPaused()) return undefined
+            stream.resume()
+        }
+        return over(stream)
+    }))
 }
 
 // The parts of the message as they are now; none before they were asked for.

@@ -67,7 +67,8 @@ class Plugin {
         numbers += 1
         methods.set(numbers, { plugin: this, name: method })
         const called = typeof method === 'function' ? method.name || 'anonymous' : String(method)
-        if (this.number === undefined) this.wants.push([String(hook), called, clamped, numbers])
+        if (this.settled && this.number === undefined) this.logerror(`${called} comes too late for hook ${hook}: what a plugin wants is asked when it is loaded`)
+        else if (this.number === undefined) this.wants.push([String(hook), called, clamped, numbers])
         else if (!hookOps.late(this.number, String(hook), numbers)) this.logerror(`there is no hook ${hook}`)
         ;(this.hooks[hook] ??= []).push(method)
     }
@@ -119,6 +120,8 @@ function loadPlugin(name, file, timeout) {
     if (plugin.hasPackageJson) {
         const found = module.require(path.dirname(file))
         for (const key in found) plugin[key] = found[key]
+        // A package that was a single file once may still log by its `exports`.
+        if (typeof found === 'object' && Object.isExtensible(found) && !found.loginfo) logger.add_log_methods(found, plugin.name)
         return plugin
     }
     module.exports = plugin
@@ -148,11 +151,13 @@ exports.load = (number, name, file, timeout) => {
         if (hook) plugin.register_hook(hook[1], method)
     }
     loaded.set(number, plugin)
-    // One that looks around first registers later; what it wants then runs last.
-    if (typeof registering?.then === 'function') {
+    // One that looks around first registers later, as one does that wants nothing yet; what it wants then
+    // runs last.
+    if (typeof registering?.then === 'function' || plugin.wants.length === 0) {
         plugin.wants.push(['*', 'registered later', 100, number])
         Object.defineProperty(plugin, 'number', { value: number })
     }
+    Object.defineProperty(plugin, 'settled', { value: true })
     exports.registered_plugins[name] = plugin
     exports.plugin_list.push(name)
     return plugin.wants

@@ -80,6 +80,9 @@ function described(file, args, options) {
     return { program, how, options, shownArgs: args }
 }
 
+// How long the pipes of a program that ended may take to give what is in them, in milliseconds.
+const HEARING = 50
+
 class ChildProcess extends EventEmitter {
     #number
     #open = 1
@@ -110,10 +113,11 @@ class ChildProcess extends EventEmitter {
         }
         this.stdio = [this.stdin, this.stdout, this.stderr]
         process.nextTick(() => this.emit('spawn'))
-        natives.outcome(child.wait(started.number)).then(([code, signal]) => {
+        natives.outcome(child.wait(started.number)).then(async ([code, signal]) => {
             this.exitCode = code
             this.signalCode = signal
             this.stdin?.destroy()
+            await this.#heard()
             this.emit('exit', code, signal)
             // What nobody reads would keep the program's end from being told.
             for (const out of [this.stdout, this.stderr]) if (out && !out.readableFlowing && out.listenerCount('readable') === 0) out.resume()
@@ -126,6 +130,17 @@ class ChildProcess extends EventEmitter {
             const timer = setTimeout(() => this.kill(options.killSignal), options.timeout)
             this.once('exit', () => clearTimeout(timer))
         }
+    }
+
+    // What the program has written is heard before its end is told: Node looks at signals last. A pipe
+    // that another program holds open has no end.
+    async #heard() {
+        const open = [this.stdout, this.stderr].filter((out) => out?.readableFlowing && !out.readableEnded && !out.destroyed)
+        if (open.length === 0) return
+        let timer
+        const ends = open.map((out) => new Promise((resolve) => out.once('end', resolve).once('close', resolve)))
+        await Promise.race([Promise.all(ends), new Promise((resolve) => (timer = setTimeout(resolve, HEARING)))])
+        clearTimeout(timer)
     }
 
     #failed(code, how, program) {

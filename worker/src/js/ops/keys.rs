@@ -1,8 +1,7 @@
 //! Keys and signatures: RSA (PKCS #1), Ed25519, and ECDSA over P-256 and P-384.
 //!
 //! A private key is kept as PKCS #8 (RFC 5958), a public one as SubjectPublicKeyInfo (RFC 5280,
-//! section 4.1), each in DER. RSA signs with keys of 2048 bits and more and with SHA-2 alone; that
-//! is what ring does in constant time.
+//! section 4.1), each in DER. What ring does, it does; the rest of RSA is in `rsa`.
 
 use std::rc::Rc;
 
@@ -10,7 +9,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{self as sig, KeyPair as _, UnparsedPublicKey, VerificationAlgorithm};
 use rquickjs::{Ctx, Exception, Object};
 
-use super::op;
+use super::{op, rsa};
 use crate::js::convert::Bytes;
 use crate::js::host::Host;
 
@@ -33,9 +32,7 @@ enum KeyError {
     Unreadable,
     #[error("key type is not supported: use RSA, Ed25519, or EC with P-256 or P-384")]
     Kind,
-    #[error(
-        "RSA signatures are made with keys of 2048 to 4096 bits and SHA-256, SHA-384 or SHA-512"
-    )]
+    #[error("RSA signatures are made with sound keys of 1024 to 8192 bits")]
     Signing,
     #[error("Invalid digest")]
     Digest,
@@ -335,20 +332,7 @@ fn sign(digest: Option<&str>, pkcs8: &[u8], data: &[u8]) -> Result<Vec<u8>, KeyE
             let pair = pair.map_err(|_| KeyError::Unreadable)?;
             Ok(pair.sign(data).as_ref().to_vec())
         }
-        Kind::Rsa => {
-            let padding: &dyn sig::RsaEncoding = match plain(digest).as_str() {
-                "sha256" => &sig::RSA_PKCS1_SHA256,
-                "sha384" => &sig::RSA_PKCS1_SHA384,
-                "sha512" => &sig::RSA_PKCS1_SHA512,
-                "sha1" | "md5" => return Err(KeyError::Signing),
-                _ => return Err(KeyError::Digest),
-            };
-            let pair = sig::RsaKeyPair::from_pkcs8(pkcs8).map_err(|_| KeyError::Signing)?;
-            let mut signature = vec![0; pair.public().modulus_len()];
-            pair.sign(padding, &random, data, &mut signature)
-                .map_err(|_| KeyError::Random)?;
-            Ok(signature)
-        }
+        Kind::Rsa => rsa_signature(&plain(digest), pkcs8, data),
         Kind::P256 | Kind::P384 => {
             let own = if kind == Kind::P256 {
                 "sha256"
@@ -365,6 +349,24 @@ fn sign(digest: Option<&str>, pkcs8: &[u8], data: &[u8]) -> Result<Vec<u8>, KeyE
     }
 }
 
+/// By ring where it takes the key and the digest; either gives the same octets.
+fn rsa_signature(digest: &str, pkcs8: &[u8], data: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let padding: Option<&dyn sig::RsaEncoding> = match digest {
+        "sha256" => Some(&sig::RSA_PKCS1_SHA256),
+        "sha384" => Some(&sig::RSA_PKCS1_SHA384),
+        "sha512" => Some(&sig::RSA_PKCS1_SHA512),
+        _ => None,
+    };
+    if let (Some(padding), Ok(pair)) = (padding, sig::RsaKeyPair::from_pkcs8(pkcs8)) {
+        let mut signature = vec![0; pair.public().modulus_len()];
+        pair.sign(padding, &SystemRandom::new(), data, &mut signature)
+            .map_err(|_| KeyError::Random)?;
+        return Ok(signature);
+    }
+    let padded = rsa::padded(digest, data).ok_or(KeyError::Digest)?;
+    rsa::sign(pkcs8, padded).ok_or(KeyError::Signing)
+}
+
 fn verify(
     digest: Option<&str>,
     spki: &[u8],
@@ -377,12 +379,15 @@ fn verify(
         (Kind::Ed25519, _) => &sig::ED25519,
         (Kind::Rsa, "sha1") => &sig::RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
         (Kind::Rsa, "sha256") => &sig::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
-        (Kind::Rsa, "sha384") => &sig::RSA_PKCS1_2048_8192_SHA384,
         (Kind::Rsa, "sha512") => &sig::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
         (Kind::P256, "sha256") => &sig::ECDSA_P256_SHA256_ASN1,
         (Kind::P256, "sha384") => &sig::ECDSA_P256_SHA384_ASN1,
         (Kind::P384, "sha256") => &sig::ECDSA_P384_SHA256_ASN1,
         (Kind::P384, "sha384") => &sig::ECDSA_P384_SHA384_ASN1,
+        (Kind::Rsa, other) => {
+            let padded = rsa::padded(other, data).ok_or(KeyError::Digest)?;
+            return Ok(rsa::verify(spki, padded, signature));
+        }
         _ => return Err(KeyError::Digest),
     };
     Ok(UnparsedPublicKey::new(algorithm, key)

@@ -23,6 +23,7 @@ mod message;
 mod net;
 mod outbound;
 mod process;
+mod rsa;
 mod socket;
 mod timers;
 mod transaction;

@@ -18,7 +18,8 @@ pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {
     } else {
         s.hook(Call::Queue(())).await
     };
-    if relaying && !verdict.code.denies() && verdict.code != Code::Ok {
+    let own = relaying && !verdict.code.denies() && verdict.code != Code::Ok;
+    if own {
         // Haraka writes this line as well, before the built-in queue's own (LOG-13).
         log_conn!(
             Level::Notice,
@@ -32,7 +33,10 @@ pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {
         verdict = built_in(s, txn).await;
     }
     let said = text(&verdict);
-    store_result(txn, &verdict, &said);
+    // Of what the built-in queue takes, the result `outbound` tells, as in Haraka.
+    if !own || verdict.code != Code::Ok {
+        store_result(txn, &verdict, &said);
+    }
     let said = format!("{said} ({})", txn.uuid);
     let verdict = with_text(verdict, said.clone());
     if verdict.code == Code::Ok {
