@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Action, Pattern, Provider, ReplyRule, Rule, Shaping, Source};
+use super::{Pattern, Provider, ReplyRule, Rule, Shaping, Source};
 use crate::traffic::{Key, Rate, Slowing};
 
 /// What is counted for one of the things that limit a message: its provider, its domain, its source.
@@ -23,8 +23,11 @@ pub struct Counter {
 pub struct Limits {
     /// Who runs its mail hosts.
     pub provider: Arc<str>,
-    /// What is counted; the provider as a whole in front. All must allow a message.
+    /// What is counted; the provider as a whole in front, the source, if there is one, at the end. All
+    /// must allow a message.
     pub counters: Vec<Counter>,
+    /// A rule names the domain, so that others of the provider may have other limits.
+    pub of_domain: bool,
     /// Messages over one connection.
     pub messages_per_connection: u32,
     /// How a complaint is answered.
@@ -33,8 +36,9 @@ pub struct Limits {
     pub replies: Vec<Arc<ReplyRule>>,
 }
 
-/// Connections to one provider where no rule says otherwise: far more than any but the largest takes well.
-const CONNECTIONS: u32 = 200;
+/// Connections to one provider where no rule says otherwise. No bound on a relay to a host of one's own; a
+/// complaint counts from what is in use.
+const CONNECTIONS: u32 = 1000;
 /// Hosts limit them, and a fresh connection may meet a better balanced host.
 const MESSAGES: u32 = 100;
 /// Half of it, at most each minute; a tenth of the whole comes back each minute.
@@ -74,16 +78,20 @@ impl Shaping {
             });
         }
         if let Some(source) = source {
+            // A complaint is about the address that it was made to, so there is always something to
+            // take away from.
+            let whole = counters.first().and_then(|c| c.connections);
             counters.push(Counter {
                 key: Key::of("source", &(&*source.name, &*name)),
                 name: format!("{name} from {}", source.name).into(),
-                connections: source.connections,
+                connections: source.connections.or(whole),
                 rate: source.rate,
             });
         }
         Limits {
             provider: name,
             counters,
+            of_domain: domain_rule.is_some(),
             messages_per_connection: all()
                 .find_map(|r| r.messages_per_connection)
                 .unwrap_or(MESSAGES),
@@ -108,9 +116,9 @@ impl Shaping {
 impl Limits {
     /// What to do about a reply of the destination, code and text; nothing if it is no complaint.
     #[must_use]
-    pub fn complaint(&self, reply: &str) -> Option<Action> {
-        let rule = self.replies.iter().find(|r| r.pattern.is_match(reply))?;
-        Some(rule.action)
+    pub fn complaint(&self, reply: &str) -> Option<&ReplyRule> {
+        let rule = self.replies.iter().find(|r| r.pattern.is_match(reply));
+        rule.map(|r| &**r)
     }
 }
 
@@ -128,7 +136,7 @@ mod tests {
     use regex::Regex;
 
     use super::*;
-    use crate::shaping::{Provider, ReplyRule};
+    use crate::shaping::Action;
 
     fn rule(connections: u32) -> Rule {
         Rule {
@@ -164,9 +172,10 @@ mod tests {
         assert_eq!(one.counters[0].connections, Some(20));
         assert_eq!(two.counters[0].key, one.counters[0].key);
         assert_eq!(two.counters[1].connections, Some(2));
-        assert_eq!(one.complaint("421 go away"), Some(Action::SlowDown));
-        assert_eq!(one.complaint("421 too fast"), Some(Action::Suspend(60)));
-        assert_eq!(one.complaint("450 later"), None);
+        let action = |reply| one.complaint(reply).map(|rule| rule.action);
+        assert_eq!(action("421 go away"), Some(Action::SlowDown));
+        assert_eq!(action("421 too fast"), Some(Action::Suspend(60)));
+        assert_eq!(action("450 later"), None);
         let other = shaping.limits("c.test", "mx.c.test", None);
         assert_eq!(
             (&*other.provider, other.counters[0].connections),

@@ -8,7 +8,7 @@ mod rate;
 mod table;
 
 pub use rate::Rate;
-pub use table::{Full, Key, Lease, ROWS, Seat, Slowing, Traffic, View};
+pub use table::{Full, Key, Lease, ROWS, Seat, Slowing, Traffic, View, now};
 
 use std::sync::Arc;
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
+use nix::time::{ClockId, clock_gettime};
+
 use super::rate::Rate;
 use crate::mapping::{Mapping, MappingError, Shareable};
 
@@ -36,6 +38,25 @@ const SPINS: usize = 1000;
 
 /// Time in which a killed maker is noticed by the master, in microseconds.
 const MOMENT: u64 = 5000;
+
+/// Microseconds for which a refusal is remembered. Whoever was refused comes again within that time.
+const RECENT: u64 = 250_000;
+
+/// Bits of [`Row::wanted`] that name the seat.
+const SEAT_BITS: u32 = 11;
+
+/// The present time on the clock that all processes of this machine share, in microseconds; goes on
+/// evenly, whatever is done to the time of day.
+#[must_use]
+pub fn now() -> u64 {
+    let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC) else {
+        // Every Linux has it.
+        return 0;
+    };
+    let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
+    let nanos = u64::try_from(now.tv_nsec()).unwrap_or(0);
+    seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000)
+}
 
 /// What a row stands for: any name, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,9 +89,10 @@ struct Row {
     slowed: AtomicU64,
     /// What is missing to a whole share, in thousandths; zero in a new row.
     withheld: AtomicU32,
-    /// Taken on `day`, for caps per day.
-    today: AtomicU32,
-    day: AtomicU64,
+    /// A day and how many were taken on it, see [`on_day`].
+    today: AtomicU64,
+    /// Who was last refused a connection, and when, see [`Traffic::is_wanted`].
+    wanted: AtomicU64,
     /// When it was last asked for.
     asked: AtomicU64,
 }
@@ -196,11 +218,11 @@ impl Traffic {
                 // The row was given back between the look and the count.
                 continue;
             }
-            return if open > limit {
-                Err(Full { limit })
-            } else {
-                Ok(lease)
-            };
+            if open <= limit {
+                return Ok(lease);
+            }
+            self.note_refusal(seat, at, now);
+            return Err(Full { limit });
         }
     }
 
@@ -235,7 +257,57 @@ impl Traffic {
         }
     }
 
-    /// Takes one of the messages that may go on this day (days since 1970).
+    /// When [`Traffic::pace`] would next allow a message; now if that is now. Takes nothing.
+    ///
+    /// # Errors
+    /// When to ask again, in microseconds.
+    pub fn may_pace(
+        &self,
+        key: Key,
+        rate: Rate,
+        slowing: Option<Slowing>,
+        now: u64,
+    ) -> Result<(), u64> {
+        let Some((at, row)) = self.find(key).and_then(|at| Some((at, self.rows.get(at)?))) else {
+            return Ok(());
+        };
+        let count = self.limit_now(at, rate.count, slowing, now);
+        let rate = Rate { count, ..rate };
+        rate.take(row.paced.load(Relaxed), now).map(|_| ())
+    }
+
+    /// Whether a worker of another seat was refused a connection a moment ago: whoever has one to
+    /// spare should not keep it.
+    #[must_use]
+    pub fn is_wanted(&self, seat: Seat, key: Key, now: u64) -> bool {
+        let Some(row) = self.find(key).and_then(|at| self.rows.get(at)) else {
+            return false;
+        };
+        let (who, when) = wanted(row.wanted.load(Relaxed));
+        who != seat.0 && when != 0 && now < when.saturating_add(RECENT)
+    }
+
+    /// Whoever came first stays noted for a while, so that each has its turn.
+    fn note_refusal(&self, seat: Seat, at: usize, now: u64) {
+        let Some(row) = self.rows.get(at) else { return };
+        let noted = row.wanted.load(Relaxed);
+        if now >= wanted(noted).1.saturating_add(RECENT) {
+            let who = u64::try_from(seat.0).unwrap_or(0) & ((1 << SEAT_BITS) - 1);
+            let next = (now << SEAT_BITS) | who;
+            let _ = row.wanted.compare_exchange(noted, next, Relaxed, Relaxed);
+        }
+    }
+
+    /// How many were taken on this day (days since 1970); `None` if none was since the row was made.
+    #[must_use]
+    pub fn today(&self, key: Key, day: u32) -> Option<u32> {
+        let row = self.find(key).and_then(|at| self.rows.get(at))?;
+        let (of, count) = on_day(row.today.load(SeqCst));
+        (of == day).then_some(count)
+    }
+
+    /// Takes one of the messages that may go on this day (days since 1970). `before` is how many there
+    /// were already, by other records than the table, when it has none of this day yet.
     ///
     /// # Errors
     /// There were `cap` already.
@@ -244,7 +316,7 @@ impl Traffic {
         seat: Seat,
         key: Key,
         cap: u32,
-        day: u64,
+        (day, before): (u32, u32),
         now: u64,
     ) -> Result<(), Full> {
         let at = self
@@ -253,13 +325,11 @@ impl Traffic {
         let Some(row) = at.and_then(|at| self.rows.get(at)) else {
             return Ok(());
         };
-        let known = row.day.load(SeqCst);
-        if known != day && row.day.compare_exchange(known, day, SeqCst, SeqCst).is_ok() {
-            row.today.store(0, SeqCst);
-        }
-        let taken = row
-            .today
-            .fetch_update(SeqCst, SeqCst, |n| (n < cap).then_some(n + 1));
+        let taken = row.today.fetch_update(SeqCst, SeqCst, |state| {
+            let (of, count) = on_day(state);
+            let count = if of == day { count } else { before };
+            (count < cap).then(|| (u64::from(day) << 32) | u64::from(count + 1))
+        });
         taken.map(|_| ()).map_err(|_| Full { limit: cap })
     }
 
@@ -284,11 +354,23 @@ impl Traffic {
         Some(row.suspended.load(SeqCst)).filter(|until| *until > now)
     }
 
-    /// A complaint of the destination: less from now on. Gives the thousandths that are left, or
-    /// `None` if a complaint of just before counts for this one as well.
-    pub fn slow_down(&self, seat: Seat, key: Key, slowing: Slowing, now: u64) -> Option<u32> {
-        let row = self.row_of(seat, key, now)?;
-        let before = share(row, slowing, now);
+    /// A complaint of the destination: less from now on. What is left is a part of what was in use, if
+    /// that was less than the `limit` on connections allows. Gives the thousandths of the limit that
+    /// are left, or `None` if a complaint of just before counts for this one as well.
+    pub fn slow_down(
+        &self,
+        seat: Seat,
+        key: Key,
+        limit: u32,
+        slowing: Slowing,
+        now: u64,
+    ) -> Option<u32> {
+        let at = self.row(seat, key, now).ok().flatten()?;
+        let row = self.rows.get(at)?;
+        let used = u64::from(self.open(at).max(1)) * u64::from(WHOLE);
+        let used = used.div_ceil(u64::from(limit.max(1)));
+        let used = u32::try_from(used).unwrap_or(WHOLE);
+        let before = share(row, slowing, now).min(used);
         let slowed = row.slowed.load(SeqCst);
         if slowed != 0 && now < slowed.saturating_add(slowing.pause) {
             return None;
@@ -311,7 +393,7 @@ impl Traffic {
             share: slowing.map_or(WHOLE, |s| share(row, s, now)),
             suspended: Some(row.suspended.load(SeqCst)).filter(|t| *t > now),
             paced: Some(row.paced.load(SeqCst)).filter(|t| *t > now),
-            today: row.today.load(SeqCst),
+            today: on_day(row.today.load(SeqCst)).1,
         })
     }
 
@@ -353,13 +435,13 @@ impl Traffic {
                 &row.paced,
                 &row.suspended,
                 &row.slowed,
-                &row.day,
+                &row.today,
+                &row.wanted,
                 &row.asked,
             ] {
                 state.store(0, SeqCst);
             }
             row.withheld.store(0, SeqCst);
-            row.today.store(0, SeqCst);
             freed += 1;
         }
         freed
@@ -468,6 +550,18 @@ impl Traffic {
         }
         None
     }
+}
+
+/// The day and the count of [`Row::today`].
+fn on_day(state: u64) -> (u32, u32) {
+    let count = u32::try_from(state & u64::from(u32::MAX)).unwrap_or(0);
+    (u32::try_from(state >> 32).unwrap_or(0), count)
+}
+
+/// The seat and the time of [`Row::wanted`].
+fn wanted(state: u64) -> (usize, u64) {
+    let who = usize::try_from(state & ((1 << SEAT_BITS) - 1)).unwrap_or(0);
+    (who, state >> SEAT_BITS)
 }
 
 /// Thousandths of the limit in force: what was left after the last complaint, and what came back.

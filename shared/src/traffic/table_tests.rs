@@ -72,12 +72,13 @@ fn complaint_halves_the_limit_and_time_brings_it_back() {
     let traffic = table(1);
     let key = Key::of("provider", "p");
     let minute = SLOWING.pause;
-    assert_eq!(traffic.slow_down(Seat(0), key, SLOWING, minute), Some(500));
-    assert_eq!(traffic.slow_down(Seat(0), key, SLOWING, minute + 1), None);
-    assert_eq!(
-        traffic.slow_down(Seat(0), key, SLOWING, 2 * minute),
-        Some(300)
-    );
+    let all: Vec<_> =
+        std::iter::from_fn(|| traffic.connect(Seat(0), key, 10, None, minute).ok()).collect();
+    let slow = |at| traffic.slow_down(Seat(0), key, 10, SLOWING, at);
+    assert_eq!(slow(minute), Some(500));
+    assert_eq!(slow(minute + 1), None);
+    assert_eq!(slow(2 * minute), Some(300));
+    drop(all);
     let open = |now| {
         let leases: Vec<_> =
             std::iter::from_fn(|| traffic.connect(Seat(0), key, 10, Some(SLOWING), now).ok())
@@ -88,9 +89,38 @@ fn complaint_halves_the_limit_and_time_brings_it_back() {
     assert_eq!(open(5 * minute), 6);
     assert_eq!(open(9 * minute), 10);
     for n in 0..50 {
-        traffic.slow_down(Seat(0), key, SLOWING, (20 + n) * minute);
+        slow((20 + n) * minute);
     }
     assert_eq!(open(69 * minute), 1, "never nothing");
+}
+
+// covers PB-51
+#[test]
+fn complaint_counts_from_what_was_in_use_where_that_is_less_than_the_limit() {
+    let traffic = table(1);
+    let key = Key::of("provider", "p");
+    let few: Vec<_> = (0..8)
+        .map(|_| traffic.connect(Seat(0), key, 1000, None, 1).unwrap())
+        .collect();
+    assert_eq!(traffic.slow_down(Seat(0), key, 1000, SLOWING, 1), Some(LEAST));
+    drop(few);
+    let open =
+        std::iter::from_fn(|| traffic.connect(Seat(0), key, 1000, Some(SLOWING), 2).ok());
+    assert_eq!(open.collect::<Vec<_>>().len(), 10);
+}
+
+#[test]
+fn refusal_of_another_seat_is_known_for_a_moment() {
+    let traffic = table(3);
+    let key = Key::of("provider", "p");
+    let _one = traffic.connect(Seat(0), key, 1, None, 1_000_000).unwrap();
+    assert!(!traffic.is_wanted(Seat(0), key, 1_000_000));
+    assert!(traffic.connect(Seat(2), key, 1, None, 1_000_000).is_err());
+    assert!(traffic.is_wanted(Seat(0), key, 1_000_001));
+    assert!(!traffic.is_wanted(Seat(2), key, 1_000_001), "its own");
+    assert!(traffic.connect(Seat(0), key, 1, None, 1_000_002).is_err());
+    assert!(traffic.is_wanted(Seat(0), key, 1_000_003), "still noted");
+    assert!(!traffic.is_wanted(Seat(0), key, 1_000_000 + RECENT));
 }
 
 // covers PB-51
@@ -99,11 +129,28 @@ fn cap_of_a_day_ends_with_the_day() {
     let traffic = table(1);
     let key = Key::of("source", "10.0.0.1");
     for _ in 0..3 {
-        traffic.count_today(Seat(0), key, 3, 20_000, 1).unwrap();
+        traffic.count_today(Seat(0), key, 3, (20_000, 0), 1).unwrap();
     }
-    assert!(traffic.count_today(Seat(0), key, 3, 20_000, 1).is_err());
-    assert!(traffic.count_today(Seat(0), key, 3, 20_001, 1).is_ok());
+    let full = |day, before| traffic.count_today(Seat(0), key, 3, (day, before), 1).is_err();
+    assert!(full(20_000, 0));
+    assert_eq!(traffic.today(key, 20_000), Some(3));
+    assert_eq!(traffic.today(key, 20_001), None);
+    assert!(!full(20_001, 0));
     assert_eq!(traffic.view(key, None, 1).unwrap().today, 1);
+    assert!(!full(20_002, 2), "two were counted elsewhere");
+    assert!(full(20_002, 0));
+}
+
+#[test]
+fn asking_when_the_next_message_may_go_takes_nothing() {
+    let traffic = table(1);
+    let key = Key::of("provider", "p");
+    let rate = Rate { count: 1, period_ms: 1000 };
+    for _ in 0..3 {
+        assert_eq!(traffic.may_pace(key, rate, None, 5), Ok(()));
+    }
+    traffic.pace(Seat(0), key, rate, None, 5).unwrap();
+    assert_eq!(traffic.may_pace(key, rate, None, 6), Err(1_050_005));
 }
 
 #[test]
