@@ -234,14 +234,25 @@ declare namespace Haraka {
         readonly num_failures: number
         readonly notes: Notes
         readonly todo: Todo
+        readonly file_size: number
+        readonly next_process: number
+        readonly pid: number
         hook: string | null
         name: string
+        temp_fail(reason: string | Error, extra?: object): void
+        bounce(reason: string | Error, extra?: object): void
+        convert_temp_failed_to_bounce(reason: string | Error, extra?: object): void
+        double_bounce(reason: string | Error): void
+        discard(): void
+        delivered(ip: string, port: number, mode: string, host: string, response: string, ok_recips: Address[], fail_recips: Address[], bounce_recips: Address[], secured: boolean, authenticated: boolean): void
+        extend_rcpt_with_dsn(rcpt: Address, dsn: DSN): void
+        data_stream(): any
     }
     interface Todo {
         readonly queue_time: number
-        readonly domain: string
-        readonly mail_from: Address
-        readonly rcpt_to: Address[]
+        domain: string
+        mail_from: Address
+        rcpt_to: Address[]
         readonly notes: Notes
         readonly uuid: string
         force_tls: boolean

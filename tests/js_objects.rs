@@ -456,7 +456,7 @@ fn hooks_about_deliveries_get_what_happened_and_decide() {
             next(DENYSOFT, 3600)
         }
         exports.hook_bounce = function (next, hmail, err) {
-            this.loginfo(`bounced ${hmail.todo.domain} ${err.message} ${err.bounced_rcpt.map(String)} ${err instanceof Error}`)
+            this.loginfo(`bounced ${hmail.todo.domain} ${err.message} ${hmail.todo.rcpt_to.map(String)} ${err instanceof Error}`)
             next(OK)
         }
         "#,

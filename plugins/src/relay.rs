@@ -152,7 +152,7 @@ impl Hooks for Relay {
         if !settings.force_routing {
             return Verdict::CONT;
         }
-        let domain = &*item.domain;
+        let domain = &*item.domain.borrow();
         match settings
             .destinations
             .as_ref()

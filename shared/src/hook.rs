@@ -192,16 +192,23 @@ impl<'a> UnknownCommand<'a> {
 }
 
 /// A denial that the `deny` hook may cancel (HOK-23).
-#[derive(Clone, Debug)]
-pub struct Denial {
+#[derive(Clone)]
+pub struct Denial<'a> {
     /// What was answered.
     pub verdict: Verdict,
     /// The plugin that answered.
     pub plugin: std::rc::Rc<str>,
     /// Its method.
     pub method: std::rc::Rc<str>,
+    /// The hook that was running, with its arguments.
+    pub call: Call<'a>,
+}
+
+impl Denial<'_> {
     /// The hook that was running.
-    pub hook: HookName,
+    pub fn hook(&self) -> HookName {
+        self.call.hook()
+    }
 }
 
 /// The future that one hook call gives.
@@ -347,8 +354,8 @@ shown! {
     &Path: x => x.address.to_string();
     &Address: _x => String::new();
     UnknownCommand<'_>: x => if x.secret { "[redacted]" } else { x.verb }.to_owned();
-    &Denial: x => x.verdict.code.name().to_owned();
-    &Delivery: x => x.domain.clone();
+    &Denial<'_>: x => x.verdict.code.name().to_owned();
+    &Delivery: x => x.domain.borrow().clone();
     &Deferral: x => x.error.clone();
     &Bounced: x => x.error.clone();
     &Delivered: x => x.host.clone();
@@ -406,7 +413,7 @@ hooks! {
         "the client said QUIT; the text replaces the farewell";
     UnrecognizedCommand = "unrecognized_command", fn unrecognized_command(command: UnknownCommand<'a>),
         "connection, [cmd, rest]", [], "a verb of no built-in command; OK says it was answered";
-    Deny = "deny", fn deny(denial: &'a Denial),
+    Deny = "deny", fn deny(denial: &'a Denial<'a>),
         "connection|hmail, [code, msg, plugin, function, params, hook]", [UNDENIABLE],
         "another plugin refused; OK cancels that";
     Disconnect = "disconnect", fn disconnect(_none: ()), "connection", [RUNS_ALL, REQUIRED, OBSERVES],
@@ -416,12 +423,13 @@ hooks! {
     PreSendTransEmail = "pre_send_trans_email", fn pre_send_trans_email(_none: ()), "connection",
         [OBSERVES], "before the queue files are written";
     SendEmail = "send_email", fn send_email(item: &'a Delivery), "hmail", [],
-        "before a delivery; DELAY with seconds postpones it";
+        "before a delivery; DELAY with seconds postpones it, any other answer delivers";
     GetMx = "get_mx", fn get_mx(item: &'a Delivery), "hmail, domain", [],
-        "OK with routes sets where to deliver; DENY bounces, DENYSOFT defers";
-    Deferred = "deferred", fn deferred(deferral: &'a Deferral), "hmail, {delay, err}", [],
-        "a delivery failed for now; DENYSOFT with seconds sets the delay";
-    Bounce = "bounce", fn bounce(bounced: &'a Bounced), "hmail, error", [],
+        "OK with one or several routes sets where to deliver, in their order; DENY bounces, DENYSOFT defers";
+    Deferred = "deferred", fn deferred(deferral: &'a Deferral), "hmail, {delay, err, fail_recips, mx}", [],
+        "a delivery failed for now; DENYSOFT with seconds sets the delay, OK drops the mail";
+    Bounce = "bounce", fn bounce(bounced: &'a Bounced), "hmail, error{mx, bounced_rcpt, deferred_rcpt}",
+        [],
         "a delivery failed for good; anything but CONT suppresses the bounce message";
     DeliveredOk = "delivered", fn delivered(delivered: &'a Delivered),
         "hmail, [host, ip, response, delay, port, mode, ok_recips, secured, authenticated]", [OBSERVES],

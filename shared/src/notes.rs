@@ -37,6 +37,13 @@ impl Notes {
         self.live().is_some()
     }
 
+    /// Replaces everything; anything but an object changes nothing. Not while a script has it.
+    pub fn replace(&self, value: Value) {
+        if let (Value::Object(map), false) = (value, self.is_live()) {
+            *self.0.borrow_mut() = Tree::of(map);
+        }
+    }
+
     /// They come back from the script as they are now.
     pub fn take_back(&self) {
         if let Some(live) = self.live() {

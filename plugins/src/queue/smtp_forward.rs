@@ -237,8 +237,8 @@ impl SmtpForward {
         }
         let settings = self.settings.get();
         let domain = match settings.selector {
-            Selector::MailFrom => item.mail_from.host(),
-            Selector::RcptTo => &item.domain,
+            Selector::MailFrom => item.mail_from.borrow().host().to_owned(),
+            Selector::RcptTo => item.domain.borrow().clone(),
         };
         match settings.section(&domain.to_ascii_lowercase()) {
             Some(target) => {
@@ -248,7 +248,12 @@ impl SmtpForward {
                 Verdict::routes(routes)
             }
             None => {
-                log_plugin!(Level::Debug, cx, "using DNS MX for: {}", item.domain);
+                log_plugin!(
+                    Level::Debug,
+                    cx,
+                    "using DNS MX for: {}",
+                    item.domain.borrow()
+                );
                 Verdict::CONT
             }
         }

@@ -243,14 +243,10 @@ impl Plugin {
     }
 
     pub fn get_mx(&self, domain: &str, from: &str, notes: Value) -> Verdict {
+        let sender = path(from).address;
         let item = Delivery::new(DeliveryState {
-            uuid: "U.1.1".into(),
-            file: "file".into(),
-            domain: domain.into(),
-            mail_from: path(from).address,
-            rcpt_to: Vec::new(),
-            attempts: 0,
             notes: Notes::from_json(notes),
+            ..DeliveryState::of("U.1.1".into(), "file".into(), domain.into(), sender)
         });
         let cx = self.cx(None, Some(&item));
         match poll_once(self.registration.handler.call(Call::GetMx(&item), &cx)) {

@@ -4,6 +4,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use serde_json::{Map, Value as Json};
+
 use super::{Format, Level, Value};
 
 /// What a line is made from.
@@ -29,9 +31,35 @@ impl Event<'_> {
         escape_line_breaks(out)
     }
 
+    /// What plugins of the `log` hook get beside the line: in the default form the fields are part
+    /// of the message, as in Haraka.
+    pub(super) fn said(&self, format: Format) -> Map<String, Json> {
+        if !matches!(format, Format::Default) {
+            return self.object();
+        }
+        let mut message = String::new();
+        // As in `line`.
+        let _ = self.told(&mut message);
+        self.facts(message)
+    }
+
+    fn facts(&self, message: String) -> Map<String, Json> {
+        let facts = [
+            ("level", self.level.name().into()),
+            ("uuid", self.uuid.to_string().into()),
+            ("origin", self.origin.into()),
+            ("message", message.into()),
+        ];
+        facts.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+    }
+
     fn plain(&self, out: &mut String) -> fmt::Result {
         write!(out, "[{}] [{}] [", self.level.name(), self.uuid)?;
         write!(out, "{}] ", self.origin)?;
+        self.told(out)
+    }
+
+    fn told(&self, out: &mut String) -> fmt::Result {
         let start = out.len();
         out.write_fmt(self.message)?;
         for (key, value) in self.fields {
@@ -60,11 +88,11 @@ impl Event<'_> {
     }
 
     fn json(&self, out: &mut String) -> fmt::Result {
-        let mut object = serde_json::Map::new();
-        object.insert("level".into(), self.level.name().into());
-        object.insert("uuid".into(), self.uuid.to_string().into());
-        object.insert("origin".into(), self.origin.into());
-        object.insert("message".into(), self.message.to_string().into());
+        write!(out, "{}", Json::Object(self.object()))
+    }
+
+    fn object(&self) -> Map<String, Json> {
+        let mut object = self.facts(self.message.to_string());
         for (key, value) in self.fields {
             let value = match value {
                 Value::Number(n) => (*n).into(),
@@ -73,7 +101,7 @@ impl Event<'_> {
             };
             object.insert((*key).into(), value);
         }
-        write!(out, "{}", serde_json::Value::Object(object))
+        object
     }
 }
 

@@ -289,9 +289,11 @@ pub fn emit(
         fields,
         message,
     };
+    let format = format();
     let line = Line {
         level,
-        text: event.line(format()),
+        text: event.line(format),
+        said: tap::watched().then(|| Box::new(event.said(format))),
     };
     if let Some(line) = tap::pass(line) {
         line.write();
@@ -305,6 +307,8 @@ pub struct Line {
     pub level: Level,
     /// Its text in the configured form, without time and colour.
     pub text: String,
+    /// Where plugins listen: what it was made from, as the `log` hook gets it (HOK-24).
+    pub said: Option<Box<serde_json::Map<String, serde_json::Value>>>,
 }
 
 impl Line {

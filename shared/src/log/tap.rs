@@ -78,9 +78,14 @@ pub fn quietly<T>(step: impl FnOnce() -> T) -> T {
     done
 }
 
+/// Whether some thread holds or offers its lines.
+pub(super) fn watched() -> bool {
+    WATCHED.load(Ordering::Relaxed)
+}
+
 /// Gives the line back if nobody wants to see it first.
 pub(super) fn pass(line: Line) -> Option<Line> {
-    if !WATCHED.load(Ordering::Relaxed) || QUIET.get() {
+    if !watched() || QUIET.get() {
         return Some(line);
     }
     let tap = STATE.with(|s| match &mut *s.borrow_mut() {
@@ -109,6 +114,7 @@ mod tests {
         Line {
             level: Level::Info,
             text: text.to_owned(),
+            said: None,
         }
     }
 

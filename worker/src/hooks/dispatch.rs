@@ -90,7 +90,7 @@ impl Registry {
                 continue;
             }
             let rewritten = rewritten(call, subject);
-            let call = rewritten.as_deref().map_or(call, Call::Rcpt);
+            let call = rewritten.as_ref().map_or(call, Rewritten::call);
             let verdict = ask(entry, call, subject).await;
             if policy.runs_all {
                 continue;
@@ -107,7 +107,7 @@ impl Registry {
                     verdict: verdict.clone(),
                     plugin: Rc::clone(&entry.plugin),
                     method: Rc::clone(&entry.method),
-                    hook,
+                    call,
                 };
                 if let Some(message) = self.overturned(&denial, subject).await {
                     if at + 1 == chain.len() {
@@ -126,7 +126,7 @@ impl Registry {
 
     /// Asks the `deny` hook; OK cancels the denial and the other plugins of the hook go on (PA-02).
     /// Gives what was said with that OK, which counts as the last plugin's text if there is none.
-    async fn overturned(&self, denial: &Denial, subject: &Subject<'_>) -> Option<Message> {
+    async fn overturned(&self, denial: &Denial<'_>, subject: &Subject<'_>) -> Option<Message> {
         for entry in self.chain(HookName::Deny) {
             if subject.skips(&entry.plugin) {
                 continue;
@@ -148,10 +148,30 @@ impl Registry {
     }
 }
 
-/// The recipient as an earlier plugin of the chain has changed it.
-fn rewritten(call: Call<'_>, subject: &Subject<'_>) -> Option<Box<Path>> {
+/// The address that a hook is about, as an earlier plugin of the chain has left it.
+enum Rewritten {
+    Sender(Rc<Path>),
+    Recipient(Box<Path>),
+}
+
+impl Rewritten {
+    fn call(&self) -> Call<'_> {
+        match self {
+            Rewritten::Sender(path) => Call::Mail(path),
+            Rewritten::Recipient(path) => Call::Rcpt(path),
+        }
+    }
+}
+
+fn rewritten(call: Call<'_>, subject: &Subject<'_>) -> Option<Rewritten> {
     match call {
-        Call::Rcpt(_) => subject.connection?.transaction()?.asked.borrow().clone(),
+        Call::Mail(_) => Some(Rewritten::Sender(
+            subject.connection?.transaction()?.mail_from(),
+        )),
+        Call::Rcpt(_) => {
+            let asked = subject.connection?.transaction()?.asked.borrow().clone();
+            asked.map(Rewritten::Recipient)
+        }
         _ => None,
     }
 }

@@ -160,7 +160,7 @@ fn deny_hook_hears_all_of_the_denial_and_ok_lets_the_others_go_on() {
                 denial.verdict.message.text().unwrap_or_default(),
                 denial.plugin,
                 denial.method,
-                denial.hook.name()
+                denial.hook().name()
             ));
             Box::pin(async { Verdict::OK })
         })

@@ -88,22 +88,34 @@ fn route(value: &Value) -> Option<Route> {
         return Route::parse(text).ok();
     }
     let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let mut route = match text("path") {
-        Some(path) => Route::to(Host::Path(path.into())),
-        None => Route::parse(&text("exchange")?).ok()?,
+    let truthy = |key: &str| value.get(key).is_some_and(is_truthy);
+    let mut route = match (text("path"), text("exchange")) {
+        (Some(path), _) => Route::to(Host::Path(path.into())),
+        // A null MX, as the DNS gave it.
+        (None, Some(name)) if name.is_empty() => Route::to(Host::Name(name)),
+        (None, name) => Route::parse(&name?).ok()?,
     };
     let small = |key: &str| value.get(key).and_then(number_of).map(|n| n as u16);
     route.port = small("port").filter(|p| *p != 0).or(route.port);
     route.preference = small("priority").unwrap_or_default();
-    route.lmtp |= value
-        .get("using_lmtp")
-        .is_some_and(|v| v == &Value::Bool(true));
+    route.lmtp |= truthy("using_lmtp");
+    route.from_dns = truthy("from_dns");
     route.bind = text("bind").and_then(|ip| ip.parse().ok());
     route.bind_helo = text("bind_helo");
     route.auth_user = text("auth_user").or(route.auth_user);
     route.auth_pass = text("auth_pass").or(route.auth_pass);
     route.auth_type = text("auth_type");
     Some(route)
+}
+
+fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(yes) => *yes,
+        Value::Number(n) => n.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(_) | Value::Object(_) => true,
+    }
 }
 
 #[cfg(test)]

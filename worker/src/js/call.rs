@@ -3,8 +3,10 @@
 use std::rc::Rc;
 
 use haraka_shared::connection::Connection;
-use haraka_shared::hook::{Call, Code, Handler, HookFuture, Verdict};
+use haraka_shared::delivery::MailHost;
+use haraka_shared::hook::{Call, Code, Handler, HookFuture, Message, Verdict};
 use haraka_shared::plugin::HookCx;
+use haraka_shared::spool::Recipient;
 use rquickjs::{Function, Object};
 use serde_json::{Value, json};
 
@@ -12,7 +14,7 @@ use super::convert::Json;
 use super::engine::{Engine, ScriptError};
 use super::handle::Handle;
 use super::live::Kept;
-use super::ops::{params, path, shown, with};
+use super::ops::{params, path, recipient, shown, with};
 use crate::rt;
 
 /// One plugin in the engine.
@@ -201,37 +203,50 @@ fn arguments(call: Call<'_>) -> Value {
         Call::RcptOk(address) => shown(address),
         Call::UnrecognizedCommand(command) => json!([command.verb, command.rest]),
         Call::Deny(denial) => {
-            let message = denial.verdict.message.text();
+            let message = match &denial.verdict.message {
+                Message::Seconds(seconds) => json!(seconds),
+                other => json!(other.text()),
+            };
             json!([
                 denial.verdict.code as u32,
                 message,
                 &*denial.plugin,
                 &*denial.method,
-                null,
-                denial.hook.name(),
+                arguments(denial.call),
+                denial.hook().name(),
             ])
         }
-        Call::Log(line) => json!({ "level": line.level.name(), "data": line.text, "obj": {} }),
-        Call::GetMx(item) => item.domain.clone().into(),
+        Call::Log(line) => {
+            json!({ "level": line.level.name(), "data": line.text, "obj": line.said })
+        }
+        Call::GetMx(item) => item.domain.borrow().clone().into(),
         Call::Deferred(d) => {
-            let rcpts: Value = d.recipients.iter().map(shown).collect();
-            json!({ "delay": d.delay, "err": d.error, "fail_recips": rcpts })
+            let mut told = json!({ "delay": d.delay, "err": d.error });
+            // Haraka names them only where they were told apart from others.
+            if d.one_by_one {
+                told = with(told, "fail_recips", recipients(&d.recipients));
+                told = with(told, "mx", mail_host(d.mx.as_ref()));
+            }
+            told
         }
         Call::Bounce(b) => {
-            let rcpts: Vec<Value> = b
-                .recipients
-                .iter()
-                .map(|(address, reply)| with(shown(address), "reason", reply.clone().into()))
-                .collect();
-            let mx =
-                b.mx.as_ref()
-                    .map(|r| json!({ "exchange": r.host.to_string(), "port": r.port() }));
-            json!({ "message": b.error, "mx": mx, "bounced_rcpt": rcpts, "deferred_rcpt": [] })
+            let which = match (b.one_by_one, b.given_up) {
+                (false, _) => None,
+                (true, true) => Some("deferred_rcpt"),
+                (true, false) => Some("bounced_rcpt"),
+            };
+            let told = json!({ "message": b.error, "mx": mail_host(b.mx.as_ref()) });
+            match which {
+                Some(which) => with(told, which, recipients(&b.recipients)),
+                None => told,
+            }
         }
         Call::DeliveredOk(d) => {
             let rcpts: Value = d.recipients.iter().map(shown).collect();
+            // A socket has no name.
+            let host = (!d.ip.starts_with('/')).then_some(&d.host);
             json!([
-                d.host,
+                host,
                 d.ip,
                 d.response,
                 d.delay,
@@ -244,4 +259,24 @@ fn arguments(call: Call<'_>) -> Value {
         }
         _ => Value::Null,
     }
+}
+
+fn recipients(list: &[Recipient]) -> Value {
+    list.iter().map(recipient).collect()
+}
+
+/// As Haraka has it once names are looked up: the address, and the name that it was found by.
+fn mail_host(host: Option<&MailHost>) -> Value {
+    let Some(host) = host else { return Value::Null };
+    if host.ip.starts_with('/') {
+        return json!({ "path": host.ip, "using_lmtp": host.lmtp });
+    }
+    let mut told = json!({ "exchange": host.ip, "port": host.port, "priority": 0 });
+    if host.lmtp {
+        told = with(told, "using_lmtp", true.into());
+    }
+    if host.name != host.ip {
+        told = with(told, "from_dns", host.name.clone().into());
+    }
+    told
 }

@@ -24,6 +24,10 @@ pub struct Cause {
     pub reply: Option<Reply>,
     /// The host that answered, or that was asked.
     pub host: Option<Rc<str>>,
+    /// It is about one recipient, while the host may take the message for others.
+    pub of_one: bool,
+    /// It was put off too often, rather than refused.
+    pub exhausted: bool,
 }
 
 impl Cause {
@@ -40,6 +44,8 @@ impl Cause {
             text: reply.to_string(),
             reply: Some(reply),
             host: Some(host.clone()),
+            of_one: false,
+            exhausted: false,
         }
     }
 
@@ -53,6 +59,8 @@ impl Cause {
             text: reply.as_ref().map_or("accepted".into(), Reply::to_string),
             reply,
             host: Some(host.clone()),
+            of_one: false,
+            exhausted: false,
         }
     }
 
@@ -73,6 +81,8 @@ impl Cause {
             text,
             reply: None,
             host: None,
+            of_one: false,
+            exhausted: false,
         }
     }
 
@@ -83,8 +93,16 @@ impl Cause {
         self
     }
 
+    /// The same cause, of one recipient alone.
+    #[must_use]
+    pub fn of_one(mut self) -> Cause {
+        self.of_one = true;
+        self
+    }
+
     /// The same cause as one that passes: another host, or another time, may do better.
-    fn passing(mut self) -> Cause {
+    #[must_use]
+    pub fn passing(mut self) -> Cause {
         let (subject, detail) = (self.status.subject(), self.status.detail());
         self.status = Enhanced::new(4, subject, detail).unwrap_or(general(4));
         self
@@ -95,6 +113,7 @@ impl Cause {
     pub fn given_up(mut self) -> Cause {
         let (subject, detail) = (self.status.subject(), self.status.detail());
         self.status = Enhanced::new(5, subject, detail).unwrap_or(general(5));
+        self.exhausted = true;
         self
     }
 }

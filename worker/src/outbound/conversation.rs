@@ -196,9 +196,12 @@ impl Client {
         while let Some(recipients) = replies.next() {
             match self.reply(Stage::Dot).await {
                 Ok(reply) => {
-                    recipients
-                        .iter()
-                        .for_each(|i| book.settle(*i, reply.clone()));
+                    for i in recipients {
+                        match per_recipient {
+                            true => book.settle_one(*i, reply.clone()),
+                            false => book.settle(*i, reply.clone()),
+                        }
+                    }
                     self.gone |= reply.code() == 421;
                     book.response = Some(reply);
                 }

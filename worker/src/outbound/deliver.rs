@@ -8,23 +8,22 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use haraka_shared::address::Address;
 use haraka_shared::date::epoch_ms;
-use haraka_shared::delivery::{Delivery, DeliveryState};
-use haraka_shared::hook::{Call, Code, HookName, Message as Said};
+use haraka_shared::delivery::Delivery;
 use haraka_shared::log::Level;
-use haraka_shared::notes::Notes;
+use haraka_shared::log_server;
 use haraka_shared::route::Route;
 use haraka_shared::spool::QueueName;
-use haraka_shared::{log_at, log_server};
 
 use super::asked::Asked;
 use super::attempt::{Attempt, Cause};
+use super::hooks_before::{Plan, addresses, handle, own_name, plan, result};
 use super::item::Loaded;
 use super::mail::Mail;
 use super::mail_hosts::literal;
 use super::message::Envelope;
 use super::policy::Scope;
+use super::requeue::{Again, ms, remove, rewrite};
 use super::route::{Targets, ascii};
 use super::schedule::Job;
 use super::settle::settle;
@@ -113,122 +112,69 @@ async fn one(worker: &Rc<Worker>, name: QueueName, item: Loaded) {
     out.release(&name);
 }
 
-async fn deliver(worker: &Rc<Worker>, name: QueueName, item: Loaded) {
+async fn deliver(worker: &Rc<Worker>, name: QueueName, mut item: Loaded) {
     let delivery = handle(worker, &name, &item);
-    if let Some(delivery) = &delivery
-        && let Some(delay) = postponed(worker, delivery).await
-    {
-        // Only in memory, as in Haraka: after a restart the item is due at once (HOK-26).
-        let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX / 2);
-        return worker
-            .outbound
-            .wait_until(&name, epoch_ms().saturating_add(ms));
-    }
-    let attempt = match routes(worker, delivery.as_ref()).await {
-        Ok(routes) => {
-            let at_stake = Cell::new(false);
-            let attempt = Box::pin(attempt(worker, &item, routes, &at_stake));
-            match unless_stopped(attempt, &worker.outbound.stopping, &at_stake).await {
-                Some(attempt) => attempt,
-                // As it was; it is due when a server runs here again.
-                None => return,
-            }
-        }
-        Err(cause) => for_all(&item, &cause),
+    let plan = match &delivery {
+        Some(delivery) => Box::pin(plan(worker, delivery, &mut item)).await,
+        None => Plan::Offer(None),
     };
-    Box::pin(settle(worker, name, item, delivery.as_ref(), attempt)).await;
+    let attempt = match plan {
+        Plan::Offer(routes) => offered(worker, &item, routes, delivery.as_ref()).await,
+        Plan::Settle(attempt) => Some(attempt),
+        Plan::Postpone(delay) => {
+            Box::pin(postpone(worker, name, item, delay)).await;
+            return end(delivery.as_ref());
+        }
+        Plan::Discard => {
+            remove(worker, &name).await;
+            return end(delivery.as_ref());
+        }
+    };
+    // If there is none it is as it was, and due when a server runs here again.
+    if let Some(attempt) = attempt {
+        Box::pin(settle(worker, name, item, delivery.as_ref(), attempt)).await;
+    }
+    end(delivery.as_ref());
 }
 
-/// The item as hooks see it, if any hook wants to.
-fn handle(worker: &Rc<Worker>, name: &QueueName, item: &Loaded) -> Option<Delivery> {
-    const WANTED: [HookName; 5] = [
-        HookName::SendEmail,
-        HookName::GetMx,
-        HookName::Deferred,
-        HookName::Bounce,
-        HookName::DeliveredOk,
-    ];
-    WANTED.iter().any(|h| worker.minds(*h)).then(|| {
-        Delivery::new(DeliveryState {
-            uuid: item.todo.uuid.clone(),
-            file: name.as_str().to_owned(),
-            domain: item.todo.domain.clone(),
-            mail_from: item.todo.mail_from.clone(),
-            rcpt_to: item
-                .todo
-                .rcpt_to
-                .iter()
-                .map(|r| r.address.clone())
-                .collect(),
-            attempts: name.attempts,
-            notes: Notes::from_json(item.todo.notes.clone()),
-        })
-    })
-}
-
-/// The delay that a send_email plugin asks for.
-async fn postponed(worker: &Rc<Worker>, delivery: &Delivery) -> Option<Duration> {
-    let verdict = worker
-        .ask_outbound(delivery, Call::SendEmail(delivery))
-        .await;
-    match (verdict.code, verdict.message) {
-        (Code::Delay, Said::Seconds(s)) => Duration::try_from_secs_f64(s).ok(),
-        (Code::Delay, Said::Text(t)) => Duration::try_from_secs_f64(t.trim().parse().ok()?).ok(),
-        _ => None,
+fn end(delivery: Option<&Delivery>) {
+    if let Some(delivery) = delivery {
+        delivery.end();
     }
 }
 
-/// What get_mx plugins say: routes, `None` for the DNS, or why there is none (HOK-27).
-async fn routes(
+/// Only in memory, as in Haraka: after a restart the item is due at once (HOK-26). What plugins have
+/// changed is written down.
+async fn postpone(worker: &Rc<Worker>, name: QueueName, item: Loaded, delay: Duration) {
+    let at = epoch_ms().saturating_add(ms(delay));
+    if !item.changed {
+        return worker.outbound.wait_until(&name, at);
+    }
+    let again = Again {
+        at,
+        attempts: name.attempts,
+        flushes: worker.outbound.flushes(),
+    };
+    rewrite(worker, name, item.todo, again).await;
+}
+
+/// Makes an attempt; none if the worker was told to stop before anything was at stake.
+async fn offered(
     worker: &Rc<Worker>,
+    item: &Loaded,
+    routes: Option<Vec<Route>>,
     delivery: Option<&Delivery>,
-) -> Result<Option<Vec<Route>>, Cause> {
-    let Some(delivery) = delivery else {
-        return Ok(None);
-    };
-    let verdict = worker.ask_outbound(delivery, Call::GetMx(delivery)).await;
-    let said = verdict.message.text().unwrap_or_default().into_owned();
-    match (verdict.code, verdict.message) {
-        (Code::Ok, Said::Routes(routes)) if !routes.is_empty() => Ok(Some(routes)),
-        (Code::Ok, Said::Text(text)) => match Route::parse(&text) {
-            Ok(route) => Ok(Some(vec![route])),
-            Err(e) => Err(Cause::temporary(
-                4,
-                4,
-                format!("get_mx plugin gave {text:?}: {e}"),
-            )),
-        },
-        (Code::Deny, _) => {
-            log_at!(
-                Level::Warn,
-                &delivery.uuid,
-                "outbound",
-                [],
-                "get_mx plugin returned DENY: {said}"
-            );
-            let why = format!("No MX for {}", delivery.domain);
-            Err(Cause::permanent(
-                1,
-                2,
-                if said.is_empty() { why } else { said },
-            ))
+) -> Option<Attempt> {
+    let at_stake = Cell::new(false);
+    let attempt = Box::pin(attempt(worker, item, routes, &at_stake));
+    let attempt = unless_stopped(attempt, &worker.outbound.stopping, &at_stake).await?;
+    // What a plugin has decided meanwhile counts unless somebody has the message.
+    let decision = delivery.and_then(Delivery::take_decision);
+    match decision {
+        Some(decision) if attempt.tally().0 == 0 && !attempt.in_doubt => {
+            Some(result(item, decision).unwrap_or(attempt))
         }
-        (Code::DenySoft, _) => {
-            log_at!(
-                Level::Warn,
-                &delivery.uuid,
-                "outbound",
-                [],
-                "get_mx plugin returned DENYSOFT: {said}"
-            );
-            let why = format!("Temporary MX lookup error for {}", delivery.domain);
-            Err(Cause::temporary(
-                4,
-                3,
-                if said.is_empty() { why } else { said },
-            ))
-        }
-        _ => Ok(None),
+        _ => Some(attempt),
     }
 }
 
@@ -247,17 +193,14 @@ async fn attempt(
         Some(routes) => Ok(Targets::of_routes(dns, routes, &routing)),
         None => Targets::of_domain(dns, &item.todo.domain, &routing).await,
     };
+    let own = own_name(item);
+    let targets = targets.map(|t| if own.is_usual() { t } else { t.showing(&own) });
     let mut targets = match targets {
         Ok(targets) if from_dns => under_policies(worker, &item.todo.domain, targets).await,
         Ok(targets) => targets,
         Err(none) => return for_all(item, &none.cause()),
     };
-    let recipients: Vec<Address> = item
-        .todo
-        .rcpt_to
-        .iter()
-        .map(|r| r.address.clone())
-        .collect();
+    let recipients = addresses(item);
     let asked = Asked::of_item(&item.todo);
     let envelope = Envelope {
         uuid: item.todo.uuid.as_str().into(),

@@ -55,14 +55,27 @@ impl Book {
         }
     }
 
-    /// Takes a reply as the last word on a recipient.
+    /// Takes a reply about the whole message as the last word on a recipient.
     pub(super) fn settle(&mut self, recipient: usize, reply: Reply) {
+        self.close(recipient, reply, false);
+    }
+
+    /// Takes a reply about this recipient alone as the last word on it.
+    pub(super) fn settle_one(&mut self, recipient: usize, reply: Reply) {
+        self.close(recipient, reply, true);
+    }
+
+    fn close(&mut self, recipient: usize, reply: Reply, of_one: bool) {
+        let cause = |reply| Cause {
+            of_one,
+            ..Cause::from_reply(reply, &self.host)
+        };
         let result = if reply.is_success() {
             RcptResult::Delivered(reply)
         } else if reply.is_permanent() {
-            RcptResult::Failed(Cause::from_reply(reply, &self.host))
+            RcptResult::Failed(cause(reply))
         } else {
-            RcptResult::Deferred(Cause::from_reply(reply, &self.host))
+            RcptResult::Deferred(cause(reply))
         };
         self.set(recipient, result);
     }
@@ -321,9 +334,9 @@ impl<'a> Exchange<'a> {
             RcptWord::Accepted => self.accepted.push(recipient),
             // Stays open, for another transaction.
             RcptWord::Full => self.full = true,
-            RcptWord::Settled => book.settle(recipient, not_yet(reply.clone())),
+            RcptWord::Settled => book.settle_one(recipient, not_yet(reply.clone())),
             RcptWord::Later => {
-                let mut cause = Cause::from_reply(reply.clone(), &book.host);
+                let mut cause = Cause::from_reply(reply.clone(), &book.host).of_one();
                 cause.status = TOO_MANY.unwrap_or(cause.status);
                 book.set(recipient, RcptResult::Deferred(cause));
             }

@@ -15,6 +15,8 @@ pub(super) struct Loaded {
     pub(super) message: Outgoing,
     /// Set while the message counts as kept in memory.
     pub(super) fresh: Option<Fresh>,
+    /// Plugins have changed the envelope or the notes since it was written.
+    pub(super) changed: bool,
 }
 
 impl Loaded {
@@ -26,6 +28,7 @@ impl Loaded {
             todo: item.todo,
             message: Outgoing::stored(body),
             fresh: None,
+            changed: false,
         }
     }
 
@@ -35,6 +38,7 @@ impl Loaded {
             todo,
             message,
             fresh: None,
+            changed: false,
         }
     }
 }

@@ -21,6 +21,8 @@ mod deliver;
 mod encoded_words;
 mod exchange;
 mod extensions;
+mod hooks_after;
+mod hooks_before;
 mod item;
 mod kits;
 mod login;
@@ -34,6 +36,7 @@ mod offer_tests;
 pub mod policy;
 pub mod pool;
 mod remote;
+mod requeue;
 mod retry;
 mod route;
 #[cfg(test)]

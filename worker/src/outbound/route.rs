@@ -17,6 +17,7 @@ use haraka_shared::route::{Host, Route};
 use haraka_shared::services::{Dns, DnsError};
 
 use super::attempt::{Cause, Peer};
+use super::hooks_before::Own;
 use super::mail_hosts::{Local, ascending, literal, preferred};
 use super::policy::{Demand, Failure, HostPolicy, Scope};
 use super::wish::TlsOutcome;
@@ -191,6 +192,16 @@ impl<'a> Targets<'a> {
     #[must_use]
     pub fn under(mut self, scope: Scope<'a>) -> Targets<'a> {
         self.scope = Some(scope);
+        self
+    }
+
+    /// The same targets, with this address and name of ours.
+    #[must_use]
+    pub(super) fn showing(mut self, own: &Own) -> Targets<'a> {
+        let ready = self.ready.iter_mut().map(|target| &mut target.route);
+        for route in self.hosts.iter_mut().chain(ready) {
+            own.over(Rc::make_mut(route));
+        }
         self
     }
 

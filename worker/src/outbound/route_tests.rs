@@ -4,6 +4,7 @@ use haraka_shared::config::InetPrefer;
 use haraka_shared::route::Route;
 use haraka_shared::services::DnsError;
 
+use super::hooks_before::Own;
 use super::route::{NoRoute, Place, RouteSettings, Target, Targets};
 use super::testing::{GivenDns, routing, run};
 
@@ -269,4 +270,36 @@ fn number_of_addresses_is_bounded_and_none_comes_twice() {
     assert_eq!(found.len(), 20);
     found.dedup();
     assert_eq!(found.len(), 20);
+}
+
+// covers OUT-30, RES-08
+#[test]
+fn address_and_name_of_the_notes_are_used_whoever_gave_the_route() {
+    let own = Own {
+        bind: Some("192.0.2.9".parse().unwrap()),
+        helo: Some("noted.test".to_owned()),
+    };
+    let dns = GivenDns::default()
+        .mx("example.com", &[(10, "a.example.com")])
+        .host("a.example.com", &["192.0.2.1"])
+        .host("bare.example.com", &["192.0.2.2"]);
+    let routing = routing();
+    run(async {
+        for domain in ["example.com", "bare.example.com"] {
+            let targets = Targets::of_domain(&dns, domain, &routing).await.unwrap();
+            let target = targets.showing(&own).next().await.unwrap();
+            assert_eq!(target.route.bind, own.bind, "{domain}");
+            assert_eq!(target.route.bind_helo, own.helo, "{domain}");
+        }
+        let given = Route {
+            bind: Some("192.0.2.8".parse().unwrap()),
+            bind_helo: Some("given.test".to_owned()),
+            ..Route::parse("192.0.2.3").unwrap()
+        };
+        let targets = Targets::of_routes(&dns, vec![given], &routing);
+        let target = targets.showing(&own).next().await.unwrap();
+        // The route's address is the newer way to say it; the note's name wins, as in Haraka.
+        assert_eq!(target.route.bind, Some("192.0.2.8".parse().unwrap()));
+        assert_eq!(target.route.bind_helo, own.helo);
+    });
 }

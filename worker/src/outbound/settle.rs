@@ -5,27 +5,24 @@
 //! forgotten. A crash in between can repeat a bounce, never lose one.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use haraka_shared::delivery::{Bounced, Deferral, Delivered, Delivery};
+use haraka_shared::date::epoch_ms;
+use haraka_shared::delivery::Delivery;
 use haraka_shared::dsn::RecipientRequest;
-use haraka_shared::hook::{Call, Code, HookName, Message as Said, Verdict};
 use haraka_shared::log::{Level, emit, enabled};
 use haraka_shared::log_at;
 use haraka_shared::reply::Reply;
-use haraka_shared::spool::{QueueName, Recipient, RecipientState, Todo};
+use haraka_shared::spool::{QueueName, Recipient, Todo};
 
 use super::attempt::{Attempt, Cause, Peer, RcptResult};
 use super::bounce::Action;
 use super::bounces::{self, Told};
+use super::hooks_after::{After, PutOff, Returned, state};
+use super::hooks_before::adopt_notes;
 use super::item::Loaded;
+use super::requeue::{Again, LOCAL_RETRY, defer, ms, remove, rewrite};
 use super::retry;
-use crate::rt;
 use crate::worker::Worker;
-use haraka_shared::date::epoch_ms;
-
-/// Time to wait before local trouble with an item's file is met again.
-const LOCAL_RETRY: Duration = Duration::from_secs(60);
 
 /// Carries out what an attempt came to.
 pub(super) async fn settle(
@@ -45,16 +42,16 @@ pub(super) async fn settle(
     let (delivered, deferred, mut failed) = sort(std::mem::take(&mut item.todo.rcpt_to), results);
     log_refusals(&item.todo, "deferred", &deferred);
     log_refusals(&item.todo, "rejected", &failed);
-    if !delivered.is_empty()
-        && let Some(peer) = &peer
-    {
+    let facts = Facts {
+        worker,
+        name: &name,
+        delivery,
+        peer: peer.as_ref(),
+        flushes,
+    };
+    if !delivered.is_empty() {
         let tally = format!("{}/{}/{}", delivered.len(), deferred.len(), failed.len());
-        let response = response.as_ref().map(ToString::to_string);
-        let response = response.unwrap_or_default();
-        log_delivered(&name, &item.todo, peer, &response, &tally);
-        if let Some(delivery) = delivery {
-            tell_delivered(worker, delivery, &item.todo, peer, &response, &delivered).await;
-        }
+        tell_delivered(&facts, &item.todo, response.as_ref(), &delivered, &tally).await;
     }
     if let Some(peer) = &peer {
         tell_of_success(worker, &name, &item, peer, response.as_ref(), &delivered).await;
@@ -69,23 +66,18 @@ pub(super) async fn settle(
              the message may be delivered twice"
         );
     }
-    let facts = Facts {
-        worker,
-        name: &name,
-        delivery,
-        flushes,
-    };
     let late = late(worker, &item.todo, &deferred);
     let mut later = put_off(&facts, &item.todo, deferred, &mut failed, in_doubt).await;
-    if !failed.is_empty() {
-        let last = later.recipients.is_empty();
-        match return_to_sender(&facts, &item, &failed, last).await {
+    let any_failed = !failed.is_empty();
+    if any_failed {
+        match return_to_sender(&facts, &item, &mut failed, &mut later).await {
             Told::Queued => {}
             Told::SetAside => return,
             Told::NotStored => {
                 let mut rest: Vec<Recipient> = failed.into_iter().map(|(r, _)| r).collect();
                 rest.extend(later.recipients);
-                return Box::pin(keep(&facts, item.todo, rest, delivered.is_empty())).await;
+                let unchanged = delivered.is_empty() && !item.changed;
+                return Box::pin(keep(&facts, item.todo, rest, unchanged)).await;
             }
         }
     }
@@ -98,7 +90,10 @@ pub(super) async fn settle(
         flushes,
     };
     let told = tell_of_delay(&facts, &item, &late, &mut later.recipients).await;
-    if delivered.is_empty() && failed.is_empty() && !told {
+    if let Some(delivery) = delivery {
+        adopt_notes(delivery, &mut item);
+    }
+    if delivered.is_empty() && !any_failed && !told && !item.changed {
         return defer(worker, &name, again).await;
     }
     item.todo.rcpt_to = later.recipients;
@@ -110,18 +105,37 @@ struct Facts<'a> {
     worker: &'a Rc<Worker>,
     name: &'a QueueName,
     delivery: Option<&'a Delivery>,
+    /// Who was talked to.
+    peer: Option<&'a Peer>,
     /// Flushes before the attempt ended.
     flushes: u64,
 }
 
-/// When an item is tried again.
-#[derive(Clone, Copy)]
-struct Again {
-    /// In milliseconds since 1970.
-    at: u64,
-    attempts: u32,
-    /// Flushes before the attempt ended; one that comes later means this item as well (OUT-15).
-    flushes: u64,
+impl<'a> Facts<'a> {
+    /// For the hooks, where any is wanted.
+    fn after(&self, todo: &'a Todo) -> Option<After<'a>> {
+        Some(After {
+            worker: self.worker,
+            delivery: self.delivery?,
+            todo,
+            peer: self.peer,
+        })
+    }
+}
+
+async fn tell_delivered(
+    facts: &Facts<'_>,
+    todo: &Todo,
+    response: Option<&Reply>,
+    recipients: &[Recipient],
+    tally: &str,
+) {
+    let Some(peer) = facts.peer else { return };
+    let text = response.map(ToString::to_string).unwrap_or_default();
+    log_delivered(facts.name, todo, peer, &text, tally);
+    if let Some(after) = facts.after(todo) {
+        after.delivered(response, age(todo), recipients).await;
+    }
 }
 
 fn log_refusals(todo: &Todo, what: &str, recipients: &[(Recipient, Cause)]) {
@@ -241,10 +255,19 @@ async fn tell_of_delay(
 }
 
 /// Recipients that are tried again.
+#[derive(Default)]
 struct Later {
     recipients: Vec<Recipient>,
     /// When, in milliseconds since 1970.
     at: u64,
+}
+
+impl Later {
+    /// All of them together, at the later time.
+    fn absorb(&mut self, more: Later) {
+        self.at = self.at.max(more.at);
+        self.recipients.extend(more.recipients);
+    }
 }
 
 /// Works out when deferred recipients are tried again; those that never are move to `failed`.
@@ -256,10 +279,7 @@ async fn put_off(
     in_doubt: bool,
 ) -> Later {
     let Facts { worker, name, .. } = facts;
-    let mut later = Later {
-        recipients: Vec::new(),
-        at: 0,
-    };
+    let mut later = Later::default();
     let Some((_, first)) = deferred.first() else {
         return later;
     };
@@ -277,8 +297,18 @@ async fn put_off(
         // RFC 1047: the longer we wait, the likelier the first copy has shown itself.
         delay = delay.saturating_mul(4);
     }
-    let Some(delay) = asked_for(facts, todo, &deferred, &why, delay).await else {
-        return later;
+    let said = match facts.after(todo) {
+        Some(after) => after.deferred(&deferred, failures, delay).await,
+        None => PutOff::For(delay),
+    };
+    let delay = match said {
+        PutOff::For(delay) => delay,
+        PutOff::Drop => return later,
+        PutOff::Return(why) => {
+            let cause = Cause::permanent(0, 0, why);
+            failed.extend(deferred.into_iter().map(|(r, _)| (r, cause.clone())));
+            return later;
+        }
     };
     log_at!(
         Level::Notice,
@@ -298,148 +328,56 @@ async fn put_off(
     later
 }
 
-/// The delay that deferred plugins want; none if the mail is to be deleted (HOK-28).
-async fn asked_for(
-    facts: &Facts<'_>,
-    todo: &Todo,
-    deferred: &[(Recipient, Cause)],
-    why: &str,
-    delay: Duration,
-) -> Option<Duration> {
-    let Some(delivery) = facts.delivery else {
-        return Some(delay);
-    };
-    if !facts.worker.minds(HookName::Deferred) {
-        return Some(delay);
-    }
-    let deferral = Deferral {
-        delay: delay.as_secs_f64(),
-        error: why.to_owned(),
-        recipients: deferred.iter().map(|(r, _)| r.address.clone()).collect(),
-    };
-    let call = Call::Deferred(&deferral);
-    let verdict = facts.worker.ask_outbound(delivery, call).await;
-    let end = match (verdict.code, verdict.message) {
-        (Code::Cont, _) => return Some(delay),
-        (Code::DenySoft, Said::Seconds(seconds)) => {
-            return Some(Duration::try_from_secs_f64(seconds).unwrap_or(delay));
-        }
-        (Code::DenySoft, _) => return Some(delay),
-        // Haraka deletes the mail on any other code (PB-28); only OK says that on purpose.
-        (Code::Ok, _) => " Not deferring. Deleting mail.",
-        _ => " Ignored.",
-    };
-    log_at!(
-        Level::Info,
-        &todo.uuid,
-        "outbound",
-        [],
-        "plugin responded with: {}.{end}",
-        verdict.code.name()
-    );
-    (verdict.code != Code::Ok).then_some(delay)
-}
-
-/// What became of a recipient, for the operator who looks into the file (OUT-39).
-fn state(cause: &Cause, action: &str) -> RecipientState {
-    RecipientState {
-        dsn_action: Some(action.to_owned()),
-        dsn_status: Some(cause.status.to_string()),
-        dsn_smtp_code: cause.reply.as_ref().map(haraka_shared::reply::Reply::code),
-        dsn_smtp_extc: cause
-            .reply
-            .as_ref()
-            .and_then(|r| r.enhanced())
-            .map(|e| e.to_string()),
-        dsn_smtp_response: cause.reply.as_ref().map(|r| r.text().to_owned()),
-        dsn_remote_mta: cause.host.as_ref().map(ToString::to_string),
-        reason: Some(cause.text.clone()),
-        ..RecipientState::default()
-    }
-}
-
-/// Asks the bounce hook and tells the sender.
+/// Asks the bounce hook and tells the sender. Recipients that a plugin wants to be tried again move to
+/// `later`.
 async fn return_to_sender(
     facts: &Facts<'_>,
     item: &Loaded,
-    failed: &[(Recipient, Cause)],
-    last: bool,
+    failed: &mut Vec<(Recipient, Cause)>,
+    later: &mut Later,
 ) -> Told {
     let Facts { worker, name, .. } = facts;
-    let why = failed
-        .first()
-        .map(|(_, c)| c.to_string())
-        .unwrap_or_default();
-    log_at!(
-        Level::Notice,
-        &item.todo.uuid,
-        "outbound",
-        [],
-        "bounced file={name} domain={} rcpts={} err={why:?}",
-        item.todo.domain,
-        failed.len()
-    );
-    if let Some(delivery) = facts.delivery
-        && worker.minds(HookName::Bounce)
-    {
-        let bounced = Bounced {
-            error: why.clone(),
-            mx: None,
-            recipients: failed
-                .iter()
-                .map(|(r, c)| (r.address.clone(), c.to_string()))
-                .collect(),
-        };
-        let verdict = worker.ask_outbound(delivery, Call::Bounce(&bounced)).await;
-        if verdict.code != Code::Cont {
-            log_at!(
-                Level::Info,
-                &item.todo.uuid,
-                "outbound",
-                [],
-                "Plugin responded with: {}. Not sending bounce.",
-                verdict.code.name()
-            );
-            return Told::Queued;
+    let why = log_bounced(name, &item.todo, failed);
+    let said = match facts.after(&item.todo) {
+        Some(after) => after.bounce(failed).await,
+        None => Returned::Report,
+    };
+    match said {
+        Returned::Report => {}
+        Returned::Silent => return Told::Queued,
+        Returned::TryAgain(why) => {
+            let again = std::mem::take(failed)
+                .into_iter()
+                .map(|(recipient, cause)| {
+                    let text = why.clone();
+                    let cause = Cause { text, ..cause }.passing();
+                    (recipient, cause)
+                });
+            let again: Vec<_> = again.collect();
+            let more = put_off(facts, &item.todo, again, failed, false).await;
+            later.absorb(more);
+            if failed.is_empty() {
+                return Told::Queued;
+            }
         }
     }
+    let last = later.recipients.is_empty();
     bounces::send(worker, name, item, failed, &why, last).await
 }
 
-async fn tell_delivered(
-    worker: &Rc<Worker>,
-    delivery: &Delivery,
-    todo: &Todo,
-    peer: &Peer,
-    response: &str,
-    recipients: &[Recipient],
-) {
-    if !worker.minds(HookName::DeliveredOk) {
-        return;
-    }
-    let delivered = Delivered {
-        host: peer.host.to_string(),
-        ip: peer.ip.clone(),
-        response: response.to_owned(),
-        delay: age(todo),
-        port: peer.port,
-        mode: peer.mode(),
-        recipients: recipients.iter().map(|r| r.address.clone()).collect(),
-        secured: peer.secured,
-        authenticated: peer.authenticated,
-    };
-    let verdict: Verdict = worker
-        .ask_outbound(delivery, Call::DeliveredOk(&delivered))
-        .await;
-    if verdict.code != Code::Cont {
-        log_at!(
-            Level::Warn,
-            &todo.uuid,
-            "outbound",
-            [("retval", verdict.code.name().into())],
-            "delivered plugin responded"
-        );
-    }
+fn log_bounced(name: &QueueName, todo: &Todo, failed: &[(Recipient, Cause)]) -> String {
+    let why = failed.first().map(|(_, c)| c.to_string());
+    let why = why.unwrap_or_default();
+    log_at!(
+        Level::Notice,
+        &todo.uuid,
+        "outbound",
+        [],
+        "bounced file={name} domain={} rcpts={} err={why:?}",
+        todo.domain,
+        failed.len()
+    );
+    why
 }
 
 /// LOG-15
@@ -473,104 +411,4 @@ fn log_delivered(name: &QueueName, todo: &Todo, peer: &Peer, response: &str, tal
 /// Seconds since the message was queued.
 fn age(todo: &Todo) -> f64 {
     epoch_ms().saturating_sub(todo.queue_time) as f64 / 1000.0
-}
-
-fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2)
-}
-
-/// Removes an item that is done with. One that cannot be removed would be delivered again after a
-/// restart, so that is tried until it works.
-async fn remove(worker: &Rc<Worker>, name: &QueueName) {
-    if let Err(why) = remove_once(worker, name).await {
-        log_trouble(name, &why);
-        worker.outbound.held.borrow_mut().insert(name.clone());
-        let (worker, name) = (Rc::clone(worker), name.clone());
-        rt::spawn(async move {
-            loop {
-                worker.outbound.moment(LOCAL_RETRY).await;
-                if remove_once(&worker, &name).await.is_ok() {
-                    break;
-                }
-            }
-            worker.outbound.held.borrow_mut().remove(&name);
-        })
-        .detach();
-    }
-}
-
-async fn remove_once(worker: &Rc<Worker>, name: &QueueName) -> Result<(), String> {
-    match worker.outbound.removals.run(name.clone()).await {
-        Ok(Ok(())) => Ok(()),
-        // Somebody removed it by hand.
-        Ok(Err(e)) if e.is_gone() => Ok(()),
-        Ok(Err(e)) => Err(format!("cannot be removed: {e}")),
-        Err(e) => Err(format!("cannot be removed: {e}")),
-    }
-}
-
-/// Puts the whole item off. It waits under its old name if that cannot be changed: it stays queued
-/// whatever happens (PB-22).
-async fn defer(worker: &Rc<Worker>, name: &QueueName, again: Again) {
-    let spool = worker.outbound.spool();
-    let old = name.clone();
-    let why = match rt::offload(move || spool.defer(&old, again.at, again.attempts)).await {
-        Ok(Ok(new)) => return worker.outbound.wait_for(&new, again.flushes),
-        Ok(Err(e)) if e.is_gone() => return,
-        Ok(Err(e)) => e.to_string(),
-        Err(e) => e.to_string(),
-    };
-    log_trouble(name, &format!("could not be put off: {why}"));
-    worker
-        .outbound
-        .wait_until(name, epoch_ms() + ms(LOCAL_RETRY));
-}
-
-/// Some recipients are done with, `todo` has the others. While that cannot be written down the item
-/// is held: another attempt would deliver to the first ones again (PB-21).
-async fn rewrite(worker: &Rc<Worker>, name: QueueName, todo: Todo, again: Again) {
-    let Err(why) = rewrite_once(worker, &name, &todo, again).await else {
-        return;
-    };
-    log_trouble(&name, &why);
-    worker.outbound.held.borrow_mut().insert(name.clone());
-    let worker = Rc::clone(worker);
-    rt::spawn(async move {
-        loop {
-            worker.outbound.moment(LOCAL_RETRY).await;
-            if rewrite_once(&worker, &name, &todo, again).await.is_ok() {
-                break;
-            }
-        }
-        worker.outbound.held.borrow_mut().remove(&name);
-    })
-    .detach();
-}
-
-async fn rewrite_once(
-    worker: &Rc<Worker>,
-    name: &QueueName,
-    todo: &Todo,
-    again: Again,
-) -> Result<(), String> {
-    let spool = worker.outbound.spool();
-    let (old, todo) = (name.clone(), todo.clone());
-    let done = rt::offload(move || {
-        let mut item = spool.open_item(&old)?;
-        spool.update(&mut item, &todo, again.at, again.attempts)
-    })
-    .await;
-    match done {
-        Ok(Ok(new)) => {
-            worker.outbound.wait_for(&new, again.flushes);
-            Ok(())
-        }
-        Ok(Err(e)) if e.is_gone() || e.is_broken() => Ok(()),
-        Ok(Err(e)) => Err(format!("could not be updated: {e}")),
-        Err(e) => Err(format!("could not be updated: {e}")),
-    }
-}
-
-fn log_trouble(name: &QueueName, why: &str) {
-    log_at!(Level::Error, &"-", "outbound", [], "{name} {why}");
 }

@@ -3,13 +3,14 @@
 const { Address } = require('internal/address')
 const { settled } = require('internal/body')
 const { Connection } = require('internal/connection')
-const { HMailItem } = require('internal/hmail')
+const { HMailItem, recipient } = require('internal/hmail')
 const { HarakaMx } = require('haraka-net-utils')
 const logger = require('internal/logger')
 const live = require('internal/live')
 const plugins = require('internal/plugin')
 
 const { hook: ops } = natives
+const STOP = 901
 const DENYSOFT = 903
 
 function subjectOf(given) {
@@ -33,13 +34,27 @@ const ARGUMENTS = {
         const last = connection.transaction.rcpt_to.at(-1)
         return last && same(last, parts) ? last : Address.of(parts)
     },
-    deferred: (told) => ({ ...told, fail_recips: told.fail_recips.map(Address.of) }),
-    bounce({ message, mx, bounced_rcpt, deferred_rcpt }) {
-        const of = (parts) => Object.assign(Address.of(parts), { reason: parts.reason, dsn_action: 'failed' })
-        return Object.assign(new Error(message), { mx: mx ? new HarakaMx(mx) : undefined, deferred_rcpt, bounced_rcpt: bounced_rcpt.map(of) })
+    deferred({ fail_recips, mx, ...told }, hmail) {
+        if (!fail_recips) return told
+        return { ...told, fail_recips: among(hmail, fail_recips), mx: mx ? new HarakaMx(mx) : undefined }
     },
-    delivered: (told) => told.map((value, i) => (i === 6 ? value.map(Address.of) : value)),
+    bounce({ message, mx, bounced_rcpt, deferred_rcpt }, hmail) {
+        const err = new Error(message)
+        if (mx) err.mx = new HarakaMx(mx)
+        if (deferred_rcpt) err.deferred_rcpt = among(hmail, deferred_rcpt)
+        if (bounced_rcpt) err.bounced_rcpt = among(hmail, bounced_rcpt)
+        return err
+    },
+    delivered: (told, hmail) => told.map((value, i) => (i === 6 ? among(hmail, value) : value)),
+    deny([code, message, plugin, method, params, hook], subject) {
+        return [code, message ?? undefined, plugin, method, argument(hook, params, subject), hook]
+    },
 }
+
+// Recipients of an item: the same objects that it has.
+const among = (hmail, list) => list.map((parts) => recipient(parts, hmail.todo.rcpt_to))
+
+const argument = (hook, raw, subject) => (ARGUMENTS[hook] ? ARGUMENTS[hook](raw, subject) : (raw ?? undefined))
 
 // What `next` was given besides a code, as plain data.
 function said(message) {
@@ -60,9 +75,8 @@ function number(code) {
 exports.run = (method, call, hook, given, raw) => {
     const { plugin, name } = plugins.method(method)
     const subject = subjectOf(given)
-    subject.begin?.(hook)
-
     let called = false
+    let decided = false
     const answer = (code, message) => {
         called = true
         // What a plugin has left may be anything; its answer counts all the same.
@@ -81,6 +95,8 @@ exports.run = (method, call, hook, given, raw) => {
     }
 
     const next = (code, message) => {
+        // A plugin that has said what becomes of an item may answer as well.
+        if (decided) return
         if (called) {
             const stack = new Error('second call').stack
             const log = subject.logerror ? subject : logger
@@ -108,12 +124,19 @@ exports.run = (method, call, hook, given, raw) => {
     }
 
     const start = () => {
-        const args = ARGUMENTS[hook] ? ARGUMENTS[hook](raw, subject) : (raw ?? undefined)
+        if (called) return
+        const args = argument(hook, raw, subject)
         const run = typeof name === 'function' ? name : plugin[name]
         if (typeof run !== 'function') throw new TypeError(`there is no method ${String(name)}`)
         const result = run.call(plugin, next, subject, args)
         if (typeof result?.then === 'function') result.then(undefined, fail)
     }
+
+    subject.begin?.(hook, () => {
+        if (called) return
+        decided = true
+        answer(STOP)
+    })
 
     // Attachments that are being read come to their end first.
     const streams = hook === 'data_post' ? (subject.transactionSeen?.()?.streams ?? []) : []

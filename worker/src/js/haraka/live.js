@@ -40,6 +40,8 @@ function plain(value, left, above = []) {
     return out
 }
 
+exports.plain = (value) => plain(value, { count: MOST })
+
 function makeWay(root, path, kind, owner) {
     let at = root
     for (const [depth, name] of path.slice(0, -1).entries()) {

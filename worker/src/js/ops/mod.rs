@@ -97,4 +97,5 @@ macro_rules! op {
 use op;
 
 pub(super) use address::{shown, with};
+pub(super) use delivery::recipient;
 pub(super) use transaction::{params, path};
