@@ -4,18 +4,23 @@
 //! successor has another.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use haraka_shared::mapping::MappingError;
-use haraka_shared::traffic::{Counted, Seat, Traffic};
+use haraka_shared::traffic::{self, Counted, Seat, Traffic};
 
 /// Seats beyond two for each worker: for restarts that overlap, and for more workers after one.
 const SPARE: usize = 16;
+
+/// Time after which a destination is forgotten that nobody asks for, and between looks for such.
+const SWEEP: Duration = Duration::from_secs(600);
 
 /// The table, and who sits where.
 #[derive(Debug)]
 pub struct Seats {
     traffic: Arc<Traffic>,
     taken: Vec<bool>,
+    sweep_at: Instant,
 }
 
 impl Seats {
@@ -28,6 +33,7 @@ impl Seats {
         Ok(Seats {
             traffic: Arc::new(Traffic::new(seats)?),
             taken: vec![false; seats],
+            sweep_at: Instant::now() + SWEEP,
         })
     }
 
@@ -51,9 +57,20 @@ impl Seats {
         }
     }
 
-    /// The table.
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
+    /// When quiet destinations are to be forgotten again.
+    pub fn sweep_at(&self) -> Instant {
+        self.sweep_at
+    }
+
+    /// Forgets destinations that have been quiet for a while, if it is time for that.
+    pub fn sweep(&mut self, now: Instant) {
+        if now < self.sweep_at {
+            return;
+        }
+        self.sweep_at = now + SWEEP;
+        let quiet = u64::try_from(SWEEP.as_micros()).unwrap_or(u64::MAX);
+        let time = traffic::now();
+        self.traffic.sweep(time.saturating_sub(quiet), time);
     }
 }
 
@@ -79,5 +96,22 @@ mod tests {
         assert_eq!(table.view(key, None, 1).unwrap().connections, 0);
         assert_eq!(seats.take().seat, Seat(3));
         seats.vacate(Seat(usize::MAX));
+    }
+
+    #[test]
+    fn quiet_destinations_are_forgotten_when_it_is_time() {
+        let mut seats = Seats::new(1).unwrap();
+        let Counted { traffic, seat } = seats.take();
+        let key = Key::of("provider", "p");
+        drop(traffic.connect(seat, key, 1, None, 1).unwrap());
+        seats.sweep(Instant::now());
+        assert!(traffic.view(key, None, 1).is_some());
+        let at = seats.sweep_at();
+        seats.sweep(at);
+        assert!(seats.sweep_at() > at);
+        // The clock of the table may not have run for that long since the machine was started.
+        if traffic::now() > 700_000_000 {
+            assert!(traffic.view(key, None, 1).is_none());
+        }
     }
 }

@@ -85,7 +85,15 @@ impl Worker {
         let kits = Kits::new(Rc::clone(&tls), parts.dir.clone(), &config.tls);
         let (slot, flight) = (parts.slot, parts.flight);
         let dns = Rc::new(resolver.clone());
-        let outbound = Outbound::new(&config, slot, parts.incarnation, flight, dns, kits)?;
+        let outbound = Outbound::new(
+            &config,
+            slot,
+            parts.incarnation,
+            flight,
+            parts.counted,
+            dns,
+            kits,
+        )?;
         let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
             resolver,

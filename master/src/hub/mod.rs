@@ -214,7 +214,7 @@ impl Hub {
             .chain(boots)
             .chain(queries)
             .chain(control)
-            .chain([self.tickets.change_at()])
+            .chain([self.tickets.change_at(), self.seats.sweep_at()])
             .min()
     }
 
@@ -286,6 +286,7 @@ impl Hub {
             let keys = self.tickets.keys();
             self.send_all(&ToWorker::TicketKeys { keys });
         }
+        self.seats.sweep(now);
         self.refill(now)
     }
 

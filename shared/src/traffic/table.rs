@@ -55,7 +55,9 @@ pub fn now() -> u64 {
     };
     let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
     let nanos = u64::try_from(now.tv_nsec()).unwrap_or(0);
-    seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000)
+    seconds
+        .saturating_mul(1_000_000)
+        .saturating_add(nanos / 1000)
 }
 
 /// What a row stands for: any name, hashed.

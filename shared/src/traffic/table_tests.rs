@@ -102,10 +102,12 @@ fn complaint_counts_from_what_was_in_use_where_that_is_less_than_the_limit() {
     let few: Vec<_> = (0..8)
         .map(|_| traffic.connect(Seat(0), key, 1000, None, 1).unwrap())
         .collect();
-    assert_eq!(traffic.slow_down(Seat(0), key, 1000, SLOWING, 1), Some(LEAST));
+    assert_eq!(
+        traffic.slow_down(Seat(0), key, 1000, SLOWING, 1),
+        Some(LEAST)
+    );
     drop(few);
-    let open =
-        std::iter::from_fn(|| traffic.connect(Seat(0), key, 1000, Some(SLOWING), 2).ok());
+    let open = std::iter::from_fn(|| traffic.connect(Seat(0), key, 1000, Some(SLOWING), 2).ok());
     assert_eq!(open.collect::<Vec<_>>().len(), 10);
 }
 
@@ -129,9 +131,15 @@ fn cap_of_a_day_ends_with_the_day() {
     let traffic = table(1);
     let key = Key::of("source", "10.0.0.1");
     for _ in 0..3 {
-        traffic.count_today(Seat(0), key, 3, (20_000, 0), 1).unwrap();
+        traffic
+            .count_today(Seat(0), key, 3, (20_000, 0), 1)
+            .unwrap();
     }
-    let full = |day, before| traffic.count_today(Seat(0), key, 3, (day, before), 1).is_err();
+    let full = |day, before| {
+        traffic
+            .count_today(Seat(0), key, 3, (day, before), 1)
+            .is_err()
+    };
     assert!(full(20_000, 0));
     assert_eq!(traffic.today(key, 20_000), Some(3));
     assert_eq!(traffic.today(key, 20_001), None);
@@ -145,7 +153,10 @@ fn cap_of_a_day_ends_with_the_day() {
 fn asking_when_the_next_message_may_go_takes_nothing() {
     let traffic = table(1);
     let key = Key::of("provider", "p");
-    let rate = Rate { count: 1, period_ms: 1000 };
+    let rate = Rate {
+        count: 1,
+        period_ms: 1000,
+    };
     for _ in 0..3 {
         assert_eq!(traffic.may_pace(key, rate, None, 5), Ok(()));
     }

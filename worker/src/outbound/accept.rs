@@ -185,7 +185,7 @@ impl Outbound {
             todo.uuid = format!("{}.{}", new.uuid, index + 1);
             let Stored { header, body } = new.message.clone();
             let loaded = self.keep_fresh(Loaded::accepted(todo, Outgoing::received(header, body)));
-            self.schedule.borrow_mut().due_now(Job { name, loaded });
+            self.schedule.borrow_mut().due_now(Job::new(name, loaded));
         }
         self.wake.notify();
         Ok(())

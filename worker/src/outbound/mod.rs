@@ -47,6 +47,7 @@ mod secure;
 #[cfg(test)]
 mod secure_tests;
 mod settle;
+mod shaping;
 mod template;
 #[cfg(test)]
 mod testing;
@@ -70,6 +71,7 @@ use haraka_shared::spool::{
     Claim, Committed, Incarnation, NewMessage, Ownership, PendingHeap, QueueName, Spool,
     SpoolError, SpoolOptions,
 };
+use haraka_shared::traffic::Counted;
 
 use self::batch::Batches;
 use self::item::Loaded;
@@ -77,6 +79,7 @@ pub(crate) use self::kits::Kits;
 use self::mail::Mail;
 use self::policy::Policies;
 use self::schedule::{Job, Portion, Schedule, Stats};
+use self::shaping::Shaper;
 #[cfg(test)]
 pub(crate) use self::wire_form::WireForm;
 use crate::rt;
@@ -135,6 +138,7 @@ pub(crate) struct Outbound {
     flight: Arc<FlightPage>,
     mail: Mail,
     policies: Policies,
+    shaper: Shaper,
 }
 
 impl Outbound {
@@ -143,6 +147,7 @@ impl Outbound {
         slot: u32,
         incarnation: &str,
         flight: Arc<FlightPage>,
+        counted: Counted,
         dns: Rc<dyn Dns>,
         kits: Kits,
     ) -> Result<Outbound, OutboundError> {
@@ -153,6 +158,15 @@ impl Outbound {
             ..SpoolOptions::default()
         };
         let spool = Arc::new(Spool::open(&config.queue_dir, options)?);
+        let mail = Mail::new(config, Rc::new(kits));
+        let wake = Notify::new();
+        let shaper = Shaper::new(
+            counted,
+            Arc::clone(&config.shaping),
+            config.queue_dir.clone(),
+            wake.clone(),
+            mail.courier.pool().clone(),
+        );
         Ok(Outbound {
             commits: commits(Arc::clone(&spool)),
             removals: removals(Arc::clone(&spool)),
@@ -161,15 +175,16 @@ impl Outbound {
             ownership: RefCell::new(Ownership::new(1, slot, own).waiting()),
             in_flight: RefCell::default(),
             fresh: Rc::default(),
-            wake: Notify::new(),
+            wake,
             ended: Notify::new(),
             held: RefCell::default(),
             stopping: Event::new(),
             flushed: RefCell::default(),
             takeover: Cell::default(),
             flight,
-            mail: Mail::new(config, Rc::new(kits)),
+            mail,
             policies: Policies::new(config, dns),
+            shaper,
         })
     }
 
@@ -180,6 +195,7 @@ impl Outbound {
     /// Starts delivering what this worker accepts.
     pub(crate) fn start(&self, worker: &Rc<Worker>) {
         rt::spawn(run(Rc::clone(worker))).detach();
+        Shaper::start(worker);
     }
 
     /// The backlog of this slot is ours now (`OwnQueue`): make whole what dead workers left, then
@@ -210,6 +226,13 @@ impl Outbound {
     pub(crate) fn configure(&self, config: &Config) {
         self.mail.configure(config);
         self.policies.configure(config);
+        let waited = self.shaper.configure(Arc::clone(&config.shaping));
+        let mut schedule = self.schedule.borrow_mut();
+        waited
+            .into_iter()
+            .map(Job::named)
+            .for_each(|job| schedule.due_now(job));
+        drop(schedule);
         self.wake.notify();
     }
 
@@ -237,7 +260,47 @@ impl Outbound {
 
     /// How many items are in which state.
     pub(crate) fn stats(&self) -> Stats {
-        self.schedule.borrow().stats()
+        let stats = self.schedule.borrow().stats();
+        Stats {
+            pending: stats.pending + self.shaper.waiting() as u64,
+            ..stats
+        }
+    }
+
+    /// The next item to start, if there is one and room for it.
+    fn next_job(&self, now: u64) -> Option<Job> {
+        let mut schedule = self.schedule.borrow_mut();
+        if !schedule.has_room() {
+            return None;
+        }
+        if let Some((name, permit)) = self.shaper.next(|domain| schedule.has_lane(domain)) {
+            schedule.begun();
+            let permit = Some(permit);
+            return Some(Job {
+                permit,
+                ..Job::named(name)
+            });
+        }
+        schedule.start(now)
+    }
+
+    /// How long nothing becomes due, if that is known and there is room for more.
+    fn pause(&self) -> Option<Duration> {
+        let schedule = self.schedule.borrow();
+        if !schedule.has_room() {
+            return None;
+        }
+        let due = schedule
+            .next_due()
+            .map(|due| Duration::from_millis(due.saturating_sub(epoch_ms()).max(1)));
+        let look = self
+            .shaper
+            .next_look()
+            .map(|look| Duration::from_micros(look.max(1000)));
+        match (due, look) {
+            (Some(due), Some(look)) => Some(due.min(look)),
+            (due, look) => due.or(look),
+        }
     }
 
     /// Starts no further delivery. With `stop`, gives up those whose data is not being sent yet.
@@ -332,9 +395,7 @@ async fn run(worker: Rc<Worker>) {
             continue;
         }
         let now = epoch_ms();
-        loop {
-            let job = out.schedule.borrow_mut().start(now);
-            let Some(job) = job else { break };
+        while let Some(job) = out.next_job(now) {
             rt::spawn(deliver::lane(Rc::clone(&worker), job)).detach();
         }
         let rescan = out.schedule.borrow_mut().start_rescan(now);
@@ -345,17 +406,8 @@ async fn run(worker: Rc<Worker>) {
         if let Some(portion) = portion {
             rt::spawn(flush_portion(Rc::clone(&worker), portion)).detach();
         }
-        let due = {
-            let schedule = out.schedule.borrow();
-            if schedule.has_room() {
-                schedule.next_due()
-            } else {
-                None
-            }
-        };
-        match due {
-            Some(due) => {
-                let wait = Duration::from_millis(due.saturating_sub(epoch_ms()).max(1));
+        match out.pause() {
+            Some(wait) => {
                 let _ = rt::timeout(wait, out.wake.notified()).await;
             }
             None => out.wake.notified().await,

@@ -12,6 +12,7 @@ mod report;
 mod rooms;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use self::destination::{Destination, Known};
 use self::egress::WarmUps;
 pub(crate) use self::permit::{Held, Permit};
 use self::rooms::{RoomId, Rooms};
+pub(super) use self::turn::{routed, turn};
 use super::pool::Pool;
 use crate::rt::sync::Notify;
 
@@ -238,7 +240,13 @@ impl Shaper {
     }
 
     /// Puts an item by until its destination has room; not if too many wait already.
-    fn park(&self, id: RoomId, to: &Rc<Destination>, who: (QueueName, Rc<str>), denied: Denied) -> bool {
+    fn park(
+        &self,
+        id: RoomId,
+        to: &Rc<Destination>,
+        who: (QueueName, Rc<str>),
+        denied: Denied,
+    ) -> bool {
         let now = now();
         let mut rooms = self.0.rooms.borrow_mut();
         let parked = rooms.park(id, to, who, look_at(&denied, now), denied);

@@ -50,8 +50,16 @@ impl Held {
         }
     }
 
-    /// Another worker waits for one of its kind.
+    /// Other workers wait for one of its kind, and nothing in this one does.
     pub(crate) fn is_wanted_elsewhere(&self) -> bool {
+        let waits_here = |key: &Key| match self.inner.rooms.try_borrow() {
+            Ok(rooms) => rooms.of_provider(*key).0 > 0,
+            Err(_) => true,
+        };
+        self.is_wanted() && !self.keys.first().is_some_and(waits_here)
+    }
+
+    fn is_wanted(&self) -> bool {
         let mut keys = self.keys.iter();
         keys.any(|key| self.inner.is_wanted_elsewhere(*key))
     }
@@ -61,9 +69,16 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.leases.clear();
         // Where others wait too, they have as good a chance as we at the next look.
-        if !self.is_wanted_elsewhere() {
+        if !self.is_wanted() {
             self.idles();
         }
+    }
+}
+
+impl PartialEq for Held {
+    /// Whether they count for the same.
+    fn eq(&self, other: &Held) -> bool {
+        self.keys == other.keys
     }
 }
 
@@ -211,7 +226,8 @@ impl Permit {
 
     /// A host answered this instead of taking the message.
     pub(crate) fn heard(&self, reply: &str) {
-        self.shaper.heard(&self.limits, self.source.is_some(), reply);
+        self.shaper
+            .heard(&self.limits, self.source.is_some(), reply);
     }
 
     /// The host's answers for the recipients.

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use haraka_shared::spool::QueueName;
 use haraka_shared::traffic::Key;
@@ -103,7 +102,12 @@ impl Rooms {
 
     /// The room whose turn it is.
     pub(super) fn due(&self, now: u64) -> Option<Due> {
-        let (at, room) = self.looks.first().filter(|(at, _)| *at <= now).copied().map(|(_, at)| (at, self.rooms.get(at)))?;
+        let (at, room) = self
+            .looks
+            .first()
+            .filter(|(at, _)| *at <= now)
+            .copied()
+            .map(|(_, at)| (at, self.rooms.get(at)))?;
         let room = room?;
         let (_, domain) = room.names.front()?;
         Some(Due {
@@ -164,13 +168,6 @@ impl Rooms {
         (rooms.map(|r| r.names.len()).sum(), first)
     }
 
-    /// Why an item for this domain waits, if one does.
-    pub(super) fn of_domain(&self, domain: &str) -> Option<&Denied> {
-        let mut rooms = self.rooms.iter().map(|(_, room)| room);
-        let of = |r: &&Room| r.names.iter().any(|(_, d)| **d == *domain);
-        rooms.find(of).map(|r| &r.denied)
-    }
-
     /// Destinations for which items wait, one for each provider.
     pub(super) fn destinations(&self) -> Vec<Rc<Destination>> {
         let firsts = self.by_provider.values().filter_map(|rooms| rooms.first());
@@ -202,6 +199,8 @@ impl Rooms {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::Why;
     use super::*;
 
@@ -228,8 +227,14 @@ mod tests {
     fn filled(ids: &[(RoomId, u64)]) -> Rooms {
         let mut rooms = Rooms::default();
         for (n, (id, look_at)) in (0..).zip(ids) {
-            let to = Destination::unlimited("d.test");
-            assert!(rooms.park(id.clone(), &to, (name(n), "d.test".into()), *look_at, denied()));
+            let to = Destination::new("d.test", None, true);
+            assert!(rooms.park(
+                id.clone(),
+                &to,
+                (name(n), "d.test".into()),
+                *look_at,
+                denied()
+            ));
         }
         rooms
     }
@@ -263,14 +268,13 @@ mod tests {
         rooms.leave(other, 5);
         assert!(rooms.due(99).is_none());
         assert_eq!(rooms.of_provider(Key::of("provider", "p")).0, 1);
-        assert!(rooms.of_domain("d.test").is_some() && rooms.of_domain("x").is_none());
         assert_eq!(rooms.into_names(), [name(0)]);
     }
 
     #[test]
     fn more_than_memory_is_meant_to_hold_are_not_taken() {
         let mut rooms = Rooms::default();
-        let to = Destination::unlimited("d.test");
+        let to = Destination::new("d.test", None, true);
         let who = || (name(1), Rc::from("d.test"));
         for _ in 0..MOST {
             assert!(rooms.park(id("p", None), &to, who(), 1, denied()));

@@ -1,0 +1,1 @@
+//! Permits, rooms and pools together.
