@@ -48,6 +48,9 @@ declare namespace Haraka {
         get_all(): Record<string, any>
         has(plugin: Named, list: string, wanted: string | number | boolean | RegExp): boolean
         collate(plugin: Named): string | undefined
+        private_collate(result: any, name: string): string[]
+        resolve_plugin_name(plugin: Named): string | undefined
+        redis_publish(plugin: Named, result: any): void
     }
 
     class Address {
@@ -63,6 +66,8 @@ declare namespace Haraka {
         phrase?: string
         comment?: string
         group?: string | null
+        /** Becomes what the text says. */
+        parse(text: string): this
         isNull(): boolean
         format(punycode?: boolean): string
         name(): string
@@ -289,10 +294,14 @@ declare namespace Haraka {
     type Changed = () => void
     interface Config {
         root_path: string
+        overrides_path: string
         get(name: string, type?: string, changed?: Changed, options?: { booleans?: string[] }): any
         get(name: string, changed?: Changed): any
         get(name: string, options: { booleans?: string[] }, changed?: Changed): any
         getInt(name: string, fallback?: number): number
+        arrange_args(args: any[]): [string, string, Changed | undefined, object | undefined]
+        module_config(defaults: string, overrides?: string): Config
+        stop_watching(name: string): void
         getDir(name: string, options: object, done?: (err: Error | null, files: { path: string; data: any }[]) => void): Promise<{ path: string; data: any }[]> | void
     }
 
@@ -300,7 +309,12 @@ declare namespace Haraka {
         notes: Record<string, any>
         cfg: any
         config: Config
-        http: object
+        http: { cfg: any }
+        get_http_docroot(): string
+        /** Throws: the master takes no commands from scripts. */
+        sendToMaster(command: string, params?: unknown): void
+        /** As the module `cluster` in a worker; undefined where `nodes` is not set. */
+        cluster?: any
         plugins: { registered_plugins: Record<string, Plugin>; plugin_list: string[] }
     }
 

@@ -250,7 +250,7 @@ fn connection_has_its_documented_members_and_can_be_ended() {
     let mut client = greeted(&server);
     client.cmd("NOOP").expect(500);
     server.wait_for_log(
-        r#"["set.test",true,false,"mx.test",{"verb":"EHLO","host":"client.test"},{"enabled":false,"advertised":false,"verified":false,"cipher":{}},{"allowed":false,"ip":null,"type":null}]"#,
+        r#"["set.test",true,false,"mx.test",{"host":"client.test","verb":"EHLO"},{"enabled":false,"advertised":false,"verified":false,"cipher":{}},{"allowed":false,"ip":null,"type":null}]"#,
         DEADLINE,
     );
     server.wait_for_log(

@@ -144,15 +144,29 @@ What plugins written for Haraka 3.3 find here: *same*, *differs* and how, or *ab
 own machinery (`cmd_mail`, `mail_respond`, …) and that no documentation names are not listed.
 
 Core modules are found as `require('./NAME')` in plugins of a single file, and with `this.haraka_require('NAME')` in all:
-`address`, `config`, `connection`, `constants`, `dsn`, `line_socket`, `logger`, `net_utils`, `notes`, `outbound`,
-`plugins`, `results`, `rfc1869`, `server`, `transaction`, `utils`. Absent: `smtp_client`, `tls_socket`, `endpoint`.
+`address`, `config`, `connection`, `constants`, `dsn`, `endpoint`, `host_pool`, `line_socket`, `logger`, `net_utils`, `notes`,
+`outbound` (with `outbound/hmail`, `outbound/todo`), `plugins`, `results`, `rfc1869`, `server`, `smtp_client`, `tls_socket`,
+`transaction`, `utils`. `tls_socket` is for clients. Absent, with an error that says where to look: `dkim`, `haraka`,
+`outbound/client_pool`, `outbound/qfile`, `outbound/tls`.
 
 The packages `haraka-dsn`, `haraka-email-message`, `haraka-net-utils`, `haraka-tld`, `haraka-utils`,
 `@haraka/email-address`, `address-rfc2821` and `address-rfc2822` come with the server where a plugin's folder has none of
 its own; `haraka-config`, `haraka-constants`, `haraka-notes` and `haraka-results` always do.
 
-A plugin may inherit from `auth/auth_base`, `queue/discard` and `rcpt_to.host_list_base`, and from any other plugin in
-JavaScript. The other plugins that come with the server are not written in JavaScript and cannot be inherited from.
+A plugin may inherit from any other in JavaScript, and from those that come with the server. Of these, `auth/auth_base`,
+`queue/discard` and `rcpt_to.host_list_base` have all of Haraka's methods; the others have one for each hook that they want.
+Such a method runs at its hook, while that waits for the plugin that inherits, with the arguments of the hook; its answer
+goes to the `next` that it is given. Its settings are the parent's own files; results and log lines have the name of the
+plugin that inherits.
+
+`config.get` gives a copy each time. A plugin of a single file finds what Haraka ships in its own `config/` where the
+operator has nothing, but for lists that would let somebody in (`host_list`, `xclient.hosts`). A file that ends in `.js` is
+a script, whose exports are what is read; with `HARAKA_JS_CONFIG` in the environment `NAME.js` stands for any `NAME` that is
+missing, as it is.
+
+The constants and `server` are the same for all plugins, and none can change them. The plugins of a worker share one set of
+the language's own objects (`Array.prototype` and its like); files and network are open to all of them, with the rights of
+the worker.
 ";
 
 fn rendered(rows: &[Row]) -> String {
@@ -230,29 +244,77 @@ fn the_table_of_members_is_true_and_the_page_is_made_from_it() {
     );
 }
 
+/// The members that an interface or class of the types declares, those that it inherits included, and
+/// whether each is always there.
+fn declared(types: &str, name: &str) -> BTreeMap<String, bool> {
+    let heads = [format!("interface {name} "), format!("class {name} ")];
+    let mut lines = types.lines();
+    let head = lines
+        .find(|line| heads.iter().any(|head| line.trim_start().starts_with(head)))
+        .unwrap_or_else(|| panic!("no type {name}"));
+    let mut members = match head.split_once(" extends ") {
+        Some((_, parent)) => declared(types, parent.trim_end_matches([' ', '{'])),
+        None => BTreeMap::new(),
+    };
+    let indent = head.len() - head.trim_start().len();
+    for line in lines {
+        let depth = line.len() - line.trim_start().len();
+        if depth == indent {
+            break;
+        }
+        // Comments and the lines of an object within are none.
+        let line = line.trim_start();
+        let line = line.strip_prefix("readonly ").unwrap_or(line);
+        let end = line.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+        let (member, rest) = line.split_at(end.unwrap_or(line.len()));
+        let is_member = rest.starts_with(['(', ':', '?', '<']);
+        if depth == indent + 4 && is_member && !["constructor", "on", "toString"].contains(&member)
+        {
+            members.insert(member.to_owned(), !rest.starts_with('?'));
+        }
+    }
+    members
+}
+
 // covers PLG-13
 #[test]
-fn types_for_editors_name_each_member_of_the_main_objects() {
-    const TYPED: [&str; 9] = [
-        "connection",
-        "transaction",
-        "header",
-        "outbound",
-        "results",
-        "notes",
-        "hmail",
-        "hmail.todo",
-        "plugin",
+fn types_for_editors_have_the_members_of_the_table_and_no_others() {
+    const TYPED: [(&str, &str); 14] = [
+        ("address", "Address"),
+        ("body", "Body"),
+        ("config", "Config"),
+        ("connection", "Connection"),
+        ("header", "Header"),
+        ("hmail", "HMail"),
+        ("hmail.todo", "Todo"),
+        ("message_stream", "MessageStream"),
+        ("notes", "Notes"),
+        ("outbound", "Outbound"),
+        ("plugin", "Plugin"),
+        ("results", "Results"),
+        ("server", "Server"),
+        ("transaction", "Transaction"),
     ];
     let types = page("contrib/haraka.d.ts");
-    let words: BTreeSet<&str> = types
-        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .collect();
-    let missing: Vec<String> = rows()
-        .iter()
-        .filter(|row| TYPED.contains(&row.object.as_str()) && row.verdict != "absent")
-        .filter(|row| !words.contains(row.member.as_str()))
-        .map(|row| format!("{}.{}", row.object, row.member))
-        .collect();
-    assert!(missing.is_empty(), "no type for {missing:?}");
+    let rows = rows();
+    let mut wrong = Vec::new();
+    for (object, name) in TYPED {
+        let declared = declared(&types, name);
+        let of_object = rows.iter().filter(|row| row.object == object);
+        for row in of_object.clone() {
+            match (row.verdict.as_str(), declared.contains_key(&row.member)) {
+                ("absent", true) => wrong.push(format!("{name}.{} is absent", row.member)),
+                ("same" | "differs", false) => {
+                    wrong.push(format!("{name}.{} has no type", row.member))
+                }
+                _ => {}
+            }
+        }
+        let known: BTreeSet<&str> = of_object.map(|row| row.member.as_str()).collect();
+        let others = declared
+            .iter()
+            .filter(|(member, always)| **always && !known.contains(member.as_str()));
+        wrong.extend(others.map(|(member, _)| format!("{name}.{member} is in no row")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

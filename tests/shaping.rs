@@ -44,7 +44,7 @@ fn provider(addresses: [&str; 2]) -> FakeDns {
 fn shaped(dns: &FakeDns, rules: &str) -> Install {
     by_dns(dns)
         .set("smtp.ini", "main", "nodes", "4")
-        .set("outbound.ini", "main", "temp_fail_intervals", "1s*200")
+        .set("outbound.ini", "main", "temp_fail_intervals", "5s*200")
         .config("shaping.toml", rules)
 }
 
@@ -80,7 +80,7 @@ fn limits_hold_exactly_across_four_workers_and_while_they_are_killed() {
     let rules = "[provider.far]\nmx = [\"*.mx.far.test\"]\nconnections = 3\n\
         messages_per_connection = 5\nrate = \"50/s\"\n";
     let server = Server::start(shaped(&dns, rules));
-    let all = serials("limit", 400);
+    let all = serials("limit", 300);
     submit_from(&server, "from@client.test", &all);
     let mut kills = 0;
     let end = Instant::now() + LONG;
@@ -204,7 +204,7 @@ fn complaint_halves_the_connections_and_they_grow_back() {
     };
     // Those that were open when it complained have ended after a moment.
     assert_eq!(most(0.6, 1.6), 4, "halved");
-    assert_eq!(most(2.6, 3.6), 6, "a quarter is back");
+    assert_eq!(most(2.4, 3.3), 6, "a quarter is back");
     assert_eq!(most(4.6, 8.0), 8, "all is back");
 }
 

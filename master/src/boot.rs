@@ -435,6 +435,7 @@ fn serve_alone(mut hub: Hub) -> Result<u8, BootError> {
         ready: false,
         stopping: None,
         dismissed: false,
+        outgoing: false,
         failure: None,
     });
     let identity = hub.current.identity.clone();

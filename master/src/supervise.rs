@@ -57,6 +57,8 @@ pub struct WorkerHandle {
     pub stopping: Option<StopClock>,
     /// It was asked to end, so its place is not filled again on its account.
     pub dismissed: bool,
+    /// It asked for a successor: once that serves this one is dismissed.
+    pub outgoing: bool,
     /// Why it says that it cannot start.
     pub failure: Option<String>,
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// Version of the protocol. Both sides come from one executable, so a difference means that a
 /// worker was left behind by an upgrade.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Which build of the program speaks; shown in the log when versions differ.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -130,6 +130,8 @@ pub enum ToMaster {
     },
     /// A local client asked on an SMTP port for a graceful restart (`INTERNALCMD`).
     GracefulRestart,
+    /// The worker serves, but not for long: it wants to be drained once another one serves in its place.
+    Successor,
 }
 
 impl ToWorker {
@@ -391,6 +393,6 @@ mod tests {
     fn another_version_is_refused_with_its_name() {
         assert_eq!(check_version(PROTOCOL, BUILD), Ok(()));
         let refused = check_version(PROTOCOL + 1, "9.9").unwrap_err();
-        assert_eq!(refused.to_string(), "protocol 3 of build 9.9, expected 2");
+        assert_eq!(refused.to_string(), "protocol 4 of build 9.9, expected 3");
     }
 }

@@ -197,6 +197,12 @@ impl Enhanced {
         }
     }
 
+    /// Class, subject and detail.
+    #[must_use]
+    pub const fn parts(self) -> (u8, u16, u16) {
+        (self.class, self.subject, self.detail)
+    }
+
     /// Takes a code from the beginning of a text; gives it and what follows the blank after it.
     ///
     /// A `#` before the code, as some servers write, is skipped.

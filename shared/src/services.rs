@@ -84,6 +84,10 @@ pub enum QueueError {
 pub trait Services {
     /// The settings of now; some of them follow their files.
     fn config(&self) -> Rc<Config>;
+    /// The worker's number among those of the server, from 0.
+    fn slot(&self) -> u32 {
+        0
+    }
     /// The configuration directory, for files of the plugin's own.
     fn config_dir(&self) -> &ConfigDir;
     /// The install directory.
@@ -94,6 +98,9 @@ pub trait Services {
     fn offers_tls(&self, _port: u16) -> bool {
         false
     }
+    /// Asks the master for another worker in this one's place, which ends when that serves. Sessions and
+    /// deliveries are finished first.
+    fn ask_for_successor(&self) {}
     /// Resolves after this time.
     fn sleep(&self, time: Duration) -> LocalFuture<'static, ()>;
     /// Runs blocking work on another thread and resolves when it is done.

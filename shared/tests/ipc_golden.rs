@@ -48,7 +48,7 @@ fn frames_to_a_worker_are_encoded_as_recorded() {
             (
                 "Hello",
                 ToWorker::Hello {
-                    protocol: 2,
+                    protocol: 3,
                     build: "0.1.0".to_owned(),
                 },
             ),
@@ -97,7 +97,7 @@ fn frames_to_the_master_are_encoded_as_recorded() {
             (
                 "Hello",
                 ToMaster::Hello {
-                    protocol: 2,
+                    protocol: 3,
                     build: "0.1.0".to_owned(),
                 },
             ),
@@ -125,6 +125,7 @@ fn frames_to_the_master_are_encoded_as_recorded() {
                 },
             ),
             ("GracefulRestart", ToMaster::GracefulRestart),
+            ("Successor", ToMaster::Successor),
         ],
     );
 }

@@ -35,6 +35,8 @@ pub(crate) struct Worker {
     pub(crate) install_dir: PathBuf,
     /// This machine's name.
     pub(crate) host_name: String,
+    /// Its number among those of the server, from 0.
+    pub(crate) slot: u32,
     /// Who follows configuration files.
     pub(crate) watch: Watch,
     pub(crate) hooks: Registry,
@@ -104,6 +106,7 @@ impl Worker {
             dir: parts.dir,
             install_dir: parts.install_dir,
             host_name,
+            slot,
             watch: parts.watch,
             master: parts.master,
             config: RefCell::new(Rc::new(config)),
@@ -160,6 +163,10 @@ impl Services for Worker {
         self.settings()
     }
 
+    fn slot(&self) -> u32 {
+        self.slot
+    }
+
     fn config_dir(&self) -> &ConfigDir {
         &self.dir
     }
@@ -174,6 +181,10 @@ impl Services for Worker {
 
     fn offers_tls(&self, port: u16) -> bool {
         self.tls.contexts().server(port).is_some()
+    }
+
+    fn ask_for_successor(&self) {
+        self.tell_master(ToMaster::Successor);
     }
 
     fn sleep(&self, time: Duration) -> LocalFuture<'static, ()> {

@@ -77,7 +77,15 @@ impl Hub {
         if worker.stopping != Some(StopClock::Killed) {
             self.blame_files(&worker);
         }
-        if worker.dismissed || self.stop.is_some() {
+        if self.stop.is_some() {
+            return;
+        }
+        let current = worker.generation == self.current.number;
+        if worker.dismissed || (worker.outgoing && current) {
+            // Its successor may be there, is on its way, or has its time to come.
+            if current {
+                self.hand_over_slot(worker.slot);
+            }
             return;
         }
         let why = match (&worker.failure, end) {

@@ -138,22 +138,84 @@ impl Hub {
                 self.commit();
             }
         } else if self.current.up {
-            if self.current.owns_queue {
-                let own = self.current.own_queue(slot);
-                self.send(index, &own);
-                let missed = self
-                    .slot_mut(slot)
-                    .map(|s| std::mem::take(&mut s.flush_missed));
-                if missed == Some(true) {
-                    self.send(index, &ToWorker::Flush { domain: None });
-                }
-            }
+            self.dismiss_predecessors(index);
+            self.hand_over_slot(slot);
         } else if self.stop.is_none() && self.all_ready(generation, self.current.nodes()) {
             self.current.up = true;
             if let Some(readiness) = self.readiness.take() {
                 readiness.serving();
             }
             self.hand_over_queue();
+        }
+    }
+
+    /// A worker asks to be replaced. A restart under way does that as well.
+    pub(super) fn replace(&mut self, index: usize) {
+        let Some(worker) = self.workers.get_mut(index) else {
+            return;
+        };
+        let (number, place) = (worker.number(), worker.slot);
+        if worker.outgoing
+            || worker.dismissed
+            || worker.generation != self.current.number
+            || self.stop.is_some()
+            || self.next.is_some()
+        {
+            return;
+        }
+        if self.single {
+            log_server!(
+                Level::Warn,
+                "worker {number} asks to be replaced, which is not possible with nodes=0"
+            );
+            return;
+        }
+        worker.outgoing = true;
+        log_server!(
+            Level::Notice,
+            "worker {number} asks to be replaced: starting another"
+        );
+        if let Some(slot) = self.slot_mut(place) {
+            slot.refill_at = Some(Instant::now());
+        }
+    }
+
+    /// Whoever asked for this worker finishes what it has and ends.
+    fn dismiss_predecessors(&mut self, index: usize) {
+        let Some(successor) = self.workers.get(index) else {
+            return;
+        };
+        let (slot, generation) = (successor.slot, successor.generation);
+        let time = self.current.config.smtp.force_shutdown_timeout;
+        let now = Instant::now();
+        for other in 0..self.workers.len() {
+            let asked = self.workers.get(other).is_some_and(|w| {
+                w.outgoing && !w.dismissed && w.slot == slot && w.generation == generation
+            });
+            if asked && other != index {
+                self.dismiss(other, Some(time), now);
+            }
+        }
+    }
+
+    /// Tells the worker of a place that its share of the queue is its own, once it is alone there.
+    pub(super) fn hand_over_slot(&mut self, slot: u32) {
+        let generation = self.current.number;
+        let here = |w: &WorkerHandle| w.slot == slot && w.generation == generation;
+        let mut there = (0..).zip(&self.workers).filter(|(_, w)| here(w));
+        let (Some((index, worker)), None) = (there.next(), there.next()) else {
+            return;
+        };
+        if !self.current.owns_queue || !worker.ready || worker.dismissed {
+            return;
+        }
+        let own = self.current.own_queue(slot);
+        self.send(index, &own);
+        let missed = self
+            .slot_mut(slot)
+            .map(|s| std::mem::take(&mut s.flush_missed));
+        if missed == Some(true) {
+            self.send(index, &ToWorker::Flush { domain: None });
         }
     }
 
@@ -366,6 +428,7 @@ fn fork_one(
                 ready: false,
                 stopping: None,
                 dismissed: false,
+                outgoing: false,
                 failure: None,
             })))
         }

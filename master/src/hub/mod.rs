@@ -269,6 +269,7 @@ impl Hub {
             }
             ToMaster::FlushQueue { domain } => self.flush(domain),
             ToMaster::GracefulRestart => return self.restart().map(drop),
+            ToMaster::Successor => self.replace(index),
             // The channel lets only the first one through, which it keeps.
             ToMaster::Hello { .. } => {}
         }

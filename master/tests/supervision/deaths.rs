@@ -1,6 +1,6 @@
 //! Workers that die, and what becomes of their places and files.
 
-use nix::sys::signal::Signal::{SIGKILL, SIGUSR2};
+use nix::sys::signal::Signal::{SIGHUP, SIGKILL, SIGUSR2};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
@@ -26,6 +26,33 @@ pub fn a_dead_worker_is_replaced_and_its_files_adopted() {
         victim.slot + 1
     ));
     server.answered_by(server.addr(0), &server.children());
+}
+
+/// Two workers are in one place for a while, and one of them owns the queue.
+pub fn a_worker_that_asks_for_a_successor_ends_when_that_serves() {
+    let install = Install::new("listen=127.0.0.1:0\nnodes=1\n");
+    install.write("script", "weary");
+    let server = install.start();
+    let old = server.children();
+    server.install.write("script", "mute");
+    server.signal(SIGHUP);
+    server.log_has("worker 1 asks to be replaced");
+    wait_for("successor", || (server.children().len() == 2).then_some(()));
+    // One that does not come up is no successor, and the next is started.
+    server.install.write("script", "");
+    let mute: Vec<i32> = server.children().difference(&old).copied().collect();
+    kill(Pid::from_raw(mute[0]), SIGKILL).unwrap();
+    server.frame_reaches("Drain { deadline_ms: 30000 }", &old);
+    let both = server.children();
+    assert!(both.len() == 2 && both.is_superset(&old), "{both:?}");
+    assert_eq!(server.frames().len(), 1);
+    server.install.write("release", "");
+    let owned = wait_for("owner", || Some(server.frames()).filter(|f| f.len() == 2));
+    let now = server.children();
+    assert!(now.is_disjoint(&old) && now.len() == 1, "{now:?}");
+    assert!(now.contains(&owned[1].pid));
+    let entry = format!("(\"{}\", 0)", owned[0].incarnation);
+    assert!(owned[1].text.contains(&entry), "{}", owned[1].text);
 }
 
 /// Clients come back to any worker, also to one that was born later.

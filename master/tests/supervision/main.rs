@@ -46,6 +46,7 @@ tests![
     signals::usr2_takes_on_more_workers_and_listeners,
     deaths::all_workers_have_the_same_keys_for_tickets,
     deaths::a_dead_worker_is_replaced_and_its_files_adopted,
+    deaths::a_worker_that_asks_for_a_successor_ends_when_that_serves,
     deaths::a_worker_killed_after_a_restart_is_replaced,
     deaths::an_old_worker_that_dies_during_a_restart_is_replaced,
     deaths::a_worker_that_ends_with_success_is_replaced_ever_slower,

@@ -4,7 +4,7 @@
 //!
 //! The file `script` holds words: `fail` (do not start), `mute` (never become ready), `quit` (end
 //! with success after becoming ready), `stubborn` (do not end when told), `poison` (die with the
-//! first queue file in hand). Draining ends when the file `release` is there.
+//! first queue file in hand), `weary` (ask for a successor when told to flush). Draining ends when the file `release` is there.
 
 use std::fs::OpenOptions;
 use std::io::{IoSliceMut, Write as _};
@@ -173,6 +173,11 @@ impl Worker {
                 pending_delivery: 10,
                 deferred: 100,
             }),
+            ToWorker::Flush { .. } if self.script.contains("weary") => {
+                self.say(&ToMaster::Successor);
+                // It may ask again, of a master that has not come to it yet.
+                self.say(&ToMaster::Successor);
+            }
             ToWorker::ReopenLog => {
                 let log = log.take().expect("a descriptor with ReopenLog");
                 nix::unistd::dup2_stdout(&log).unwrap();

@@ -20,6 +20,7 @@ use super::file_type::FileType;
 use super::ini::Ini;
 use super::merge::{merge, merge_typed};
 use super::overrides::{Overrides, lines_of};
+use super::shipped;
 use super::typed_values::{Booleans, TypedSection, typed, typed_json};
 use super::{flat, structured};
 
@@ -34,9 +35,28 @@ const MOST_FILES: usize = 100_000;
 pub struct ConfigDir {
     install: PathBuf,
     root: PathBuf,
-    /// A plugin's own files, which count where `root` is silent.
-    defaults: Option<PathBuf>,
+    /// What counts where `root` is silent.
+    defaults: Option<Defaults>,
     layers: Arc<Layers>,
+}
+
+/// What goes behind the files.
+#[derive(Clone, Debug)]
+enum Defaults {
+    /// The files of this directory, a plugin's own.
+    Package(PathBuf),
+    /// What Haraka ships; see [`shipped`].
+    Shipped,
+}
+
+impl Defaults {
+    /// How messages name a file of them.
+    fn shown(&self, name: &str) -> String {
+        match self {
+            Defaults::Package(root) => root.join(name).display().to_string(),
+            Defaults::Shipped => format!("{name} (as shipped)"),
+        }
+    }
 }
 
 /// What goes before the files.
@@ -91,7 +111,15 @@ impl ConfigDir {
     /// by item), others as a whole unless the operator's is missing or empty.
     pub fn with_defaults(&self, package: &Path) -> ConfigDir {
         ConfigDir {
-            defaults: Some(package.join("config")),
+            defaults: Some(Defaults::Package(package.join("config"))),
+            ..self.clone()
+        }
+    }
+
+    /// The same directory over what Haraka ships in its own, for plugins of a single file (CFS-07).
+    pub fn with_shipped(&self) -> ConfigDir {
+        ConfigDir {
+            defaults: Some(Defaults::Shipped),
             ..self.clone()
         }
     }
@@ -242,10 +270,10 @@ impl ConfigDir {
             return Ok(own);
         };
         let base = match self.default_file(name)? {
-            Some(bytes) => Some(structured::parse(&shown(defaults, name), form, &bytes)?),
-            None => match yaml_twin(name) {
-                Some(twin) => self.yaml(defaults, &twin)?,
-                None => None,
+            Some(bytes) => Some(structured::parse(&defaults.shown(name), form, &bytes)?),
+            None => match (yaml_twin(name), defaults) {
+                (Some(twin), Defaults::Package(root)) => self.yaml(root, &twin)?,
+                _ => None,
             },
         };
         Ok(match (base, own) {
@@ -369,7 +397,7 @@ impl ConfigDir {
         match (&self.defaults, own.is_empty()) {
             (Some(defaults), true) => {
                 let bytes = self.default_file(name)?.unwrap_or_default();
-                Ok(placed(&shown(defaults, name), &bytes))
+                Ok(placed(&defaults.shown(name), &bytes))
             }
             _ => Ok(own),
         }
@@ -388,7 +416,7 @@ impl ConfigDir {
             return Ok(None);
         };
         let bytes = self.default_file(name)?;
-        Ok(bytes.map(|bytes| Ini::parse(&shown(defaults, name), &bytes)))
+        Ok(bytes.map(|bytes| Ini::parse(&defaults.shown(name), &bytes)))
     }
 
     fn yaml(&self, root: &Path, name: &str) -> Result<Option<Value>, ConfigError> {
@@ -413,9 +441,12 @@ impl ConfigDir {
     fn default_file(&self, name: &str) -> Result<Option<Vec<u8>>, ConfigError> {
         match &self.defaults {
             // An absolute name means the same file in both places.
-            Some(root) if Path::new(name).is_relative() => {
-                read_file(&Self::path_in(root, name)?, &shown(root, name))
-            }
+            Some(defaults) if Path::new(name).is_relative() => match defaults {
+                Defaults::Package(root) => {
+                    read_file(&Self::path_in(root, name)?, &defaults.shown(name))
+                }
+                Defaults::Shipped => Ok(shipped::file(name).map(<[u8]>::to_vec)),
+            },
             _ => Ok(None),
         }
     }
@@ -447,11 +478,6 @@ pub(super) fn seconds(text: &str) -> Option<Duration> {
 
 fn owned((line, text): (u32, &str)) -> (u32, String) {
     (line, text.to_owned())
-}
-
-/// How messages name a file among a plugin's defaults.
-fn shown(defaults: &Path, name: &str) -> String {
-    defaults.join(name).display().to_string()
 }
 
 /// The YAML file that a missing JSON or Hjson file is looked for in.

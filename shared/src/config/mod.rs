@@ -33,6 +33,7 @@ mod reader;
 mod retry_times;
 mod row;
 mod shaping_toml;
+mod shipped;
 mod smtp_ini;
 mod structured;
 #[cfg(test)]

@@ -241,6 +241,9 @@ impl Registry {
                 );
             }
         }
+        if let Some(scripts) = &self.scripts {
+            scripts.close();
+        }
     }
 
     pub(super) fn chain(&self, hook: HookName) -> &[Entry] {

@@ -5,6 +5,9 @@ use haraka_shared::reply::{Enhanced, Reply};
 use haraka_shared::route::{Host, Route};
 use serde_json::Value;
 
+/// Octets of text in an answer; clients wait for all of it, and log lines repeat it.
+const LONGEST: usize = 16 << 10;
+
 /// The code of a number; anything that is none counts as CONT, as `next()` without one.
 fn code(number: u32) -> Code {
     [
@@ -57,7 +60,12 @@ fn text(value: &Value) -> Message {
     if text.is_empty() {
         return Message::None;
     }
-    Message::Text(text.into())
+    Message::Text(short(text).into())
+}
+
+fn short(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST));
+    text
 }
 
 /// `{dsn: {code, cls, sub, det, msg}}`, from the objects of haraka-dsn (RES-09).
@@ -66,7 +74,7 @@ fn dsn(value: &Value) -> Option<Message> {
     let number = |key: &str| dsn.get(key).and_then(Value::as_u64);
     let small = |key: &str| number(key).and_then(|n| u16::try_from(n).ok());
     let said = dsn.get("msg").and_then(Value::as_str).unwrap_or_default();
-    let reply = Reply::new(small("code")?, said.to_owned());
+    let reply = Reply::new(small("code")?, short(said.to_owned()));
     let class = number("cls").and_then(|n| u8::try_from(n).ok())?;
     let enhanced = Enhanced::new(class, small("sub")?, small("det")?);
     Some(Message::Reply(match enhanced {

@@ -52,13 +52,14 @@
     const timers = builtIn('timers')
     const config = builtIn('haraka-config')
 
-    return {
+    natives.bridge = {
         settle,
         fire: timers.fire,
         ticks: builtIn('process').ticks,
         changed: config.changed,
         load: plugins.load,
         shutdown: plugins.shutdown,
+        parentSaid: plugins.parentSaid,
         run: hooks.run,
         forget: hooks.forget,
         live: live.ask,
@@ -67,4 +68,5 @@
         filterRun: body.filterRun,
         owners: live.owners,
     }
+    return natives.bridge
 })

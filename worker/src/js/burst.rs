@@ -17,6 +17,8 @@ pub(super) struct Burst {
     used: Cell<Duration>,
     entered: Cell<Option<Duration>>,
     stopped: Cell<bool>,
+    /// Memory is refused until the script has noticed that it is stopped.
+    refusing: Cell<bool>,
 }
 
 impl Burst {
@@ -27,6 +29,7 @@ impl Burst {
             used: Cell::default(),
             entered: Cell::default(),
             stopped: Cell::default(),
+            refusing: Cell::default(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Burst {
     /// Back outside. With nothing left to do the next entry starts anew; gives whether a script was
     /// stopped meanwhile.
     pub(super) fn leave(&self, idle: bool, loading: bool) -> bool {
+        self.let_report();
         self.used.set(self.so_far());
         self.entered.set(None);
         if idle {
@@ -66,13 +70,42 @@ impl Burst {
 
     /// Asked by the engine while a script runs: true stops it.
     pub(super) fn is_over(&self) -> bool {
+        if !self.is_spent() {
+            return false;
+        }
+        self.let_report();
+        true
+    }
+
+    /// Whether the time is over. Then memory is refused as well, until the script has come back or was
+    /// asked to stop.
+    pub(super) fn is_spent(&self) -> bool {
+        if self.refusing.get() {
+            return true;
+        }
         if self.entered.get().is_none() || self.so_far() < self.allowed.get() {
             return false;
         }
         self.stopped.set(true);
-        // What reports the stop needs time as well; what went on regardless is stopped soon again.
-        self.allowed.set(self.so_far() + self.limits.rest);
+        self.refusing.set(true);
         true
+    }
+
+    /// Whether memory is refused.
+    pub(super) fn refuses(&self) -> bool {
+        self.refusing.get()
+    }
+
+    /// What reports a stop needs time and memory as well; what goes on regardless is stopped soon again.
+    pub(super) fn let_report(&self) {
+        if self.refusing.take() {
+            self.allowed.set(self.so_far() + self.limits.rest);
+        }
+    }
+
+    /// What a script may take now.
+    pub(super) fn allowed(&self) -> Duration {
+        self.allowed.get()
     }
 
     /// Whether a script has been stopped since the engine was entered.

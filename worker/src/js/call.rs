@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 use super::convert::Json;
 use super::engine::{Engine, ScriptError};
 use super::handle::Handle;
+use super::host::Heard;
 use super::live::Kept;
 use super::ops::{params, path, recipient, shown, with};
+use super::parent;
 use crate::rt;
 
 /// One plugin in the engine.
@@ -135,12 +137,41 @@ impl Method {
             ))
         });
         match called {
-            Ok(()) => engine.host.answered(expected.call).await,
+            Ok(()) => self.answered(expected.call, call, cx).await,
             Err(ScriptError::Stopped(_)) => Verdict::deny_soft("plugin stopped"),
             Err(e) => {
                 engine.host.log_failure(&format!("{what}: {e}"));
                 Verdict::CONT
             }
+        }
+    }
+}
+
+impl Method {
+    /// Waits for the answer, and runs what the script wants of a native plugin until then.
+    async fn answered(&self, number: u32, call: Call<'_>, cx: &HookCx) -> Verdict {
+        let engine = &self.engine;
+        loop {
+            let asked = match engine.host.answered(number).await {
+                Heard::Verdict(verdict) => return verdict,
+                Heard::Parent(asked) => asked,
+            };
+            let verdict = match (
+                engine.host.parents.get(asked.parent),
+                parent::call_for(asked.hook, call),
+            ) {
+                (Some(parent), Some(call)) => parent.handler.call(call, cx).await,
+                _ => Verdict::CONT,
+            };
+            while engine.busy() {
+                rt::yield_now().await;
+            }
+            let what = format!("Plugin {} on hook {}", self.name, call.hook().name());
+            let (code, message) = parent::said(&verdict);
+            engine.tell(&what, |_, bridge| {
+                let said: Function<'_> = bridge.get("parentSaid")?;
+                said.call((asked.request, code, Json(message)))
+            });
         }
     }
 }

@@ -136,11 +136,13 @@ macro_rules! modules {
 
 modules! {
     assert_says_what_node_says,
+    async_hooks_says_what_node_says,
     buffer_says_what_node_says,
     child_process_says_what_node_says,
     crypto_says_what_node_says,
     events_says_what_node_says,
     fs_says_what_node_says,
+    http_says_what_node_says,
     inspect_says_what_node_says,
     modules_says_what_node_says,
     path_says_what_node_says,

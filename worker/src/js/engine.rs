@@ -10,15 +10,21 @@ use std::rc::{Rc, Weak};
 
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
-use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime};
+use rquickjs::promise::PromiseHookType;
+use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime, Value};
 
 use super::burst::Burst;
 use super::convert::{describe, describe_value};
+use super::heap::Heap;
 use super::host::Host;
 use super::limits::Limits;
 use super::watchdog::Watchdog;
 use super::{modules, ops, sources};
 use crate::rt;
+
+/// Octets of heap at which garbage is looked for first; the engine sets the next itself. Not while
+/// plugins are loaded, which leave little.
+const GC_THRESHOLD: usize = 256 << 10;
 
 /// Why a script could not do what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +54,10 @@ pub(crate) struct Engine {
     watchdog: Watchdog,
     pub(super) host: Rc<Host>,
     loading: Cell<bool>,
+    /// Octets of heap above which garbage is collected and it is seen what is left.
+    collect_at: Cell<usize>,
+    /// It is full, and a task looks whether it stays so.
+    judged: Cell<bool>,
     /// Some task will go on with the jobs that are left.
     continued: Cell<bool>,
     this: Weak<Engine>,
@@ -60,10 +70,12 @@ impl Engine {
     /// No memory, or a defect in our own scripts.
     pub(crate) fn new(host: Host, limits: Limits) -> Result<Rc<Engine>, ScriptError> {
         let failed = |e: rquickjs::Error| ScriptError::Engine(e.to_string());
-        let runtime = Runtime::new().map_err(failed)?;
+        let burst = Rc::new(Burst::new(limits));
+        let heap = Heap::new(&burst, &host.heap);
+        let runtime = Runtime::new_with_alloc(heap).map_err(failed)?;
         runtime.set_memory_limit(limits.memory);
         runtime.set_max_stack_size(limits.stack);
-        let burst = Rc::new(Burst::new(limits));
+        runtime.set_gc_threshold(limits.memory / 4);
         let clock = Rc::clone(&burst);
         runtime.set_interrupt_handler(Some(Box::new(move || clock.is_over())));
         let context = Context::full(&runtime).map_err(failed)?;
@@ -73,9 +85,11 @@ impl Engine {
             runtime,
             limits,
             burst,
-            watchdog: Watchdog::start(limits.hang, hung),
+            watchdog: Watchdog::start(limits.hang, limits.turn / 2, hung),
             host: Rc::new(host.of(Weak::clone(this), limits)),
             loading: Cell::new(true),
+            collect_at: Cell::new(limits.full),
+            judged: Cell::default(),
             continued: Cell::default(),
             this: Weak::clone(this),
         });
@@ -107,6 +121,28 @@ impl Engine {
     pub(crate) fn serve(&self) {
         self.loading.set(false);
         self.burst.serve();
+        self.runtime.set_gc_threshold(GC_THRESHOLD);
+        self.runtime.run_gc();
+        let used = self.host.heap.get();
+        if used > self.limits.full {
+            // A successor would be no better.
+            self.collect_at.set(usize::MAX);
+            log_at!(
+                Level::Crit,
+                &"-",
+                "plugins",
+                [],
+                "scripts hold {} MB of memory from the start: raise memory in javascript.ini above {} MB",
+                used >> 20,
+                self.limits.memory >> 20
+            );
+        }
+    }
+
+    /// Whether a script was stopped since the engine was entered, so that what it wanted is not known.
+    pub(super) fn stopped(&self) -> bool {
+        self.burst.let_report();
+        self.burst.stopped()
     }
 
     /// Whether a script is running.
@@ -131,8 +167,7 @@ impl Engine {
         let Some(bridge) = bridge else {
             return Err(ScriptError::Engine("not started".to_owned()));
         };
-        self.burst.enter();
-        self.watchdog.enter();
+        self.go_in(what);
         let result = self.guarded(|ctx| call(ctx, &bridge.restore(ctx)?));
         self.leave(what);
         result
@@ -149,12 +184,19 @@ impl Engine {
         }
     }
 
+    fn go_in(&self, what: &str) {
+        self.burst.enter();
+        let most = self.burst.allowed().saturating_mul(self.limits.patience);
+        self.watchdog.enter(what, most);
+    }
+
     fn guarded<T>(
         &self,
         call: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<T>,
     ) -> Result<T, ScriptError> {
         self.context.with(|ctx| {
             call(&ctx).map_err(|e| {
+                self.burst.let_report();
                 let text = describe(&ctx, &e);
                 match self.burst.stopped() {
                     true => ScriptError::Stopped(text),
@@ -166,6 +208,9 @@ impl Engine {
 
     /// Promise jobs, then what was rejected, then what ended meanwhile.
     fn leave(&self, what: &str) {
+        if self.host.follow_promises.take() {
+            self.follow_promises();
+        }
         self.run_ticks(what);
         for _ in 0..self.limits.jobs {
             match self.runtime.execute_pending_job() {
@@ -173,6 +218,7 @@ impl Engine {
                 Ok(false) if self.host.ticks.get() => self.run_ticks(what),
                 Ok(false) => break,
                 Err(job) => {
+                    self.burst.let_report();
                     let text = job.0.with(|ctx| describe_value(ctx.catch()));
                     self.host
                         .log_failure(&format!("{what}: promise job failed: {text}"));
@@ -198,12 +244,75 @@ impl Engine {
         }
         if idle {
             self.host.idle();
+            if !self.loading.get() && self.host.heap.get() > self.collect_at.get() {
+                self.collect();
+            }
         }
         self.host.rejections.report(&self.host);
         if !idle {
             self.go_on_later();
         }
         self.forget_ended();
+    }
+
+    /// The heap is nearly full. If that is what scripts hold, and go on to hold, the worker gets a
+    /// successor.
+    fn collect(&self) {
+        if !self.is_full() || self.judged.replace(true) {
+            return;
+        }
+        let engine = Weak::clone(&self.this);
+        let pause = self.limits.full_for;
+        rt::spawn(async move {
+            rt::sleep(pause).await;
+            if let Some(engine) = engine.upgrade() {
+                engine.judged.set(false);
+                engine.ask_for_successor();
+            }
+        })
+        .detach();
+    }
+
+    /// Whether there is too much left after garbage was collected.
+    fn is_full(&self) -> bool {
+        self.runtime.run_gc();
+        let used = self.host.heap.get();
+        // Where little was left to collect, the next time is worth it after some more.
+        let more = self.limits.memory / 20;
+        self.collect_at.set(self.limits.full.max(used + more));
+        used > self.limits.full
+    }
+
+    fn ask_for_successor(&self) {
+        if !self.is_full() {
+            return;
+        }
+        log_at!(
+            Level::Crit,
+            &"-",
+            "plugins",
+            [],
+            "scripts hold {} of {} MB of memory (javascript.ini, memory): the worker is to be replaced",
+            self.host.heap.get() >> 20,
+            self.limits.memory >> 20
+        );
+        if let Some(services) = self.host.services() {
+            services.ask_for_successor();
+        }
+    }
+
+    /// Tells scripts of promises that are made and fulfilled from now on. Costs every promise a call, so
+    /// it is done for whoever asks. Not while a script runs: it would be told of half of a promise.
+    fn follow_promises(&self) {
+        let engine = Weak::clone(&self.this);
+        self.runtime
+            .set_promise_hook(Some(Box::new(move |ctx, event, promise, _| {
+                let bridge = engine.upgrade().and_then(|e| e.bridge.borrow().clone());
+                if let Some(bridge) = bridge {
+                    // Out of memory or of time: the script itself is told soon enough.
+                    drop(tell_of_promise(&ctx, bridge, event, promise));
+                }
+            })));
     }
 
     /// What `process.nextTick` was given, before the promise jobs: they run when no script does.
@@ -233,8 +342,7 @@ impl Engine {
             rt::yield_now().await;
             if let Some(engine) = engine.upgrade() {
                 engine.continued.set(false);
-                engine.burst.enter();
-                engine.watchdog.enter();
+                engine.go_in("promise jobs");
                 engine.leave("promise jobs");
             }
         })
@@ -265,17 +373,40 @@ impl Engine {
     }
 }
 
+fn tell_of_promise<'js>(
+    ctx: &Ctx<'js>,
+    bridge: Persistent<Object<'static>>,
+    event: PromiseHookType,
+    promise: Value<'js>,
+) -> rquickjs::Result<()> {
+    let made = match event {
+        PromiseHookType::Init => true,
+        PromiseHookType::Resolve => false,
+        PromiseHookType::Before | PromiseHookType::After => return Ok(()),
+    };
+    let promised: Function<'_> = bridge.restore(ctx)?.get("promised")?;
+    promised.call((made, promise))
+}
+
 /// Nothing that the worker holds can be trusted to end any more.
-fn hung() {
-    log::error!("a script does not come back and cannot be stopped: the worker ends");
+fn hung(what: &str) {
+    log_at!(
+        Level::Crit,
+        &"-",
+        "plugins",
+        [],
+        "{what}: script does not come back and cannot be stopped: the worker ends"
+    );
     std::process::abort();
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.host.close();
         // Before the context: they are values of it.
         self.bridge.borrow_mut().take();
         self.runtime.set_host_promise_rejection_tracker(None);
         self.runtime.set_interrupt_handler(None);
+        self.runtime.set_promise_hook(None);
     }
 }

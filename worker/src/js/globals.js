@@ -135,8 +135,14 @@ const console = {
 }
 define('console', console)
 
-constants.import(globalThis)
-define('server', require('internal/server'))
+// One plugin must not change what these mean to the others; who sets them sets nothing (PB-12).
+function fixed(name, value) {
+    Object.defineProperty(globalThis, name, { get: () => value, set() {}, configurable: false, enumerable: true })
+}
+const known = {}
+constants.import(known)
+for (const [name, code] of Object.entries(known)) fixed(name, code)
+fixed('server', require('internal/server'))
 
 // For modules.rs: what an ES module gets of a CommonJS or built-in one.
 const loader = require('internal/loader')

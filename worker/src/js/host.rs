@@ -4,7 +4,7 @@
 //! Reached from every op. Holds no script value.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
@@ -20,6 +20,7 @@ use rquickjs::{Function, IntoJs};
 use super::convert::{Bytes, Json};
 use super::engine::Engine;
 use super::limits::Limits;
+use super::parent::{Asked, Parents};
 use super::rejections::Rejections;
 use crate::rt;
 
@@ -52,8 +53,21 @@ impl From<std::io::Error> for Outcome {
 #[derive(Default)]
 struct Waiting {
     verdict: Option<Verdict>,
+    /// Methods of native plugins that are to run meanwhile.
+    asked: VecDeque<Asked>,
     waker: Option<Waker>,
 }
+
+/// What a hook call that waits hears.
+pub(super) enum Heard {
+    /// The plugin's answer.
+    Verdict(Verdict),
+    /// It wants a method of the native plugin that it inherits from to run.
+    Parent(Asked),
+}
+
+/// Methods of native plugins that one hook call may have waiting.
+const MOST_ASKED: usize = 16;
 
 /// The host.
 pub(super) struct Host {
@@ -69,15 +83,23 @@ pub(super) struct Host {
     recent: RefCell<Vec<u32>>,
     /// Timers and other work under way, so that they can be called off.
     pub(super) tasks: RefCell<HashMap<u32, rt::Task<()>>>,
-    /// Who follows which configuration files.
-    pub(super) watched: RefCell<Vec<Observing>>,
+    /// Who follows which configuration files, by the script's number.
+    pub(super) watched: RefCell<HashMap<u32, Observing>>,
     /// Connections that ended, or a transaction of theirs alone.
     pub(super) ended: RefCell<Vec<(u32, Option<String>)>>,
     /// Methods registered after loading, by plugin and hook.
     pub(super) late: RefCell<HashMap<(u32, usize), Vec<u32>>>,
+    /// Native plugins that scripts inherit from.
+    pub(super) parents: Parents,
     pub(super) rejections: Rejections,
     /// `process.nextTick` has something to run.
     pub(super) ticks: Cell<bool>,
+    /// What is to be ended with the engine.
+    pub(super) at_end: RefCell<Vec<Box<dyn FnOnce()>>>,
+    /// Some script wants to be told of promises; see `node/async_hooks.js`.
+    pub(super) follow_promises: Cell<bool>,
+    /// Octets of the engine's heap in use.
+    pub(super) heap: Rc<Cell<usize>>,
     /// Where each plugin's scripts are, to tell whose an error is.
     pub(super) places: RefCell<Vec<(PathBuf, Rc<str>)>>,
 }
@@ -100,8 +122,12 @@ impl Host {
             watched: RefCell::default(),
             ended: RefCell::default(),
             late: RefCell::default(),
+            parents: Parents::default(),
             rejections: Rejections::default(),
             ticks: Cell::default(),
+            at_end: RefCell::default(),
+            follow_promises: Cell::default(),
+            heap: Rc::default(),
             places: RefCell::default(),
         }
     }
@@ -174,19 +200,38 @@ impl Host {
         true
     }
 
-    /// Waits for the answer.
-    pub(super) async fn answered(&self, call: u32) -> Verdict {
+    /// A plugin wants its native parent to be asked; false if nobody waits any more, or for too much.
+    pub(super) fn ask_parent(&self, call: u32, asked: Asked) -> bool {
+        let mut answers = self.answers.borrow_mut();
+        let Some(waiting) = answers.get_mut(&call) else {
+            return false;
+        };
+        if waiting.verdict.is_some() || waiting.asked.len() >= MOST_ASKED {
+            return false;
+        }
+        waiting.asked.push_back(asked);
+        if let Some(waker) = waiting.waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Waits for the answer, or for what is to be done before it.
+    pub(super) async fn answered(&self, call: u32) -> Heard {
         std::future::poll_fn(|cx| {
             let mut answers = self.answers.borrow_mut();
             match answers.get_mut(&call) {
                 Some(waiting) => match waiting.verdict.take() {
-                    Some(verdict) => Poll::Ready(verdict),
-                    None => {
-                        waiting.waker = Some(cx.waker().clone());
-                        Poll::Pending
-                    }
+                    Some(verdict) => Poll::Ready(Heard::Verdict(verdict)),
+                    None => match waiting.asked.pop_front() {
+                        Some(asked) => Poll::Ready(Heard::Parent(asked)),
+                        None => {
+                            waiting.waker = Some(cx.waker().clone());
+                            Poll::Pending
+                        }
+                    },
                 },
-                None => Poll::Ready(Verdict::CONT),
+                None => Poll::Ready(Heard::Verdict(Verdict::CONT)),
             }
         })
         .await
@@ -213,6 +258,15 @@ impl Host {
         });
         self.tasks.borrow_mut().insert(number, task);
         number
+    }
+
+    /// Ends what scripts have under way: timers, sockets, programs. Nothing is left to tell them.
+    pub(super) fn close(&self) {
+        drop(self.tasks.take());
+        drop(self.watched.take());
+        for end in self.at_end.take() {
+            end();
+        }
     }
 
     /// Logs what a script did wrong, in the name of its plugin where the stack shows it.

@@ -10,6 +10,11 @@ pub struct Limits {
     /// Bytes of heap. The address lists and suffix tables of the big plugins take some 30 MB; a
     /// script that asks for more than this gets an exception and the worker keeps its memory.
     pub memory: usize,
+    /// Bytes of heap above which, when nothing more can be collected, the worker asks to be replaced:
+    /// what plugins leaked comes back in no other way.
+    pub full: usize,
+    /// For so long: a large message on its way is no leak.
+    pub full_for: Duration,
     /// Bytes of stack. The worker's thread has 8 MB; deep recursion ends in an exception well before.
     pub stack: usize,
     /// Processor time from entering the engine until it has nothing to do. While a script computes,
@@ -19,8 +24,12 @@ pub struct Limits {
     pub load: Duration,
     /// Further processor time for what is left after a script was stopped.
     pub rest: Duration,
-    /// Time after which a script that cannot be stopped costs its worker; see `watchdog`.
+    /// Time after which a script that cannot be stopped costs its worker, however little it computes;
+    /// see `watchdog`.
     pub hang: Duration,
+    /// The same in processor time: how many times what a script may take. Long enough for one step that
+    /// takes long, such as reading a large file of JSON, after which the script is stopped.
+    pub patience: u32,
     /// Promise jobs that run before the worker does something else; a chain without end then goes on
     /// in later turns, until its processor time is used up.
     pub jobs: u32,
@@ -37,11 +46,16 @@ impl Limits {
         };
         Limits {
             memory: (ini.memory as usize) << 20,
+            full: Limits::full_of((ini.memory as usize) << 20),
             turn: ini.time,
             load: ini.load_time,
             file: u64::from(ini.read) << 20,
             ..usual
         }
+    }
+
+    fn full_of(memory: usize) -> usize {
+        memory / 10 * 9
     }
 }
 
@@ -49,11 +63,14 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             memory: 256 << 20,
+            full: Limits::full_of(256 << 20),
+            full_for: Duration::from_secs(5),
             stack: 1 << 20,
             turn: Duration::from_secs(2),
             load: Duration::from_secs(30),
             rest: Duration::from_millis(100),
             hang: Duration::from_secs(60),
+            patience: 3,
             jobs: 5_000,
             file: 64 << 20,
         }

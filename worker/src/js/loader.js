@@ -48,11 +48,6 @@ function notFound(request, from) {
     return error
 }
 
-// The calls of the older generation of addresses; see globals.js.
-function bothGenerations(text) {
-    return text.replace(/\.(address|host|user)\(\s*\)/g, '.$1$$called()')
-}
-
 class Module {
     constructor(filename, parent) {
         this.id = filename
@@ -68,7 +63,7 @@ class Module {
 
     // Runs the text as this module.
     _compile(text, filename = this.filename, strict = false) {
-        const run = loader.compile(filename, bothGenerations(text), strict)
+        const run = loader.compile(filename, text, strict)
         run.call(this.exports, this.exports, this.require, this, filename, path.dirname(filename))
     }
 }

@@ -47,6 +47,13 @@ impl Scripts {
         }
     }
 
+    /// The plugins have been told of the end.
+    pub(crate) fn close(&self) {
+        if let Some(engine) = self.engine.get() {
+            engine.host.close();
+        }
+    }
+
     fn engine(&self) -> Result<&Rc<Engine>, ScriptError> {
         if self.engine.get().is_none() {
             let host = Host::new(&self.config, &self.install_dir, &self.watch);

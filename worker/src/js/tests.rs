@@ -125,19 +125,53 @@ fn engine_gives_its_memory_back_and_knows_what_was_thrown() {
     assert!(engine.memory_used() < before + (1 << 20));
 }
 
+fn short(time: std::time::Duration) -> Limits {
+    Limits {
+        turn: time,
+        load: time,
+        rest: time / 10,
+        ..Limits::default()
+    }
+}
+
+// covers PLG-16: each of these takes long in functions of the engine's own
+#[test]
+fn steps_that_take_long_and_memory_are_stopped_as_loops_are() {
+    let dir = Dir::new("steps");
+    let engine = dir.engine(short(std::time::Duration::from_millis(100)));
+    for script in [
+        "for (;;) 'x'.repeat(1e6)",
+        "for (;;) try { 'x'.repeat(1e6).split('') } catch {}",
+        "const text = '[' + '1,'.repeat(1e5) + '1]'; for (;;) JSON.parse(text)",
+        "let big = 2n ** 200000n; for (;;) big * big",
+        "const all = {}; for (let i = 0; i < 1e5; i++) all['k' + i] = i; for (;;) Object.keys(all)",
+        "const { deflateSync } = __required('zlib'); for (;;) deflateSync(Buffer.alloc(1e6))",
+        "const { createHash } = __required('crypto'); for (;;) createHash('md5').update(Buffer.alloc(1e6))",
+        "/^(a+)+$/.test('a'.repeat(40) + 'b')",
+        "Array.prototype.includes.call({ length: 2 ** 53 - 1 }, 1)",
+        "const many = Array(1e6).fill(1); for (;;) many.sort(Math.max)",
+    ] {
+        let began = std::time::Instant::now();
+        let failed = eval(&engine, &format!("(() => {{ {script} }})()"));
+        assert!(
+            matches!(failed, Err(ScriptError::Stopped(_))),
+            "{script}: {failed:?}"
+        );
+        let took = began.elapsed();
+        assert!(
+            took < std::time::Duration::from_secs(20),
+            "{script}: {took:?}"
+        );
+        assert_eq!(eval(&engine, "[1 + 1].toString()").unwrap(), "2");
+    }
+}
+
 #[test]
 fn endless_chain_of_promises_is_stopped_once_its_time_is_used_up() {
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let dir = Dir::new("chain");
-        let short = std::time::Duration::from_millis(50);
-        let limits = Limits {
-            turn: short,
-            load: short,
-            rest: short / 10,
-            ..Limits::default()
-        };
-        let engine = dir.engine(limits);
+        let engine = dir.engine(short(std::time::Duration::from_millis(50)));
         eval(
             &engine,
             "globalThis.turns = 0; (async () => { for (;;) { turns += 1; await null } })(); 1",

@@ -21,6 +21,12 @@ class Address {
         if (parts.is_utf8) this.is_utf8 = true
     }
 
+    // Becomes what the text says.
+    parse(text) {
+        this.take(address.parse(String(text)))
+        return this
+    }
+
     isNull() {
         return !this.user
     }

@@ -1,30 +1,61 @@
 // `config.get` and what belongs to it, over the server's own reader (CFS rows).
 
+const path = require('path')
 const { config } = natives
 
 const TYPES = ['ini', 'json', 'hjson', 'yaml', 'js', 'list', 'data', 'value', 'binary']
+const REFUSED = ['__proto__', 'constructor']
 
-// Who wants to know of changes, by number.
+// Who wants to know of changes, by number: file and callback.
 const followers = new Map()
 let numbers = 0
 
 // One follower for a file and package: a plugin that asks again replaces its earlier callback.
 const following = new Map()
 
+// What has been read, by file and then by how, until the file changes.
+const held = new Map()
+
 function follow(owner, name, callback) {
     const key = `${owner ?? ''}\n${name}\n${String(callback)}`
     const known = following.get(key)
     if (known) {
-        followers.set(known, callback)
+        followers.get(known).callback = callback
         return
     }
     numbers += 1
-    followers.set(numbers, callback)
+    if (!config.follow(name, numbers)) return
+    followers.set(numbers, { name, key, callback })
     following.set(key, numbers)
-    config.follow(name, numbers)
 }
 
-exports.changed = (number) => followers.get(number)?.()
+function hold(name, how, value) {
+    if (!held.has(name)) {
+        numbers += 1
+        // What nobody tells the changes of is read each time.
+        if (!config.follow(name, numbers)) return value
+        followers.set(numbers, { name })
+        held.set(name, new Map())
+    }
+    held.get(name).set(how, value)
+    return value
+}
+
+exports.changed = (number) => {
+    const follower = followers.get(number)
+    held.get(follower?.name)?.clear()
+    follower?.callback?.()
+}
+
+function unfollow(name) {
+    for (const [number, follower] of followers) {
+        if (follower.name !== name && !follower.name.startsWith(`${name}/`)) continue
+        config.unfollow(number)
+        followers.delete(number)
+        following.delete(follower.key)
+        held.delete(follower.name)
+    }
+}
 
 // `get(name, [type], [callback], [options])`, in any of the orders that plugins use.
 function sorted(args) {
@@ -53,39 +84,100 @@ function withoutNulls(sections) {
     return sections
 }
 
+// The export of a script, as it is now (CFS-14); nothing if there is no such file.
+function script(file) {
+    if (!require('fs').existsSync(file)) return undefined
+    const loader = require('internal/loader')
+    delete loader.cache[file]
+    return loader.main.require(file)
+}
+
+function copied(value) {
+    if (Array.isArray(value)) return value.map(copied)
+    if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return value
+    const out = {}
+    for (const key of Object.keys(value)) out[key] = copied(value[key])
+    return out
+}
+
+// A plugin's own values, with the operator's over them.
+function merged(own, over) {
+    const [a, b] = [own, over].map((value) => value !== null && typeof value === 'object')
+    if (!a || !b) return over ?? own
+    const out = Array.isArray(own) ? [...own] : { ...own }
+    for (const [key, value] of Object.entries(over)) {
+        if (!REFUSED.includes(key) && value !== null) out[key] = merged(own[key], value)
+    }
+    return out
+}
+
 class Config {
     constructor(owner) {
         Object.defineProperty(this, 'owner', { value: owner })
-        this.root_path = config.root()
+        this.root_path = owner ? path.join(owner, 'config') : config.root()
+        this.overrides_path = config.root()
     }
 
     get(name, ...args) {
         const { type = typeOf(name), callback, options } = sorted(args)
+        const how = [this.owner, type, ...(options?.booleans ?? [])].join('\n')
+        const known = held.get(name)
+        const found = known?.has(how) ? known.get(how) : hold(name, how, this.read(name, type, options))
         if (callback) follow(this.owner, name, callback)
+        // A copy each, as plugins complete what they get; what a script exports is as it is.
+        return type === 'js' ? found : copied(found)
+    }
+
+    read(name, type, options) {
+        if (type === 'js') return this.script(name) ?? {}
+        const twin = /\.h?json$/.test(name) ? name.replace(/\.h?json$/, '.yaml') : name
+        if (process.env.HARAKA_JS_CONFIG && ![name, twin].some((file) => config.exists(file))) {
+            const given = this.script(`${name}.js`)
+            if (given !== undefined) return given
+        }
         if (type === 'binary') {
             const bytes = config.bytes(this.owner, name)
-            return Buffer.from(bytes ?? [])
+            return bytes ? Buffer.from(bytes) : null
         }
         const found = config.get(this.owner, name, type, (options?.booleans ?? []).map(String))
         return type === 'ini' ? withoutNulls(found) : found
     }
 
-    getInt(name, fallback = 0) {
-        const found = parseInt(this.get(name), 10)
-        return Number.isNaN(found) ? fallback : found
+    script(name) {
+        try {
+            const own = this.owner && !path.isAbsolute(name) ? script(path.join(this.root_path, name)) : undefined
+            return merged(own, script(config.path(name)))
+        } catch (err) {
+            require('internal/logger').error(`config: ${name}: ${err.message}`)
+            return undefined
+        }
     }
 
+    getInt(name, fallback) {
+        if (!name) return NaN
+        const found = parseInt(this.get(name, 'value'), 10)
+        return Number.isNaN(found) ? parseInt(fallback, 10) : found
+    }
+
+    // All files below a directory, each as its type is read.
     getDir(name, options, done) {
-        const { fs } = natives
-        const files = config.files(name)
-        const read = (file) => ({ path: file, data: Buffer.from(fs.bytesSync(file)) })
-        const all = Promise.resolve().then(() => files.map(read))
+        const { type, watchCb } = options ?? {}
+        const all = Promise.resolve().then(() => {
+            const files = config.files(name)
+            if (watchCb) for (const file of [config.path(name), ...files]) follow(this.owner, file, watchCb)
+            return files.map((file) => ({ path: file, data: this.read(file, type ?? typeOf(file), options) }))
+        })
         if (!done) return all
         all.then(
             (found) => done(null, found),
             (err) => done(err),
         )
         return undefined
+    }
+
+    // Nobody is told of changes of the file, or of those below a directory, any more.
+    stop_watching(name) {
+        for (const at of new Set([name, config.path(name)])) unfollow(at)
     }
 
     arrange_args(args) {

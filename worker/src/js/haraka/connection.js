@@ -13,7 +13,7 @@ const WRITE = ['tran_count', 'relaying', 'esmtp', 'pipelining', 'early_talker', 
 const GROUPS = {
     remote: ['ip', 'port', 'host', 'info', 'closed', 'is_private', 'is_local'],
     local: ['ip', 'port', 'host', 'info'],
-    hello: ['verb', 'host'],
+    hello: ['host', 'verb'],
     tls: ['enabled', 'advertised', 'verified', 'cipher', 'verifyError', 'peerCertificate'],
     proxy: ['allowed', 'ip', 'type'],
 }

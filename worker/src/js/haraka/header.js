@@ -8,14 +8,30 @@ const { header } = natives
 const folded = (value) => String(value).replace(/\r?\n(?![ \t]|$)|\r(?!\n)/g, '\n ')
 
 class Header {
+    // Values that scripts have added: these are given back without a line end.
+    #added = new Set()
+
     constructor(handle) {
         Object.defineProperty(this, 'handle', { value: handle ?? header.make(''), writable: true })
+    }
+
+    #shown(name, value) {
+        const bare = value.endsWith('\n') || this.#added.has(`${name.toLowerCase()}:${value}`)
+        return bare ? value : `${value}\n`
+    }
+
+    #change(how, name, value) {
+        header.change(this.handle, how, name, folded(value))
+        const now = header.all(this.handle, name, false)
+        const made = how === 'add' ? now[0] : now.at(-1)
+        if (made !== undefined) this.#added.add(`${name.toLowerCase()}:${made}`)
     }
 
     // Lines as they came, each with or without its line end.
     parse(lines) {
         const text = lines.map((line) => String(line).replace(/\r?\n?$/, '\r\n')).join('')
         this.handle = header.make(text)
+        this.#added.clear()
     }
 
     // All values of the name with their line ends, joined.
@@ -24,7 +40,7 @@ class Header {
     }
 
     get_all(name) {
-        return header.all(this.handle, String(name), false).map((value) => (value.endsWith('\n') ? value : `${value}\n`))
+        return header.all(this.handle, String(name), false).map((value) => this.#shown(String(name), value))
     }
 
     get_decoded(name) {
@@ -45,11 +61,11 @@ class Header {
     }
 
     add(name, value) {
-        header.change(this.handle, 'add', String(name), folded(value))
+        this.#change('add', String(name), value)
     }
 
     add_end(name, value) {
-        header.change(this.handle, 'add_end', String(name), folded(value))
+        this.#change('add_end', String(name), value)
     }
 
     remove(name) {
@@ -68,7 +84,7 @@ class Header {
     get headers() {
         const out = {}
         for (const [name, value] of header.fields(this.handle)) {
-            ;(out[name] ??= []).push(value.endsWith('\n') ? value : `${value}\n`)
+            ;(out[name] ??= []).push(this.#shown(name, value))
         }
         return out
     }

@@ -75,14 +75,20 @@ function number(code) {
 exports.run = (method, call, hook, given, raw) => {
     const { plugin, name } = plugins.method(method)
     const subject = subjectOf(given)
+    plugins.over(subject)
+    plugins.running.set(subject, { call, hook })
     let called = false
     let decided = false
     const answer = (code, message) => {
         called = true
         // What a plugin has left may be anything; its answer counts all the same.
-        const text = unless(() => said(message))
+        const text = unless(() => said(message)) ?? null
         unless(() => subject.end?.())
-        ops.answer(call, hook, number(code), text ?? null)
+        const give = (text) => {
+            ops.answer(call, hook, number(code), text)
+            return true
+        }
+        if (!unless(() => give(text))) give(null)
     }
 
     const unless = (step) => {
@@ -108,10 +114,11 @@ exports.run = (method, call, hook, given, raw) => {
     }
 
     const fail = (err) => {
+        const stopped = ops.stopped()
         natives.log.failure(`Plugin ${plugin.name} failed on hook ${hook}: ${described(err)}`)
         if (called) return
         // One that was stopped has not said its word; one that threw has nothing to say.
-        if (isStop(err)) next(DENYSOFT, 'plugin stopped')
+        if (stopped) next(DENYSOFT, 'plugin stopped')
         else next()
     }
 
@@ -145,10 +152,6 @@ exports.run = (method, call, hook, given, raw) => {
     else begin()
 }
 
-function isStop(err) {
-    return err?.constructor?.name === 'InternalError' && err.message === 'interrupted'
-}
-
 function described(err) {
     return err instanceof Error ? `${err.name}: ${err.message}\n${err.stack ?? ''}`.trimEnd() : String(err)
 }
@@ -156,6 +159,7 @@ function described(err) {
 // A connection ended, or one of its transactions alone.
 exports.forget = (connection, transaction) => {
     const gone = live.owners.get(connection)
+    if (gone && !transaction) plugins.over(gone)
     const over = transaction ? [transaction] : [...(gone?.transactions ?? [])]
     for (const uuid of over) {
         live.owners.get(uuid)?.over()

@@ -69,6 +69,11 @@ LEVELS.forEach((name, level) => {
     exports[name.toLowerCase()] = (...args) => write(level, 'core', args)
 })
 exports.name = 'logger'
+// As configured; `log.ini` and the file `loglevel` change it, for all plugins and workers.
+Object.defineProperty(exports, 'loglevel', {
+    get: () => LEVELS.findLastIndex((_, level) => log.enabled(level)),
+    enumerable: true,
+})
 exports.would_log = (level) => log.enabled(level)
 exports.log = (name, message) => write(LEVELS.indexOf(name), 'core', [message])
 exports.add_log_methods = addLogMethods

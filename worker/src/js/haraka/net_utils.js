@@ -247,6 +247,8 @@ Object.defineProperty(exports, 'LineSocket', {
     },
 })
 
+Object.defineProperty(exports, 'HostPool', { enumerable: true, get: () => require('internal/host_pool') })
+
 exports.parseSockaddr = (text, port = 0) => {
     if (/^\d+$/.test(text)) return { host: '::', port: Number(text) }
     if (net.isIPv6(text)) return { host: text.toLowerCase(), port }
@@ -260,6 +262,21 @@ class Endpoint {
     constructor({ path, mode, address, host, port }) {
         if (path) Object.assign(this, mode ? { path, mode } : { path })
         else Object.assign(this, { host: (address || host || '::0') === '::' ? '::0' : address || host || '::0', port: Number(port) })
+    }
+
+    // Has a server listen here.
+    async bind(server, options) {
+        const { rm, chmod } = require('fs').promises
+        const place = this.path ? { path: this.path } : { host: this.host, port: this.port }
+        if (this.path) await rm(this.path, { force: true })
+        await new Promise((resolve, reject) => {
+            server.once?.('error', reject)
+            server.listen({ ...options, ...place }, () => {
+                server.off?.('error', reject)
+                resolve()
+            })
+        })
+        if (this.mode) await chmod(this.path, parseInt(this.mode, 8))
     }
 
     toString() {

@@ -15,25 +15,46 @@ const CORE = {
     connection: () => require('internal/connection'),
     constants: () => require('haraka-constants'),
     dsn: () => require('haraka-dsn'),
-    line_socket: () => ({ Socket: require('haraka-net-utils').LineSocket, connect: connectLines }),
+    endpoint: () => require('haraka-net-utils').endpoint,
+    host_pool: () => require('haraka-net-utils').HostPool,
+    line_socket: () => require('internal/line_socket'),
     logger: () => logger,
     mailheader: () => ({ Header: require('internal/header') }),
     messagestream: () => require('internal/message_stream'),
     net_utils: () => require('haraka-net-utils'),
     notes: () => require('haraka-notes'),
     outbound: () => require('internal/outbound'),
+    'outbound/config': () => ({ cfg: require('internal/outbound').config.get('outbound.ini') }),
+    'outbound/hmail': () => require('internal/hmail').HMailItem,
+    'outbound/index': () => require('internal/outbound'),
+    'outbound/queue': () => require('internal/outbound'),
+    'outbound/todo': () => require('internal/hmail').TODOItem,
     plugins: () => exports,
     result_store: () => require('haraka-results'),
     results: () => require('haraka-results'),
     rfc1869: () => require('internal/rfc1869'),
     server: () => require('internal/server'),
+    smtp_client: () => require('internal/smtp_client'),
+    tls_socket: () => require('internal/tls_socket'),
     transaction: () => require('internal/transaction'),
     utils: () => require('haraka-utils'),
 }
 
-function connectLines(...args) {
-    const { LineSocket } = require('haraka-net-utils')
-    return new LineSocket().connect(...args)
+// Of Haraka's own, and not here: what a plugin does with them, the server does.
+const OTHERS = {
+    dkim: "signing and verifying are the package haraka-plugin-dkim's",
+    fsync_writestream: 'write with fs, and sync with fs.fsync',
+    haraka: 'it starts the program',
+    'outbound/client_pool': 'connections of deliveries are the server\'s; see outbound.ini',
+    'outbound/qfile': 'see docs/spool.md',
+    'outbound/tls': 'see tls.ini [outbound]',
+}
+
+function coreModule(name) {
+    const known = Object.hasOwn(CORE, name) ? CORE[name] : undefined
+    if (known) return known()
+    const why = Object.hasOwn(OTHERS, name) ? `: ${OTHERS[name]}` : ''
+    throw Object.assign(new Error(`Haraka's module ${name} is not available${why}`), { code: 'MODULE_NOT_FOUND' })
 }
 
 const { hook: hookOps } = natives
@@ -48,15 +69,13 @@ class Plugin {
         this.timeout = timeout
         this.plugin_path = file
         this.hasPackageJson = path.basename(file) === 'package.json'
-        this.config = this.hasPackageJson ? config.module_config(path.dirname(file)) : new config.Config(undefined)
+        this.config = this.hasPackageJson ? config.module_config(path.dirname(file)) : new config.Config('')
         this.hooks = {}
         Object.defineProperty(this, 'wants', { value: [] })
     }
 
     haraka_require(name) {
-        const core = CORE[String(name).replace(/^\.\//, '')]
-        if (!core) throw new Error(`Haraka's module ${name} is not available`)
-        return core()
+        return coreModule(String(name).replace(/^\.\//, '').replace(/\.js$/, ''))
     }
 
     register() {}
@@ -74,7 +93,7 @@ class Plugin {
     }
 
     inherits(parent) {
-        const from = loadPlugin(parent, find(parent), this.timeout)
+        const from = loadPlugin(bare(parent), find(parent), this.timeout)
         for (const name in from) {
             if (!this[name]) this[name] = from[name]
         }
@@ -83,9 +102,11 @@ class Plugin {
     }
 }
 
+const bare = (listed) => listed.replace(/^haraka-plugin-/, '')
+
 // Where a plugin that another inherits from is: the install directory before what comes with Haraka.
 function find(listed) {
-    const name = listed.replace(/^haraka-plugin-/, '')
+    const name = bare(listed)
     const dir = natives.process.installDir()
     const { fs } = natives
     const there = (file) => {
@@ -102,11 +123,70 @@ function find(listed) {
     ]
     const found = places.find(there)
     if (found) return found
-    if (natives.loader.hasCorePlugin(name)) return undefined
-    throw new Error(`Loading plugin ${name} failed: No plugin with this name found that is written in JavaScript`)
+    // One that comes with the server.
+    return undefined
+}
+
+const { cont: CONT } = require('haraka-constants')
+
+// Requests to native plugins under way: what goes on with the answer.
+const requests = new Map()
+
+// The hook call that a connection or item is in.
+const running = new WeakMap()
+exports.running = running
+
+// A method of a native plugin: it answers in the place of the method of a script that is running.
+function parentMethod(name, number, hooks) {
+    return (next, subject) => {
+        const now = running.get(subject)
+        const hook = hooks.includes(now?.hook) ? now.hook : hooks[0]
+        numbers += 1
+        if (!now || !hookOps.askParent(now.call, numbers, number, hook, now.hook)) {
+            throw new Error(`${name}: its methods run at their hooks, while these wait for the plugin that inherits from it`)
+        }
+        now.asked = true
+        requests.set(numbers, { call: now.call, next })
+    }
+}
+
+// One that comes with the server and is not written in JavaScript. Of its methods those are there that
+// it has for hooks; what it is configured by is its own.
+function nativePlugin(name, timeout) {
+    const found = hookOps.parent(name)
+    if (!found) throw new Error(`Loading plugin ${name} failed: No plugin with this name found`)
+    const plugin = new Plugin(name, path.join(natives.process.installDir(), 'plugins', `${name}.js`), timeout)
+    const hooks = {}
+    for (const [hook, method] of found.wants) (hooks[method] ??= []).push(hook)
+    for (const method of Object.keys(hooks)) plugin[method] = parentMethod(name, found.number, hooks[method])
+    plugin.register = function () {
+        // Those named after their hooks are found by their names.
+        for (const [hook, method, priority] of found.wants) {
+            if (method !== `hook_${hook}`) this.register_hook(hook, method, priority)
+        }
+    }
+    return plugin
+}
+
+// A native plugin has answered.
+exports.parentSaid = (request, code, message) => {
+    const asked = requests.get(request)
+    requests.delete(request)
+    if (message?.dsn) {
+        const { code: reply, msg, cls, sub, det } = message.dsn
+        asked?.next(code, cls ? require('haraka-dsn').create(reply, msg, cls, sub, det) : message)
+    } else asked?.next(code === CONT ? undefined : code, message ?? undefined)
+}
+
+// The hook call that this one was in is over: what it has asked for is not waited for any more.
+exports.over = (subject) => {
+    const before = running.get(subject)
+    if (!before?.asked) return
+    for (const [request, asked] of requests) if (asked.call === before.call) requests.delete(request)
 }
 
 function loadPlugin(name, file, timeout) {
+    if (file === undefined && !natives.loader.hasCorePlugin(name)) return nativePlugin(name, timeout)
     if (file === undefined) {
         const plugin = new Plugin(name, path.join(natives.process.installDir(), 'plugins', `${name}.js`), timeout)
         const module = new loader.Module(plugin.plugin_path, loader.main)
@@ -137,8 +217,16 @@ function customRequire(plugin, module) {
     const plain = module.require
     const custom = (request) => {
         if (request === './config') return plugin.config
-        const core = /^\.\/([^/]+?)(\.js)?$/.exec(request)
-        return core && Object.hasOwn(CORE, core[1]) ? CORE[core[1]]() : plain(request)
+        const core = /^\.\/((?:outbound\/)?[^/]+?)(\.js)?$/.exec(request)?.[1]
+        if (!core) return plain(request)
+        if (Object.hasOwn(CORE, core)) return CORE[core]()
+        try {
+            return plain(request)
+        } catch (err) {
+            // Nothing beside the plugin has the name of one of Haraka's own.
+            if (err.code === 'MODULE_NOT_FOUND' && Object.hasOwn(OTHERS, core)) return coreModule(core)
+            throw err
+        }
     }
     return Object.assign(custom, plain)
 }

@@ -33,8 +33,16 @@ class ResultStore {
         })
     }
 
+    resolve_plugin_name(plugin) {
+        return named(plugin)
+    }
+
+    private_collate(own, name) {
+        return this.lines(own, name)
+    }
+
     // Other programs follow what is found, where a plugin has connected to redis (RES-05).
-    publish(plugin, given) {
+    redis_publish(plugin, given) {
         const { redis } = globalThis.server.notes
         if (!redis || settings?.main?.redis_publish === false) return
         const channel = `result-${this.conn?.transaction?.uuid ?? this.conn?.uuid}`
@@ -49,7 +57,7 @@ class ResultStore {
     }
 
     add(plugin, given) {
-        this.publish(plugin, given)
+        this.redis_publish(plugin, given)
         const own = this.own(named(plugin))
         for (const [key, value] of Object.entries(given)) {
             if (value === undefined || REFUSED.has(key) || SAID.includes(key)) continue
@@ -70,11 +78,11 @@ class ResultStore {
             own[key] = (parseFloat(own[key]) || 0) + (parseFloat(value) || 0)
             now[key] = own[key]
         }
-        this.publish(plugin, now)
+        this.redis_publish(plugin, now)
     }
 
     push(plugin, given) {
-        this.publish(plugin, given)
+        this.redis_publish(plugin, given)
         const own = this.own(named(plugin))
         for (const [key, value] of Object.entries(given)) {
             if (REFUSED.has(key)) continue

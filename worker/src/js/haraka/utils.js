@@ -106,6 +106,21 @@ exports.mkDir = (dir) => {
     fs.mkdirSync(dir, { recursive: true })
 }
 
+// A file that is there already stays as it is.
+exports.copyFile = (from, to) => {
+    exports.mkDir(path.dirname(to))
+    if (!fs.existsSync(to)) fs.copyFileSync(from, to)
+}
+
+exports.copyDir = (from, to) => {
+    exports.mkDir(to)
+    for (const entry of fs.readdirSync(from, { withFileTypes: true })) {
+        const [source, target] = [from, to].map((dir) => path.join(dir, entry.name))
+        if (entry.isDirectory()) exports.copyDir(source, target)
+        else exports.copyFile(source, target)
+    }
+}
+
 exports.createFile = (file, text, info = {}, force = false) => {
     if (fs.existsSync(file) && !force) throw new Error(`${file} already exists`)
     exports.mkDir(path.dirname(file))
@@ -161,4 +176,38 @@ class TimerQueue {
 }
 
 exports.TimerQueue = TimerQueue
+
+// The commit that a checkout is at; throws outside of one.
+exports.getGitCommitId = (dir) => {
+    const { execSync } = require('child_process')
+    return execSync('git rev-parse --short HEAD', { cwd: dir, stdio: 'pipe' }).toString().trim()
+}
+
+let FsyncWriteStream
+// A file that is on the disk when the stream is at its end.
+Object.defineProperty(exports, 'FsyncWriteStream', {
+    get() {
+        FsyncWriteStream ??= class extends fs.WriteStream {
+            // However it ends.
+            _destroy(err, done) {
+                if (err || typeof this.fd !== 'number') super._destroy(err, done)
+                else fs.fsync(this.fd, (why) => super._destroy(why, done))
+            }
+
+            close(done) {
+                const closed = new Promise((resolve, reject) => {
+                    if (this.closed) resolve()
+                    this.once('close', resolve)
+                    this.once('error', reject)
+                })
+                if (!this.destroyed) this.end()
+                if (!done) return closed
+                closed.then(() => done(), done)
+                return undefined
+            }
+        }
+        return FsyncWriteStream
+    },
+    enumerable: true,
+})
 Object.defineProperty(exports, 'rfc1869', { get: () => require('internal/rfc1869'), enumerable: true })

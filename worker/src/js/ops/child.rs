@@ -53,6 +53,8 @@ struct End(Mutex<(bool, Option<Waker>)>);
 
 struct Program {
     child: RefCell<Child>,
+    /// It was started to live on without us.
+    detached: bool,
     pipes: RefCell<[Option<Rc<Watched<Pipe>>>; 3]>,
     end: Arc<End>,
 }
@@ -65,6 +67,8 @@ pub(super) fn install<'js>(
     host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
     let programs = Programs::default();
+    let left = Rc::clone(&programs);
+    host.at_end.borrow_mut().push(Box::new(move || end(&left)));
     let (h, p) = (Rc::clone(host), Rc::clone(&programs));
     op!(
         ctx,
@@ -186,6 +190,19 @@ fn pipe(programs: &Programs, number: u32, which: usize) -> Option<Rc<Watched<Pip
     pipes.get(which)?.as_ref().map(Rc::clone)
 }
 
+/// Nobody is left to hear of these.
+fn end(programs: &Programs) {
+    for program in programs.take().into_values() {
+        if !program.detached {
+            send(program.child.borrow().id(), Signal::SIGTERM as i32);
+        }
+    }
+}
+
+fn is_detached(how: &Value) -> bool {
+    how.get("detached").and_then(Value::as_bool) == Some(true)
+}
+
 /// False if there is no such process, or no such signal.
 fn send(pid: u32, signal: i32) -> bool {
     let signal = match signal {
@@ -223,7 +240,7 @@ fn command(file: &str, how: &Value) -> Command {
     if let Some(gid) = number("gid") {
         command.gid(gid);
     }
-    if how.get("detached").and_then(Value::as_bool) == Some(true) {
+    if is_detached(how) {
         command.process_group(0);
     }
     let stdio = |at: usize| match how.get("stdio").and_then(|s| s.get(at)?.as_str()) {
@@ -261,6 +278,7 @@ fn spawn(file: &str, how: &Value) -> io::Result<Program> {
     }
     Ok(Program {
         child: RefCell::new(child),
+        detached: is_detached(how),
         pipes: RefCell::new(watched),
         end,
     })

@@ -55,14 +55,30 @@ pub(super) fn install<'js>(
         }
     });
     let h = Rc::clone(host);
+    op!(ctx, field, "path", move |ctx: Ctx<'_>, name: String| {
+        match h.config.path(&name) {
+            Ok(path) => Ok(path.to_string_lossy().into_owned()),
+            Err(e) => Err(Exception::throw_message(&ctx, &e.to_string())),
+        }
+    });
+    let h = Rc::clone(host);
+    op!(ctx, field, "exists", move |name: String| h
+        .config
+        .exists(&name));
+    let h = Rc::clone(host);
     op!(ctx, field, "root", move || h
         .config
         .root()
         .to_string_lossy()
         .into_owned());
     let h = Rc::clone(host);
+    // False if there are too many already.
     op!(ctx, field, "follow", move |name: String, number: u32| {
         follow(&h, &name, number)
+    });
+    let h = Rc::clone(host);
+    op!(ctx, field, "unfollow", move |number: u32| {
+        h.watched.borrow_mut().remove(&number);
     });
     Ok(())
 }
@@ -70,9 +86,9 @@ pub(super) fn install<'js>(
 /// Files that scripts may follow; a plugin that asks anew for each message must not fill the list.
 const MOST: usize = 10_000;
 
-fn follow(host: &Rc<Host>, name: &str, number: u32) {
+fn follow(host: &Rc<Host>, name: &str, number: u32) -> bool {
     if host.watched.borrow().len() >= MOST {
-        return;
+        return false;
     }
     let weak = Rc::downgrade(host);
     let file = name.to_owned();
@@ -84,11 +100,14 @@ fn follow(host: &Rc<Host>, name: &str, number: u32) {
             });
         }
     });
-    host.watched.borrow_mut().push(observing);
+    host.watched.borrow_mut().insert(number, observing);
+    true
 }
 
+/// The configuration over a package's own, or over what Haraka ships where the package is `""`.
 fn of_package(host: &Host, package: Option<&str>) -> ConfigDir {
     match package {
+        Some("") => host.config.with_shipped(),
         Some(package) => host.config.with_defaults(Path::new(package)),
         None => host.config.clone(),
     }

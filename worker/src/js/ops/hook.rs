@@ -1,14 +1,17 @@
-//! Answers of hooks, and hooks that a plugin wants after it was loaded.
+//! Answers of hooks, hooks that a plugin wants after it was loaded, and being told of promises.
 
 use std::rc::Rc;
 
 use haraka_shared::hook::HookName;
-use rquickjs::{Ctx, Object};
+use haraka_shared::plugin::Registration;
+use rquickjs::{Ctx, Exception, Object};
+use serde_json::{Value, json};
 
 use super::op;
 use crate::js::answer::verdict;
 use crate::js::convert::Json;
 use crate::js::host::Host;
+use crate::js::parent::{Asked, fits};
 
 pub(super) fn install<'js>(
     ctx: &Ctx<'js>,
@@ -30,6 +33,47 @@ pub(super) fn install<'js>(
             known.is_some()
         }
     );
+    let h = Rc::clone(host);
+    // Whether time was over in this burst; what is done about it gets a little more.
+    op!(ctx, field, "stopped", move || h
+        .engine()
+        .is_some_and(|engine| engine.stopped()));
+    let h = Rc::clone(host);
+    op!(ctx, field, "followPromises", move || h
+        .follow_promises
+        .set(true));
+    let parents = Rc::clone(host);
+    // A native plugin to inherit from: its number and what it wants; nothing if there is none.
+    op!(
+        ctx,
+        field,
+        "parent",
+        move |ctx: Ctx<'_>, name: String| match parents.parents.load(&parents, &name) {
+            Ok(found) => Ok(Json(found.map_or(Value::Null, |(number, parent)| {
+                json!({ "number": number, "wants": wanted(&parent) })
+            }))),
+            Err(e) => Err(Exception::throw_message(&ctx, &e.to_string())),
+        }
+    );
+    let asks = Rc::clone(host);
+    // False if the hook call is over, or is one of a hook that the method cannot run at.
+    op!(
+        ctx,
+        field,
+        "askParent",
+        move |call: u32, request: u32, parent: usize, hook: String, running: String| {
+            let hooks = (HookName::parse(&hook), HookName::parse(&running));
+            let (Some(hook), Some(running)) = hooks else {
+                return false;
+            };
+            let asked = Asked {
+                request,
+                parent,
+                hook,
+            };
+            fits(hook, running) && asks.ask_parent(call, asked)
+        }
+    );
     let host = Rc::clone(host);
     // False if nobody waits for it any more.
     op!(
@@ -44,4 +88,12 @@ pub(super) fn install<'js>(
         }
     );
     Ok(())
+}
+
+/// The hooks of a native plugin: name, method and priority.
+fn wanted(parent: &Registration) -> Value {
+    let wants = parent.wants.iter();
+    wants
+        .map(|(wants, method)| json!([wants.hook.name(), &**method, wants.priority]))
+        .collect()
 }

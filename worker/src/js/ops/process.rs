@@ -73,6 +73,11 @@ pub(super) fn install<'js>(
     });
     let h = Rc::clone(host);
     op!(ctx, field, "tick", move || h.ticks.set(true));
+    let h = Rc::clone(host);
+    // From 1, as Node numbers them.
+    op!(ctx, field, "worker", move || h
+        .services()
+        .map_or(1, |services| services.slot() + 1));
     op!(ctx, field, "version", || env!("CARGO_PKG_VERSION"));
     Ok(())
 }

@@ -128,6 +128,7 @@ impl Rig {
             dir: config_dir,
             install_dir: dir.clone(),
             host_name: "mx.internal.example.org".to_owned(),
+            slot: 0,
             watch: Watch::new(),
             master,
             config: RefCell::new(Rc::new(config)),

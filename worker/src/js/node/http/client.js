@@ -49,6 +49,8 @@ class ClientRequest extends OutgoingMessage {
         if (done) this.once('response', done)
         if (options.signal) net._abortable(this, options.signal)
         this._dispatch(options)
+        // The server is asked first; what follows waits for its word.
+        if (this.hasHeader('expect')) this.flushHeaders()
     }
 
     _prepare(options) {

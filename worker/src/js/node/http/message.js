@@ -120,6 +120,7 @@ class OutgoingMessage extends Writable {
         Object.defineProperty(this, 'whole', { value: undefined, writable: true })
         // A head that nothing is added to any more.
         Object.defineProperty(this, 'settled', { value: false, writable: true })
+        Object.defineProperty(this, 'trailing', { value: '', writable: true })
         Object.defineProperty(this, 'bodiless', { value: false, writable: true })
     }
 
@@ -172,7 +173,16 @@ class OutgoingMessage extends Writable {
         return [...this.fields.values()].map(([name]) => name)
     }
 
-    addTrailers() {}
+    // Fields behind the body, which only a chunked one can have (RFC 9112 7.1.2).
+    addTrailers(headers) {
+        const pairs = Array.isArray(headers) ? headers : Object.entries(headers)
+        this.trailing = ''
+        for (const [name, value] of pairs) {
+            validateHeaderName(name)
+            validateHeaderValue(name, value)
+            for (const one of [value].flat()) this.trailing += `${name}: ${one}\r\n`
+        }
+    }
 
     // The head as text: the first line, what was set, and how the body is framed.
     _head(first) {
@@ -184,7 +194,7 @@ class OutgoingMessage extends Writable {
             if (this.shouldKeepAlive && this._lasts) lines.push(`Keep-Alive: timeout=${this._lasts}`)
         } else if (/\bclose\b/i.test(String(this.getHeader('connection')))) this.shouldKeepAlive = false
         if (!this.hasHeader('content-length') && !this.hasHeader('transfer-encoding') && !this.bodiless) {
-            if (this.whole !== undefined) lines.push(`Content-Length: ${this.whole}`)
+            if (this.whole !== undefined && !this.hasHeader('trailer') && this.trailing === '') lines.push(`Content-Length: ${this.whole}`)
             else {
                 this.chunkedEncoding = true
                 lines.push('Transfer-Encoding: chunked')
@@ -215,7 +225,7 @@ class OutgoingMessage extends Writable {
             if (this.chunkedEncoding) parts.push(Buffer.from(`${chunk.length.toString(16)}\r\n`), chunk, Buffer.from('\r\n'))
             else parts.push(chunk)
         }
-        if (chunk === null && this.chunkedEncoding && !this.bodiless) parts.push(Buffer.from('0\r\n\r\n'))
+        if (chunk === null && this.chunkedEncoding && !this.bodiless) parts.push(Buffer.from(`0\r\n${this.trailing}\r\n`, 'latin1'))
         if (parts.length === 0) {
             done()
             return

@@ -90,6 +90,8 @@ class Server extends net.Server {
     _serve(socket) {
         const waiting = []
         let current = null
+        // No request is under way; the client has this long for the next.
+        let idle
         const next = () => {
             current = waiting.shift() ?? null
             if (!current) return
@@ -101,10 +103,15 @@ class Server extends net.Server {
                 if (!req.complete) req._dump()
                 if (!res.shouldKeepAlive) socket.destroySoon()
                 else next()
+                if (!current && this.keepAliveTimeout) idle = setTimeout(() => socket.destroy(), this.keepAliveTimeout)
             })
-            if (/100-continue/i.test(req.headers.expect ?? '')) {
+            const { expect } = req.headers
+            if (expect !== undefined && /^100-continue$/i.test(expect)) {
                 if (this.emit('checkContinue', req, res)) return
                 res.writeContinue()
+            } else if (expect !== undefined) {
+                if (!this.emit('checkExpectation', req, res)) res.writeHead(417).end()
+                return
             }
             if (!this.emit('request', req, res)) res.writeHead(404).end()
         }
@@ -116,6 +123,7 @@ class Server extends net.Server {
                 coming = req
                 if (/\bupgrade\b/i.test(req.headers.connection ?? '') && this.listenerCount('upgrade') > 0) return 'upgrade'
                 const res = new ServerResponse(req)
+                res._lasts = Math.floor(this.keepAliveTimeout / 1000)
                 res.shouldKeepAlive = found.keepAlive
                 waiting.push({ req, res })
                 if (!current) next()
@@ -129,6 +137,7 @@ class Server extends net.Server {
         })
         parser.trailer = (fields) => coming.rawTrailers.push(...fields)
         socket.on('data', (octets) => {
+            clearTimeout(idle)
             try {
                 const rest = parser.feed(octets)
                 if (parser.stopped) {
@@ -146,6 +155,7 @@ class Server extends net.Server {
         })
         socket.on('timeout', () => this.emit('timeout', socket) || socket.destroy())
         socket.on('close', () => {
+            clearTimeout(idle)
             if (coming && !coming.complete) coming.destroy(coded('ECONNRESET', 'aborted'))
             if (current && !current.res.writableFinished) current.res.destroy()
         })
