@@ -252,6 +252,13 @@ pub fn generation(
         // Without it policies are kept in memory; mail goes out all the same.
         log_server!(Level::Warn, "{}: {e}", tls_dir.display());
     }
+    let warm_up_dir = config.warm_up_dir();
+    if config.shaping.sources.iter().any(|s| s.warm_up.is_some())
+        && let Err(e) = prepare_queue_dir(&warm_up_dir, identity.as_ref())
+    {
+        // Without it a restart forgets what was sent today, and workers say so.
+        log_server!(Level::Warn, "{}: {e}", warm_up_dir.display());
+    }
     Ok(Generation {
         number,
         listeners,

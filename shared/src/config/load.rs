@@ -56,8 +56,17 @@ impl Config {
     /// Where workers keep what they learn of destinations' TLS policies: beside the queue, under its
     /// name with `-tls` at the end, so that two queues never share it.
     pub fn tls_dir(&self) -> PathBuf {
+        self.beside_queue("-tls")
+    }
+
+    /// Where workers keep what new addresses have sent today: beside the queue, in the same way.
+    pub fn warm_up_dir(&self) -> PathBuf {
+        self.beside_queue("-warm-up")
+    }
+
+    fn beside_queue(&self, end: &str) -> PathBuf {
         let mut path = self.queue_dir.clone().into_os_string();
-        path.push("-tls");
+        path.push(end);
         path.into()
     }
 

@@ -6,9 +6,11 @@
 
 mod rate;
 mod table;
+mod terms;
 
 pub use rate::Rate;
-pub use table::{Full, Key, Lease, ROWS, Seat, Slowing, Traffic, View, now};
+pub use table::{Lease, ROWS, Traffic};
+pub use terms::{Full, Key, Seat, Slowing, View, now};
 
 use std::sync::Arc;
 

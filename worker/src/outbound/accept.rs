@@ -123,16 +123,17 @@ impl Outbound {
         let Stored { header, body } = message(&txn.header.borrow(), txn.body.borrow().clone());
         let outgoing = Outgoing::received(header, body);
         let mail = &self.mail;
-        mail.courier
-            .forward(
-                dns,
-                &mail.routing(),
-                route,
-                &envelope,
-                &outgoing,
-                one_per_recipient,
-            )
-            .await
+        let routing = mail.routing();
+        let courier = &mail.courier;
+        let forward = courier.forward(
+            dns,
+            &routing,
+            route,
+            &envelope,
+            &outgoing,
+            one_per_recipient,
+        );
+        Box::pin(forward).await
     }
 
     /// Stores a message and hands its items to the scheduler.

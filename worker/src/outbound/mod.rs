@@ -163,7 +163,7 @@ impl Outbound {
         let shaper = Shaper::new(
             counted,
             Arc::clone(&config.shaping),
-            config.queue_dir.clone(),
+            config.warm_up_dir(),
             wake.clone(),
             mail.courier.pool().clone(),
         );

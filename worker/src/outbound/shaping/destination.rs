@@ -35,8 +35,11 @@ pub(super) struct Destination {
     /// A plugin gave it.
     pub(super) by_route: bool,
     /// By the source that is sent from.
-    limits: RefCell<Vec<(Option<Arc<str>>, Rc<Limits>)>>,
+    limits: RefCell<Vec<BySource>>,
 }
+
+/// A source's name, none for the server's own address, and what a destination takes from it.
+type BySource = (Option<Arc<str>>, Rc<Limits>);
 
 impl Destination {
     pub(super) fn new(domain: &str, host: Option<String>, by_route: bool) -> Rc<Destination> {

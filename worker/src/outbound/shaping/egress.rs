@@ -16,9 +16,6 @@ use haraka_shared::traffic::{Counted, Key};
 
 use crate::rt;
 
-/// Where the files are, in the queue directory.
-const DIR: &str = "warm-up";
-
 const DAY_MS: u64 = 86_400_000;
 
 /// The files.
@@ -45,11 +42,9 @@ impl Today {
 }
 
 impl WarmUps {
-    /// In this queue directory.
-    pub(super) fn new(queue: PathBuf) -> WarmUps {
-        WarmUps {
-            dir: queue.join(DIR),
-        }
+    /// In this directory.
+    pub(super) fn new(dir: PathBuf) -> WarmUps {
+        WarmUps { dir }
     }
 
     /// Whether the source may send one more today; else when the next day begins.

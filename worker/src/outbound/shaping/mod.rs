@@ -92,11 +92,11 @@ pub(super) struct Inner {
 }
 
 impl Shaper {
-    /// `queue` is the queue directory.
+    /// `warm_ups` is the directory of what new addresses have sent.
     pub(super) fn new(
         counted: Counted,
         rules: Arc<Shaping>,
-        queue: PathBuf,
+        warm_ups: PathBuf,
         wake: Notify,
         idle: Pool,
     ) -> Shaper {
@@ -109,7 +109,7 @@ impl Shaper {
             spared: RefCell::default(),
             wake,
             idle,
-            warm_ups: WarmUps::new(queue),
+            warm_ups: WarmUps::new(warm_ups),
         }))
     }
 

@@ -103,7 +103,7 @@ pub(crate) struct Permit {
     source: Option<Arc<Source>>,
     held: RefCell<Rc<Held>>,
     /// The connection that it stands for, if that was an idle one.
-    idle: Cell<Option<Client>>,
+    idle: Cell<Option<Box<Client>>>,
     /// When the message of the rate was taken; none if it is used up.
     taken: Cell<Option<u64>>,
     /// Its warm-up counts it, and that is not written down yet.
@@ -123,7 +123,7 @@ impl Permit {
             limits,
             source,
             held: RefCell::new(held),
-            idle: Cell::new(idle),
+            idle: Cell::new(idle.map(Box::new)),
             taken: Cell::new(None),
             unwritten: Cell::new(false),
         }
@@ -141,7 +141,7 @@ impl Permit {
 
     /// The idle connection that it stands for; has to be used, or closed before another is made.
     pub(crate) fn take_idle(&self) -> Option<Client> {
-        self.idle.take()
+        self.idle.take().map(|client| *client)
     }
 
     /// A connection that counts already is used: there is no need for one of its own.
@@ -249,7 +249,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(client) = self.idle.take() {
-            self.shaper.0.idle.put(client);
+            self.shaper.0.idle.put(*client);
         }
     }
 }
