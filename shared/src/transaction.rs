@@ -29,6 +29,16 @@ pub struct Tally {
     pub reject: Cell<u32>,
 }
 
+impl Tally {
+    /// All of them.
+    pub fn total(&self) -> u32 {
+        let (accept, tempfail) = (self.accept.get(), self.tempfail.get());
+        accept
+            .saturating_add(tempfail)
+            .saturating_add(self.reject.get())
+    }
+}
+
 /// One of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -85,6 +95,8 @@ pub struct TransactionState {
     pub uuid: String,
     /// See [`Transaction::mail_from`].
     mail_from: RefCell<Rc<Path>>,
+    /// See [`Transaction::mail_from_version`].
+    mail_from_version: Cell<u32>,
     /// Recipients that may still get the message.
     pub rcpt_to: RefCell<Vec<Path>>,
     /// What a plugin made of the recipient that the others are being asked about.
@@ -115,6 +127,7 @@ impl Transaction {
         Transaction(Rc::new(TransactionState {
             uuid,
             mail_from: RefCell::new(Rc::new(mail_from)),
+            mail_from_version: Cell::new(0),
             rcpt_to: RefCell::default(),
             asked: RefCell::default(),
             header: RefCell::default(),
@@ -137,6 +150,18 @@ impl Transaction {
     /// Replaces the sender; what was taken from [`Transaction::mail_from`] before stays as it was.
     pub fn set_mail_from(&self, mail_from: Path) {
         *self.mail_from.borrow_mut() = Rc::new(mail_from);
+        let version = self.mail_from_version.get();
+        self.mail_from_version.set(version.wrapping_add(1));
+    }
+
+    /// Counts how often the sender was replaced: who keeps a copy sees whether it is still the sender.
+    pub fn mail_from_version(&self) -> u32 {
+        self.mail_from_version.get()
+    }
+
+    /// Whether both are the same transaction.
+    pub fn is(&self, other: &Transaction) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
     }
 
     /// The sender's address.

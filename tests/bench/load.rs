@@ -15,6 +15,7 @@ mod handshakes;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod poller;
+mod scripts;
 mod sink;
 mod source;
 mod table;
@@ -32,8 +33,11 @@ usage: load [--connect ADDR [--sessions N] [--messages N] [--size BYTES] [--pipe
        load --sink ADDR [--delay MILLISECONDS] [--threads N]
        load [--messages N] [--sessions N] [--size BYTES]
        load --handshakes N
+       load --scripts N | --scripts-memory N
 
 --connect  sends messages, then prints throughput, latency and what was refused
+--scripts  plugins in JavaScript, so many messages a round; beside PEER_HARAKA, if that is set
+--scripts-memory  how the memory of a worker with such plugins grows over so many messages
 --reuse    messages per connection: on = no limit, off = 1
 --to       a recipient; with several per message, digits are put before the @
 --sink     accepts everything, counts it, prints the counts every second in which they change;
@@ -58,6 +62,7 @@ fn run(mut args: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut listen = None;
     let mut delay = Duration::ZERO;
     let mut work = Work::default();
+    let mut scripts: Option<fn(&Work) -> anyhow::Result<()>> = None;
     while let Some(option) = args.next() {
         match option.as_str() {
             "--bench" => continue, // cargo bench adds it
@@ -86,6 +91,13 @@ fn run(mut args: impl Iterator<Item = String>) -> anyhow::Result<()> {
             "--rcpt-per-message" => work.recipients = number()?,
             "--threads" => work.threads = number()?,
             "--handshakes" => return handshakes::print(number()?),
+            "--scripts" | "--scripts-memory" => {
+                work.messages = number()?;
+                scripts = Some(match option.as_str() {
+                    "--scripts" => scripts::print,
+                    _ => scripts::memory,
+                });
+            }
             "--delay" => delay = Duration::from_millis(number()? as u64),
             "--from" => work.from = value.clone(),
             "--to" => work.to = value.clone(),
@@ -100,6 +112,9 @@ fn run(mut args: impl Iterator<Item = String>) -> anyhow::Result<()> {
             _ => bail!("unknown option {option}\n{USAGE}"),
         }
     }
+    if let Some(print) = scripts {
+        return print(&work);
+    }
     match (connect, listen) {
         (Some(_), Some(_)) => bail!("--connect and --sink are two programs' work\n{USAGE}"),
         (Some(addr), None) => {
@@ -107,7 +122,9 @@ fn run(mut args: impl Iterator<Item = String>) -> anyhow::Result<()> {
             Ok(())
         }
         (None, Some(addr)) => sink::serve_forever(&addr, delay, work.threads),
-        (None, None) => table::print(&work).and_then(|()| handshakes::print(work.messages)),
+        (None, None) => table::print(&work)
+            .and_then(|()| handshakes::print(work.messages))
+            .and_then(|()| scripts::print(&work)),
     }
 }
 

@@ -37,6 +37,12 @@ pub struct Work {
     pub from: String,
     /// Recipient.
     pub to: String,
+    /// What EHLO says.
+    pub helo: String,
+    /// Written as soon as a connection is there, such as a PROXY line; may be empty.
+    pub hail: String,
+    /// Further lines of the header, each with CR LF.
+    pub header: String,
 }
 
 /// How many messages a connection carries.
@@ -60,6 +66,9 @@ impl Default for Work {
             threads: 1,
             from: "a@example.com".to_owned(),
             to: "b@example.com".to_owned(),
+            helo: "load.example.com".to_owned(),
+            hail: String::new(),
+            header: String::new(),
         }
     }
 }
@@ -156,6 +165,8 @@ pub fn send(addr: SocketAddr, work: &Work) -> anyhow::Result<Outcome> {
 
 /// Everything that is ever written, prepared once.
 struct Wire {
+    hail: Vec<u8>,
+    hello: Vec<u8>,
     envelope: Vec<Vec<u8>>,
     pipelined: Vec<u8>,
     message: Vec<u8>,
@@ -175,8 +186,8 @@ impl Wire {
         }
         envelope.push(b"DATA\r\n".to_vec());
         let mut message = format!(
-            "From: <{}>\r\nTo: <{}>\r\nSubject: load\r\nMessage-Id: <load@example.com>\r\n\r\n",
-            work.from, work.to
+            "From: <{}>\r\nTo: <{}>\r\nSubject: load\r\nMessage-Id: <load@example.com>\r\n{}\r\n",
+            work.from, work.to, work.header
         )
         .into_bytes();
         while message.len() + LINE.len() <= work.size {
@@ -184,6 +195,8 @@ impl Wire {
         }
         message.extend_from_slice(b".\r\n");
         Self {
+            hail: work.hail.clone().into_bytes(),
+            hello: format!("EHLO {}\r\n", work.helo).into_bytes(),
             pipelined: envelope.concat(),
             envelope,
             message,
@@ -293,7 +306,7 @@ impl<'a> Session<'a> {
             wire,
             work,
             wait: Wait::Greeting,
-            output: &[],
+            output: &wire.hail,
             written: 0,
             partial: Vec::new(),
             sent: 0,
@@ -361,7 +374,7 @@ impl<'a> Session<'a> {
         match self.wait {
             Wait::Greeting => {
                 self.wait = Wait::Hello;
-                self.say(b"EHLO load.example.com\r\n")
+                self.say(&self.wire.hello)
             }
             Wait::Hello => self.next_message(left),
             Wait::Envelope(came) if came + 1 < self.wire.envelope.len() => {

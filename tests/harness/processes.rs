@@ -60,6 +60,30 @@ pub fn cpu_seconds(pid: i32) -> f64 {
     ticks / per_second.ok().flatten().unwrap_or(100) as f64
 }
 
+/// Octets of memory that a process holds; zero when it is gone.
+pub fn resident(pid: i32) -> f64 {
+    status_field(pid, "VmRSS:").unwrap_or(0.0) * 1024.0
+}
+
+/// Names of the threads of a process, sorted; none when it is gone.
+pub fn threads(pid: i32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    let mut names: Vec<String> = tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
+        .map(|name| name.trim_end().to_owned())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// The number in a line of /proc/PID/status.
+fn status_field(pid: i32, name: &str) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+    value.split_whitespace().next()?.parse().ok()
+}
+
 fn all_pids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())

@@ -7,7 +7,7 @@ use haraka_shared::delivery::MailHost;
 use haraka_shared::hook::{Call, Code, Handler, HookFuture, Message, Verdict};
 use haraka_shared::plugin::HookCx;
 use haraka_shared::spool::Recipient;
-use rquickjs::{Function, Object};
+use rquickjs::Function;
 use serde_json::{Value, json};
 
 use super::convert::Json;
@@ -125,15 +125,17 @@ impl Method {
             call: engine.host.expect_answer(),
         };
         let what = format!("Plugin {} on hook {}", self.name, hook.name());
-        let called = engine.enter(&what, |ctx, bridge| {
-            let subject = subject(engine, ctx, cx)?;
+        let called = engine.enter(&what, |_, bridge| {
+            let (kind, owner, handle) = subject(engine, cx);
             let run: Function<'_> = bridge.get("run")?;
             run.call::<_, ()>((
                 number,
                 expected.call,
                 hook.name(),
-                subject,
-                Json(arguments(call)),
+                kind,
+                owner,
+                handle,
+                Json(arguments(call, cx)),
             ))
         });
         match called {
@@ -188,28 +190,21 @@ async fn read_texts(engine: &Engine, cx: &HookCx) {
     cx.blocking(move || drop(tree.load_texts(most))).await;
 }
 
-/// Whom the hook is about: `{kind, number, handle}`; the handle only where the engine does not have
-/// an object for it yet.
-fn subject<'js>(
-    engine: &Rc<Engine>,
-    ctx: &rquickjs::Ctx<'js>,
-    cx: &HookCx,
-) -> rquickjs::Result<Object<'js>> {
-    let subject = Object::new(ctx.clone())?;
+/// Whom the hook is about, as `haraka/hooks.js` tells it: the kind, the number, and the handle where
+/// the engine does not have an object for it yet.
+fn subject(engine: &Rc<Engine>, cx: &HookCx) -> (u8, u32, Option<Handle>) {
+    const SERVER: u8 = 0;
+    const CONNECTION: u8 = 1;
+    const DELIVERY: u8 = 2;
     if let Some(connection) = &cx.connection {
         let (number, new) = number_of(engine, connection);
-        subject.set("kind", "connection")?;
-        subject.set("number", number)?;
-        if new {
-            subject.set("handle", Handle::Connection(connection.clone()))?;
-        }
-    } else if let Some(item) = &cx.delivery {
-        subject.set("kind", "hmail")?;
-        subject.set("handle", Handle::Delivery(item.clone()))?;
-    } else {
-        subject.set("kind", "server")?;
+        let handle = new.then(|| Handle::Connection(connection.clone()));
+        return (CONNECTION, number, handle);
     }
-    Ok(subject)
+    match &cx.delivery {
+        Some(item) => (DELIVERY, 0, Some(Handle::Delivery(item.clone()))),
+        None => (SERVER, 0, None),
+    }
 }
 
 fn number_of(engine: &Rc<Engine>, connection: &Connection) -> (u32, bool) {
@@ -226,11 +221,16 @@ fn number_of(engine: &Rc<Engine>, connection: &Connection) -> (u32, bool) {
 }
 
 /// What the hook is called with besides its subject, as plain data.
-fn arguments(call: Call<'_>) -> Value {
+fn arguments(call: Call<'_>, cx: &HookCx) -> Value {
     match call {
         Call::Helo(host) | Call::Ehlo(host) => host.into(),
         Call::QueueOk(text) => text.into(),
-        Call::Mail(p) | Call::Rcpt(p) => json!({ "address": path(p), "params": params(&p.params) }),
+        Call::Mail(p) if p.params.is_empty() => Value::Null,
+        Call::Mail(p) => params(&p.params),
+        Call::Rcpt(p) => {
+            let count = cx.transaction().map(|txn| txn.rcpt_count.total());
+            json!({ "address": path(p), "count": count })
+        }
         Call::RcptOk(address) => shown(address),
         Call::UnrecognizedCommand(command) => json!([command.verb, command.rest]),
         Call::Deny(denial) => {
@@ -243,7 +243,7 @@ fn arguments(call: Call<'_>) -> Value {
                 message,
                 &*denial.plugin,
                 &*denial.method,
-                arguments(denial.call),
+                arguments(denial.call, cx),
                 denial.hook().name(),
             ])
         }

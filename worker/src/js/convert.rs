@@ -1,7 +1,7 @@
 //! Values between Rust and scripts: JSON, octets, errors with Node's codes.
 
 use nix::errno::Errno;
-use rquickjs::{Ctx, Error, Exception, FromJs, IntoJs, TypedArray, Value};
+use rquickjs::{Ctx, Error, Exception, FromJs, IntoJs, Type, TypedArray, Value};
 
 /// Plain data.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +13,12 @@ impl<'js> IntoJs<'js> for Json {
             serde_json::Value::Null => Ok(Value::new_null(ctx.clone())),
             serde_json::Value::Bool(yes) => Ok(Value::new_bool(ctx.clone(), yes)),
             serde_json::Value::String(text) => text.into_js(ctx),
+            serde_json::Value::Number(number) => {
+                match number.as_i64().and_then(|n| i32::try_from(n).ok()) {
+                    Some(small) => small.into_js(ctx),
+                    None => number.as_f64().into_js(ctx),
+                }
+            }
             other => ctx.json_parse(other.to_string()),
         }
     }
@@ -20,7 +26,14 @@ impl<'js> IntoJs<'js> for Json {
 
 impl<'js> FromJs<'js> for Json {
     fn from_js(ctx: &Ctx<'js>, value: Value<'js>) -> rquickjs::Result<Json> {
-        // What JSON does not know (functions, undefined) is null.
+        // Most of what comes is a single value; what JSON does not know (functions, undefined) is null.
+        match value.type_of() {
+            Type::Null | Type::Undefined => return Ok(Json::default()),
+            Type::Bool => return Ok(Json(value.as_bool().into())),
+            Type::Int => return Ok(Json(value.as_int().into())),
+            Type::String => return String::from_js(ctx, value).map(|text| Json(text.into())),
+            _ => {}
+        }
         let Some(text) = ctx.json_stringify(value)? else {
             return Ok(Json::default());
         };

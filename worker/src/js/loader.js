@@ -36,6 +36,9 @@ const FALLBACKS = {
 
 const cache = Object.create(null)
 
+// Names that a module may require before they are looked up each time.
+const MOST = 1000
+
 function builtIn(name) {
     const part = PARTS[name]
     return part ? part() : require(name)
@@ -95,10 +98,18 @@ function load(filename, parent) {
 function makeRequire(module) {
     const name = (request) => (request.startsWith('node:') ? request.slice(5) : request)
 
+    // Plugins require in the middle of their functions, and files do not move while they run.
+    const known = new Map()
+
     const resolve = (request) => {
         if (loader.hasBuiltIn(name(request))) return request
+        const before = known.get(request)
+        if (before) return before
         const found = loader.resolve(request, module.path)
-        if (found) return found
+        if (found) {
+            if (known.size < MOST) known.set(request, found)
+            return found
+        }
         if (FALLBACKS[request]) return FALLBACKS[request]
         throw notFound(request, module.filename)
     }

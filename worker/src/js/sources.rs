@@ -34,6 +34,7 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "internal/message_stream" => "haraka/message_stream.js",
     "internal/hmail" => "haraka/hmail.js",
     "internal/plugin" => "haraka/plugin.js",
+    "internal/publisher" => "haraka/publisher.js",
     "internal/server" => "haraka/server.js",
     "internal/live" => "haraka/live.js",
     "internal/logger" => "haraka/logger.js",

@@ -8,7 +8,7 @@ const { Transaction } = require('internal/transaction')
 const { connection } = natives
 
 // Properties that the server has; the second list can be set.
-const READ = ['uuid', 'totalbytes', 'rcpt_count', 'msg_count', 'start_time']
+const READ = ['totalbytes', 'rcpt_count', 'msg_count', 'start_time']
 const WRITE = ['tran_count', 'relaying', 'esmtp', 'pipelining', 'early_talker', 'errors', 'last_reject', 'authheader']
 const GROUPS = {
     remote: ['ip', 'port', 'host', 'info', 'closed', 'is_private', 'is_local'],
@@ -18,23 +18,39 @@ const GROUPS = {
     proxy: ['allowed', 'ip', 'type'],
 }
 
-// A part such as `remote`: reads the server's value until a plugin sets one that the server cannot
-// take.
-function group(handle, part) {
-    const own = Object.create(null)
-    const out = {}
-    for (const name of GROUPS[part]) {
-        Object.defineProperty(out, name, {
-            get: () => (name in own ? own[name] : connection.get(handle, part)[name]),
-            set(value) {
-                delete own[name]
-                if (!connection.set(handle, `${part}.${name}`, value ?? null)) own[name] = value
-            },
-            enumerable: true,
-            configurable: true,
-        })
+// What a part of a connection stands for: the server's connection, and values that it cannot take.
+const OF = Symbol('of')
+
+// The properties of a part such as `remote`: they read the server's value until a plugin sets one that
+// the server cannot take.
+const PARTS = Object.fromEntries(
+    Object.entries(GROUPS).map(([part, names]) => [part, Object.fromEntries(names.map((name) => [name, member(part, name)]))]),
+)
+
+function member(part, name) {
+    const path = `${part}.${name}`
+    return {
+        get() {
+            const { handle, own } = this[OF]
+            if (own !== null && name in own) return own[name]
+            const value = connection.get(handle, path)
+            // Without TLS some of what it knows is not even there.
+            return value === null && part === 'tls' && !this.enabled ? undefined : value
+        },
+        set(value) {
+            const of = this[OF]
+            if (of.own !== null) delete of.own[name]
+            if (!connection.set(of.handle, path, value ?? null)) (of.own ??= Object.create(null))[name] = value
+        },
+        enumerable: true,
+        configurable: true,
     }
-    return out
+}
+
+function group(handle, part) {
+    const out = {}
+    Object.defineProperty(out, OF, { value: { handle, own: null } })
+    return Object.defineProperties(out, PARTS[part])
 }
 
 // What a command is about, for `state`.
@@ -66,10 +82,13 @@ const MOST_FINDINGS = 100
 class Connection {
     #handle
     #capabilities
+    // The transaction that was open when it was last looked at, and the server's own.
+    #open = null
+    #opened = undefined
+    #uuid
 
     constructor(handle, number) {
         this.#handle = handle
-        for (const part of Object.keys(GROUPS)) this[part] = group(handle, part)
         Object.defineProperty(this, 'number', { value: number })
         // Those whose objects were made here and go with this one at the latest.
         Object.defineProperty(this, 'transactions', { value: new Set() })
@@ -102,6 +121,12 @@ class Connection {
 
     set state(_state) {}
 
+    get uuid() {
+        return (this.#uuid ??= connection.get(this.#handle, 'uuid'))
+    }
+
+    set uuid(_uuid) {}
+
     get tran_uuid() {
         return `${this.uuid}.${this.tran_count}`
     }
@@ -119,13 +144,16 @@ class Connection {
     }
 
     get transaction() {
+        if (this.#open !== null && connection.isOpen(this.#handle, this.#opened)) return this.#open
         const handle = connection.transaction(this.#handle)
         if (!handle) return null
         const uuid = natives.transaction.get(handle, 'uuid')
         const known = live.owners.get(uuid)
-        if (known) return known
-        this.transactions.add(uuid)
-        return new Transaction(handle, this)
+        // One that a script made ends by itself.
+        if (!known) this.transactions.add(uuid)
+        this.#open = known ?? new Transaction(handle, this)
+        this.#opened = handle
+        return this.#open
     }
 
     // What the reply to EHLO offers, as it was after the last script of the hook `capabilities`; a list
@@ -168,8 +196,14 @@ class Connection {
 
     // The open transaction, if any script has looked at it.
     transactionSeen() {
-        const handle = connection.transaction(this.#handle)
-        return handle ? live.owners.get(natives.transaction.get(handle, 'uuid')) : undefined
+        return this.#open !== null && connection.isOpen(this.#handle, this.#opened) ? this.#open : undefined
+    }
+
+    // A transaction of this connection has ended.
+    over(uuid) {
+        this.transactions.delete(uuid)
+        this.#open = null
+        this.#opened = undefined
     }
 
     respond(code, message, done) {
@@ -227,6 +261,16 @@ class Connection {
     }
 
     static {
+        Object.defineProperty(Connection.prototype, 'uuid', { enumerable: true })
+        for (const part of Object.keys(GROUPS)) {
+            Object.defineProperty(Connection.prototype, part, {
+                get() {
+                    return this.#kept(part, () => group(this.#handle, part))
+                },
+                enumerable: true,
+                configurable: true,
+            })
+        }
         for (const name of [...READ, ...WRITE]) {
             Object.defineProperty(Connection.prototype, name, {
                 get() {

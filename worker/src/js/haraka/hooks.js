@@ -13,23 +13,19 @@ const { hook: ops } = natives
 const STOP = 901
 const DENYSOFT = 903
 
-function subjectOf(given) {
-    switch (given.kind) {
-        case 'connection':
-            return live.owners.get(given.number) ?? new Connection(given.handle, given.number)
-        case 'hmail':
-            return HMailItem.of(given.handle)
-        default:
-            return globalThis.server
-    }
+const [CONNECTION, DELIVERY] = [1, 2]
+
+function subjectOf(kind, number, handle) {
+    if (kind === CONNECTION) return live.owners.get(number) ?? new Connection(handle, number)
+    return kind === DELIVERY ? HMailItem.of(handle) : globalThis.server
 }
 
 const same = (a, parts) => a.user === parts.user && a.host === parts.host
 
 // The arguments after `next` and the subject, from plain data.
 const ARGUMENTS = {
-    mail: ({ params }, connection) => [connection.transaction.mail_from, params],
-    rcpt: ({ address, params }, connection) => [connection.transaction.asked(address), params],
+    mail: (params, connection) => [connection.transaction.mail_from, params ?? {}],
+    rcpt: ({ address, count }, connection) => [connection.transaction.asked(address, count), address.params],
     rcpt_ok(parts, connection) {
         const last = connection.transaction.rcpt_to.at(-1)
         return last && same(last, parts) ? last : Address.of(parts)
@@ -72,84 +68,103 @@ function number(code) {
     return Number.isInteger(code) && code > 0 ? code : 0
 }
 
-exports.run = (method, call, hook, given, raw) => {
-    const { plugin, name } = plugins.method(method)
-    const subject = subjectOf(given)
-    plugins.over(subject)
-    plugins.running.set(subject, { call, hook })
-    let called = false
-    let decided = false
-    const answer = (code, message) => {
-        called = true
+// One call of a method, from its subject to its answer.
+class Call {
+    constructor(method, number, hook, subject) {
+        this.plugin = method.plugin
+        this.name = method.name
+        this.number = number
+        this.hook = hook
+        this.subject = subject
+        this.called = false
+        // The plugin has said what becomes of an item, and may answer as well.
+        this.decided = false
+    }
+
+    failed(err) {
+        natives.log.failure(`Plugin ${this.plugin.name} failed on hook ${this.hook}: ${described(err)}`)
+    }
+
+    answer(code, message) {
+        this.called = true
         // What a plugin has left may be anything; its answer counts all the same.
-        const text = unless(() => said(message)) ?? null
-        unless(() => subject.end?.())
-        const give = (text) => {
-            ops.answer(call, hook, number(code), text)
-            return true
-        }
-        if (!unless(() => give(text))) give(null)
-    }
-
-    const unless = (step) => {
+        let text = null
         try {
-            return step()
+            text = said(message) ?? null
         } catch (err) {
-            natives.log.failure(`Plugin ${plugin.name} failed on hook ${hook}: ${described(err)}`)
-            return undefined
+            this.failed(err)
+        }
+        try {
+            this.subject.end?.()
+        } catch (err) {
+            this.failed(err)
+        }
+        try {
+            ops.answer(this.number, this.hook, number(code), text)
+        } catch (err) {
+            this.failed(err)
+            ops.answer(this.number, this.hook, number(code), null)
         }
     }
 
-    const next = (code, message) => {
-        // A plugin that has said what becomes of an item may answer as well.
-        if (decided) return
-        if (called) {
-            const stack = new Error('second call').stack
-            const log = subject.logerror ? subject : logger
-            log.logerror(`${plugin.name} plugin ran callback multiple times - ignoring subsequent calls`)
-            log.logerror(stack)
-            return
-        }
-        answer(code, message)
+    next(code, message) {
+        if (this.decided) return
+        if (this.called) this.again()
+        else this.answer(code, message)
     }
 
-    const fail = (err) => {
+    again() {
+        const stack = new Error('second call').stack
+        const log = this.subject.logerror ? this.subject : logger
+        log.logerror(`${this.plugin.name} plugin ran callback multiple times - ignoring subsequent calls`)
+        log.logerror(stack)
+    }
+
+    decide() {
+        if (this.called) return
+        this.decided = true
+        this.answer(STOP)
+    }
+
+    fail(err) {
         const stopped = ops.stopped()
-        natives.log.failure(`Plugin ${plugin.name} failed on hook ${hook}: ${described(err)}`)
-        if (called) return
+        this.failed(err)
+        if (this.called) return
         // One that was stopped has not said its word; one that threw has nothing to say.
-        if (stopped) next(DENYSOFT, 'plugin stopped')
-        else next()
+        if (stopped) this.next(DENYSOFT, 'plugin stopped')
+        else this.next()
     }
 
-    const begin = () => {
+    begin(raw) {
+        if (this.called) return
+        const { plugin, name, hook, subject } = this
         try {
-            start()
+            const args = argument(hook, raw, subject)
+            const run = typeof name === 'function' ? name : plugin[name]
+            if (typeof run !== 'function') throw new TypeError(`there is no method ${String(name)}`)
+            const result = run.call(plugin, (code, message) => this.next(code, message), subject, args)
+            if (typeof result?.then === 'function') result.then(undefined, (err) => this.fail(err))
         } catch (err) {
-            fail(err)
+            this.fail(err)
         }
     }
+}
 
-    const start = () => {
-        if (called) return
-        const args = argument(hook, raw, subject)
-        const run = typeof name === 'function' ? name : plugin[name]
-        if (typeof run !== 'function') throw new TypeError(`there is no method ${String(name)}`)
-        const result = run.call(plugin, next, subject, args)
-        if (typeof result?.then === 'function') result.then(undefined, fail)
+exports.run = (method, number, hook, kind, owner, handle, raw) => {
+    const subject = subjectOf(kind, owner, handle)
+    plugins.over(subject)
+    plugins.running.set(subject, { call: number, hook })
+    const call = new Call(plugins.method(method), number, hook, subject)
+    subject.begin?.(hook, () => call.decide())
+    if (hook !== 'data_post') {
+        call.begin(raw)
+        return
     }
-
-    subject.begin?.(hook, () => {
-        if (called) return
-        decided = true
-        answer(STOP)
-    })
-
     // Attachments that are being read come to their end first.
-    const streams = hook === 'data_post' ? (subject.transactionSeen?.()?.streams ?? []) : []
-    if (streams.length > 0) settled(streams).then(() => subject.resumed).then(begin)
-    else if (hook === 'data_post' && subject.resumed) subject.resumed.then(begin)
-    else begin()
+    const streams = subject.transactionSeen?.()?.streams ?? []
+    if (streams.length > 0) settled(streams).then(() => subject.resumed).then(() => call.begin(raw))
+    else if (subject.resumed) subject.resumed.then(() => call.begin(raw))
+    else call.begin(raw)
 }
 
 function described(err) {
@@ -164,7 +179,7 @@ exports.forget = (connection, transaction) => {
     for (const uuid of over) {
         live.owners.get(uuid)?.over()
         live.owners.delete(uuid)
-        gone?.transactions.delete(uuid)
+        gone?.over(uuid)
     }
     if (!transaction) live.owners.delete(connection)
 }

@@ -1,15 +1,30 @@
 // What plugins found out (RES-01 to RES-04).
 
 const config = require('haraka-config')
+const Publisher = require('internal/publisher')
+
+const { log } = natives
 
 const LISTS = ['msg', 'pass', 'fail', 'skip', 'err']
-const REPLACED = ['hide', 'order']
-const SAID = ['emit', 'human', 'human_html']
-const KNOWN = new Set([...LISTS, ...REPLACED, ...SAID])
 const CORE = ['local', 'remote', 'helo', 'reset', 'disconnect']
-const REFUSED = new Set(['__proto__', 'constructor', 'prototype'])
+
+// What becomes of a key that a plugin gives. Those of the last kind come from no plugin.
+const [LIST, REPLACED, SAID, REFUSED] = [1, 2, 3, 4]
+const KINDS = Object.assign(Object.create(null), {
+    ...Object.fromEntries(LISTS.map((key) => [key, LIST])),
+    hide: REPLACED, order: REPLACED,
+    emit: SAID, human: SAID, human_html: SAID,
+    constructor: REFUSED, prototype: REFUSED,
+})
+Object.defineProperty(KINDS, '__proto__', { value: REFUSED, enumerable: true })
+
+const [ERROR, INFO, DEBUG] = [3, 6, 7]
+
+// Where a finding keeps its summary.
+const SUMMARY = Symbol('summary')
 
 let settings
+let publisher
 
 function text(value) {
     return value instanceof Error ? value.message : value
@@ -38,7 +53,7 @@ class ResultStore {
     }
 
     private_collate(own, name) {
-        return this.lines(own, name)
+        return lines(own, name)
     }
 
     // Other programs follow what is found, where a plugin has connected to redis (RES-05).
@@ -46,36 +61,44 @@ class ResultStore {
         const { redis } = globalThis.server.notes
         if (!redis || settings?.main?.redis_publish === false) return
         const channel = `result-${this.conn?.transaction?.uuid ?? this.conn?.uuid}`
-        redis.publish(channel, JSON.stringify({ plugin: named(plugin), result: given })).catch?.((why) => {
+        const said = JSON.stringify({ plugin: named(plugin), result: given })
+        if (publisher?.client !== redis) publisher = Publisher.suits(redis) ? new Publisher(redis) : undefined
+        if (publisher?.publish(channel, said)) return
+        redis.publish(channel, said).catch?.((why) => {
             this.conn.logerror('results', `redis publish failed: ${why?.message ?? why}`)
         })
     }
 
     own(name) {
-        this.store[name] ??= { pass: [], fail: [], msg: [], err: [], skip: [] }
-        return this.store[name]
+        return (this.store[name] ??= { pass: [], fail: [], msg: [], err: [], skip: [] })
     }
 
     add(plugin, given) {
         this.redis_publish(plugin, given)
-        const own = this.own(named(plugin))
-        for (const [key, value] of Object.entries(given)) {
-            if (value === undefined || REFUSED.has(key) || SAID.includes(key)) continue
-            if (LISTS.includes(key)) {
-                own[key] = own[key].concat(Array.isArray(value) ? value.map(text) : [text(value)])
-            } else {
+        const name = named(plugin)
+        const own = this.own(name)
+        if (given.human) summarised(own)
+        for (const key of Object.keys(given)) {
+            const value = given[key]
+            if (value === undefined) continue
+            const kind = KINDS[key]
+            if (kind === LIST) {
+                if (Array.isArray(value)) own[key] = own[key].concat(value.map(text))
+                else own[key].push(text(value))
+            } else if (kind === undefined || kind === REPLACED) {
                 own[key] = value
             }
         }
-        return this.tell(plugin, own, given)
+        this.tell(plugin, name, own, given)
     }
 
     incr(plugin, given) {
         const now = {}
         const own = this.own(named(plugin))
-        for (const [key, value] of Object.entries(given)) {
-            if (REFUSED.has(key)) continue
-            own[key] = (parseFloat(own[key]) || 0) + (parseFloat(value) || 0)
+        summarised(own)
+        for (const key of Object.keys(given)) {
+            if (KINDS[key] === REFUSED) continue
+            own[key] = (parseFloat(own[key]) || 0) + (parseFloat(given[key]) || 0)
             now[key] = own[key]
         }
         this.redis_publish(plugin, now)
@@ -83,12 +106,13 @@ class ResultStore {
 
     push(plugin, given) {
         this.redis_publish(plugin, given)
-        const own = this.own(named(plugin))
-        for (const [key, value] of Object.entries(given)) {
-            if (REFUSED.has(key)) continue
-            own[key] = (own[key] || []).concat(value)
+        const name = named(plugin)
+        const own = this.own(name)
+        for (const key of Object.keys(given)) {
+            if (KINDS[key] === REFUSED) continue
+            own[key] = (own[key] || []).concat(given[key])
         }
-        return this.tell(plugin, own, given)
+        this.tell(plugin, name, own, given)
     }
 
     // What the core itself found is made up when it is asked for; see `core`.
@@ -113,38 +137,66 @@ class ResultStore {
 
     collate(plugin) {
         const own = this.get(plugin)
-        return own ? this.lines(own, named(plugin)).join(', ') : undefined
+        return own ? lines(own, named(plugin)).join(', ') : undefined
     }
 
-    // Keys of the plugin's own first, then the lists in their order.
-    lines(own, name) {
-        const hide = words(settings?.[name]?.hide)
-        const shows = (key, value) => {
-            if (key.startsWith('_') || KNOWN.has(key) || hide.includes(key)) return false
-            return Array.isArray(value) ? value.length > 0 : typeof value !== 'object'
-        }
-        const out = Object.entries(own).filter(([key, value]) => shows(key, value))
-        const lines = out.map(([key, value]) => `${key}: ${value}`)
-        const configured = words(settings?.[name]?.order)
-        const order = own.order?.length ? own.order : configured.length ? configured : LISTS
-        for (const key of order) {
-            if (own[key]?.length && !hide.includes(key)) lines.push(`${key}:${[].concat(own[key]).join(', ')}`)
-        }
-        return lines
-    }
-
-    tell(plugin, own, given) {
-        own.human = given.human
-        if (!own.human) {
-            const lines = this.lines(own, named(plugin))
-            own.human = lines.join(', ')
-            own.human_html = lines.join(', \t ')
-        }
-        if (given.emit) this.conn.loginfo(plugin, own.human)
-        if (given.err) this.conn.logerror(plugin, text(given.err))
-        if (!given.emit && !given.err && settings?.[named(plugin)]?.debug) this.conn.logdebug(plugin, own.human)
-        return own.human
+    tell(plugin, name, own, given) {
+        const summary = own[SUMMARY] ?? begun(own, name)
+        if (given.human) summary.human = given.human
+        else summary.stale = true
+        if (given.emit && log.enabled(INFO)) this.conn.loginfo(plugin, own.human)
+        if (given.err && log.enabled(ERROR)) this.conn.logerror(plugin, text(given.err))
+        if (!given.emit && !given.err && settings?.[name]?.debug && log.enabled(DEBUG)) this.conn.logdebug(plugin, own.human)
     }
 }
+
+// Keys of the plugin's own first, then the lists in their order.
+function lines(own, name) {
+    const hide = words(settings?.[name]?.hide)
+    const out = []
+    for (const key of Object.keys(own)) {
+        if (KINDS[key] !== undefined || key.startsWith('_') || hide.includes(key)) continue
+        const value = own[key]
+        if (Array.isArray(value) ? value.length > 0 : typeof value !== 'object') out.push(`${key}: ${value}`)
+    }
+    const configured = words(settings?.[name]?.order)
+    const order = own.order?.length ? own.order : configured.length ? configured : LISTS
+    for (const key of order) {
+        if (own[key]?.length && !hide.includes(key)) out.push(`${key}:${[].concat(own[key]).join(', ')}`)
+    }
+    return out
+}
+
+// The summary of a finding for people. Plugins add more often than anybody reads, so it is made when
+// it is read, or before something changes that it does not tell. Holds nothing of its finding, as a
+// cycle would wait for the collector.
+function summarised(own) {
+    const summary = own[SUMMARY]
+    if (summary?.stale) {
+        summary.stale = false
+        const all = lines(own, summary.name)
+        summary.human = all.join(', ')
+        summary.human_html = all.join(', \t ')
+    }
+    return summary
+}
+
+function begun(own, name) {
+    Object.defineProperty(own, SUMMARY, { value: { name, stale: false, human: undefined, human_html: undefined } })
+    Object.defineProperties(own, SUMMARIES)
+    return own[SUMMARY]
+}
+
+const part = (key) => ({
+    get() {
+        return summarised(this)[key]
+    },
+    set(given) {
+        summarised(this)[key] = given
+    },
+    enumerable: true,
+    configurable: true,
+})
+const SUMMARIES = { human: part('human'), human_html: part('human_html') }
 
 module.exports = ResultStore

@@ -9,7 +9,7 @@ const logger = require('internal/logger')
 
 const { transaction, body: bodyOps, outbound } = natives
 
-const READ = ['uuid', 'rcpt_count', 'mime_part_count', 'msg_status']
+const READ = ['rcpt_count', 'mime_part_count', 'msg_status']
 const WRITE = ['data_bytes', 'parse_body', 'discard_data']
 
 // Octets of a message that a script makes itself.
@@ -22,7 +22,37 @@ function withParams(parts) {
 }
 
 const told = (address) => ({ ...partsOf(address), params: address.params })
-const shown = (list) => JSON.stringify(list.map(told))
+
+// What an address was when it was last compared with the server's. Most have no parameters, and most
+// hooks change nothing, so that this is cheaper than the text of all of it.
+function noted(address) {
+    if (typeof address.user === 'function') return { address, text: JSON.stringify(told(address)) }
+    const { original, user, host, original_host, is_utf8, params } = address
+    return { address, original, user, host, original_host, is_utf8, text: paramsText(params) }
+}
+
+function paramsText(params) {
+    for (const _ in params) return JSON.stringify(params)
+    return ''
+}
+
+function isAs(address, note) {
+    if (address !== note?.address) return false
+    if (typeof address.user === 'function') return JSON.stringify(told(address)) === note.text
+    return (
+        address.user === note.user &&
+        address.host === note.host &&
+        address.original === note.original &&
+        address.original_host === note.original_host &&
+        address.is_utf8 === note.is_utf8 &&
+        paramsText(address.params) === note.text
+    )
+}
+
+const isAsNoted = (list, notes) => list.length === notes.length && list.every((address, i) => isAs(address, notes[i]))
+
+// Notes of a list that the server does not have.
+const UNKNOWN = [undefined]
 
 class Transaction {
     #handle
@@ -34,6 +64,7 @@ class Transaction {
     #body
     #made
     #held = []
+    #uuid
 
     constructor(handle, connection) {
         this.#handle = handle
@@ -49,6 +80,12 @@ class Transaction {
         Object.defineProperty(this, name, { value, writable: true, configurable: true, enumerable: true })
         return value
     }
+
+    get uuid() {
+        return (this.#uuid ??= transaction.get(this.#handle, 'uuid'))
+    }
+
+    set uuid(_uuid) {}
 
     get notes() {
         return this.#kept('notes', () => {
@@ -88,20 +125,19 @@ class Transaction {
     }
 
     get mail_from() {
-        const now = transaction.get(this.#handle, 'mail_from')
-        const said = JSON.stringify(now)
-        if (this.#sender?.said !== said) {
-            const address = withParams(now)
-            this.#sender = { address, said, known: shown([address]) }
-        }
+        const version = transaction.get(this.#handle, 'mail_from version')
+        if (this.#sender?.version !== version) this.#note(withParams(transaction.get(this.#handle, 'mail_from')))
         return this.#sender.address
     }
 
     set mail_from(given) {
         const address = given instanceof Object ? given : new Address(given)
         transaction.set(this.#handle, 'mail_from', told(address))
-        const said = JSON.stringify(transaction.get(this.#handle, 'mail_from'))
-        this.#sender = { address, said, known: shown([address]) }
+        this.#note(address)
+    }
+
+    #note(address) {
+        this.#sender = { address, version: transaction.get(this.#handle, 'mail_from version'), note: noted(address) }
     }
 
     // The server's list as it is at the beginning of a hook; changes go back with the answer.
@@ -109,13 +145,13 @@ class Transaction {
         if (this.#rcpts && this.#known === undefined) this.#refresh()
         if (!this.#rcpts) {
             this.#rcpts = transaction.get(this.#handle, 'rcpt_to').map(withParams)
-            this.#known = shown(this.#rcpts)
+            this.#known = this.#rcpts.map(noted)
         }
         return this.#rcpts
     }
 
     set rcpt_to(list) {
-        this.#known ??= ''
+        this.#known ??= UNKNOWN
         this.#rcpts = list
     }
 
@@ -125,18 +161,16 @@ class Transaction {
         const now = transaction.get(this.#handle, 'rcpt_to')
         const same = (a, parts) => a && a.user === parts.user && a.host === parts.host
         before.splice(0, before.length, ...now.map((parts, i) => (same(before[i], parts) ? before[i] : withParams(parts))))
-        this.#known = shown(before)
+        this.#known = before.map(noted)
     }
 
     // The recipient that plugins are asked about: the same object for all of them.
-    asked(parts) {
-        const { accept, tempfail, reject } = this.rcpt_count
-        const count = accept + tempfail + reject
+    asked(parts, count) {
         if (this.#asked?.count !== count) {
             const last = this.rcpt_to.at(-1)
             const same = last && last.user === parts.user && last.host === parts.host
             const address = same ? last : withParams(parts)
-            this.#asked = { count, address, known: shown([address]) }
+            this.#asked = { count, address, note: noted(address) }
         }
         return this.#asked.address
     }
@@ -149,20 +183,14 @@ class Transaction {
     // A hook answers: what the plugin has changed counts.
     end() {
         this.#finish()
-        if (this.#sender) {
-            const now = shown([this.#sender.address])
-            if (now !== this.#sender.known) this.mail_from = this.#sender.address
+        if (this.#sender && !isAs(this.#sender.address, this.#sender.note)) this.mail_from = this.#sender.address
+        if (this.#asked && !isAs(this.#asked.address, this.#asked.note)) {
+            transaction.set(this.#handle, 'asked', told(this.#asked.address))
+            this.#asked.note = noted(this.#asked.address)
         }
-        if (this.#asked) {
-            const now = shown([this.#asked.address])
-            if (now !== this.#asked.known) transaction.set(this.#handle, 'asked', told(this.#asked.address))
-            this.#asked.known = now
-        }
-        if (!this.#rcpts || this.#known === undefined) return
-        const now = shown(this.#rcpts)
-        if (now === this.#known) return
-        transaction.set(this.#handle, 'rcpt_to', JSON.parse(now))
-        this.#known = now
+        if (!this.#rcpts || this.#known === undefined || isAsNoted(this.#rcpts, this.#known)) return
+        transaction.set(this.#handle, 'rcpt_to', this.#rcpts.map(told))
+        this.#known = this.#rcpts.map(noted)
     }
 
     // It was sent, or its connection let it go; nothing is asked of its hooks any more.
@@ -260,6 +288,7 @@ class Transaction {
     }
 
     static {
+        Object.defineProperty(Transaction.prototype, 'uuid', { enumerable: true })
         for (const name of [...READ, ...WRITE]) {
             Object.defineProperty(Transaction.prototype, name, {
                 get() {

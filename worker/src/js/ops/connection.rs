@@ -45,6 +45,15 @@ pub(super) fn install<'js>(
     op!(
         ctx,
         field,
+        "isOpen",
+        |ctx: Ctx<'_>, of: Handle, transaction: Handle| {
+            let transaction = transaction.transaction(&ctx)?;
+            rquickjs::Result::Ok(of.connection(&ctx)?.has_open(&transaction))
+        }
+    );
+    op!(
+        ctx,
+        field,
         "respond",
         |ctx: Ctx<'_>, of: Handle, code: u16, lines: Vec<String>| {
             of.connection(&ctx)?.say(Reply::lines_of(code, lines));
@@ -76,59 +85,81 @@ fn tally(t: &Tally) -> Value {
 }
 
 /// TLS-21: what Haraka's `setTLS` leaves on a connection.
-fn tls(conn: &Connection) -> Value {
-    let advertised = conn.tls_advertised.get();
-    match &*conn.tls.borrow() {
-        Some(tls) => json!({
-            "enabled": true,
-            "advertised": advertised,
-            "verified": tls.verified,
-            "verifyError": tls.verify_error.as_deref(),
-            "cipher": tls.cipher_json(),
-            "peerCertificate": tls.peer_json(),
-        }),
-        None => {
-            json!({ "enabled": false, "advertised": advertised, "verified": false, "cipher": {} })
-        }
+fn tls(conn: &Connection, name: &str) -> Value {
+    let tls = conn.tls.borrow();
+    match (name, &*tls) {
+        ("advertised", _) => conn.tls_advertised.get().into(),
+        ("enabled", tls) => tls.is_some().into(),
+        ("verified", tls) => tls.as_ref().is_some_and(|tls| tls.verified).into(),
+        ("verifyError", Some(tls)) => tls.verify_error.as_deref().into(),
+        ("cipher", Some(tls)) => tls.cipher_json(),
+        ("cipher", None) => json!({}),
+        ("peerCertificate", Some(tls)) => tls.peer_json(),
+        _ => Value::Null,
+    }
+}
+
+fn remote(conn: &Connection, name: &str) -> Value {
+    let remote = conn.remote.borrow();
+    match name {
+        "ip" => remote.ip.to_string().into(),
+        "port" => remote.port.into(),
+        "host" => remote.host.as_deref().into(),
+        "info" => remote.info.as_deref().into(),
+        "closed" => remote.closed.into(),
+        "is_private" => remote.is_private.into(),
+        "is_local" => remote.is_local.into(),
+        _ => Value::Null,
+    }
+}
+
+fn local(host: &Host, conn: &Connection, name: &str) -> Value {
+    match name {
+        "ip" => conn.local.get().ip.to_string().into(),
+        "port" => conn.local.get().port.into(),
+        "host" => host.services().map(|s| s.config().me.clone()).into(),
+        "info" => "Haraka".into(),
+        _ => Value::Null,
+    }
+}
+
+fn hello(conn: &Connection, name: &str) -> Value {
+    let hello = conn.hello.borrow();
+    let Some((verb, host)) = &*hello else {
+        return Value::Null;
+    };
+    match (name, verb) {
+        ("verb", HelloVerb::Helo) => "HELO".into(),
+        ("verb", HelloVerb::Ehlo) => "EHLO".into(),
+        _ => host.to_string().into(),
+    }
+}
+
+fn proxy(conn: &Connection, name: &str) -> Value {
+    let proxy = conn.proxy.get();
+    match name {
+        "allowed" => proxy.allowed.into(),
+        "ip" => proxy.ip.map(|ip| ip.to_string()).into(),
+        _ => proxy.ip.map(|_| "haproxy").into(),
     }
 }
 
 fn get(host: &Host, conn: &Connection, name: &str) -> Value {
+    if let Some((part, name)) = name.split_once('.') {
+        return match part {
+            "remote" => remote(conn, name),
+            "local" => local(host, conn, name),
+            "hello" => hello(conn, name),
+            "tls" => tls(conn, name),
+            _ => proxy(conn, name),
+        };
+    }
     match name {
         "local result" | "remote result" | "helo result" | "reset result" | "disconnect result" => {
             let of = name.split(' ').next().unwrap_or_default();
             conn.core_result(of).map_or(Value::Null, Value::Object)
         }
         "uuid" => format!("{:X}", conn.uuid.hyphenated()).into(),
-        "remote" => {
-            let r = conn.remote.borrow();
-            json!({
-                "ip": r.ip.to_string(), "port": r.port, "host": r.host.as_deref(),
-                "info": r.info.as_deref(), "closed": r.closed, "is_private": r.is_private,
-                "is_local": r.is_local,
-            })
-        }
-        "local" => {
-            let local = conn.local.get();
-            let me = host.services().map(|s| s.config().me.clone());
-            json!({ "ip": local.ip.to_string(), "port": local.port, "host": me, "info": "Haraka" })
-        }
-        "hello" => match &*conn.hello.borrow() {
-            Some((verb, host)) => {
-                let verb = match verb {
-                    HelloVerb::Helo => "HELO",
-                    HelloVerb::Ehlo => "EHLO",
-                };
-                json!({ "verb": verb, "host": &**host })
-            }
-            None => json!({ "verb": null, "host": null }),
-        },
-        "tls" => tls(conn),
-        "proxy" => {
-            let proxy = conn.proxy.get();
-            let kind = proxy.ip.map(|_| "haproxy");
-            json!({ "allowed": proxy.allowed, "ip": proxy.ip.map(|ip| ip.to_string()), "type": kind })
-        }
         "relaying" => conn.relaying().into(),
         "esmtp" => conn.esmtp.get().into(),
         "pipelining" => conn.pipelining.get().into(),

@@ -63,6 +63,7 @@ pub(in crate::js) fn params(params: &Params) -> Value {
 fn get(txn: &Transaction, name: &str) -> Value {
     match name {
         "uuid" => txn.uuid.clone().into(),
+        "mail_from version" => txn.mail_from_version().into(),
         "mail_from" => path(&txn.mail_from()),
         "rcpt_to" => txn.rcpt_to.borrow().iter().map(path).collect(),
         "relaying" => txn.relaying.get().into(),

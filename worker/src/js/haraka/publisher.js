@@ -1,0 +1,68 @@
+// Results on their way to redis. They are many and nobody waits for what redis says to them, so they
+// have a connection of their own without replies, on which those of one turn leave together. It goes
+// where the plugin's client goes; what that client does in ways of its own is left to it.
+
+const net = require('net')
+
+// Octets that may wait for redis; a follower that is so far behind has lost the thread anyway.
+const MOST = 1 << 20
+
+// How long the plugin's client is used after the connection was lost.
+const REST = 5000
+
+const text = (part) => `$${Buffer.byteLength(part)}\r\n${part}\r\n`
+const command = (...parts) => `*${parts.length}\r\n${parts.map(text).join('')}`
+
+class Publisher {
+    constructor(client) {
+        this.client = client
+        this.socket = null
+        this.waiting = ''
+        this.again = 0
+        this.flush = this.flush.bind(this)
+    }
+
+    // Whether the client's server can be reached in the plain way.
+    static suits(client) {
+        const { options } = client
+        const to = options?.socket
+        return Boolean(client.isReady && to && !to.tls && !options.credentialsProvider && (to.path || to.port))
+    }
+
+    // False if the client has to do it.
+    publish(channel, said) {
+        if (this.socket === null && !this.connect()) return false
+        if (this.socket.writableLength + this.waiting.length > MOST) return false
+        if (this.waiting === '') setImmediate(this.flush)
+        // Channels are made of hexadecimal digits.
+        this.waiting += `*3\r\n$7\r\nPUBLISH\r\n$${channel.length}\r\n${channel}\r\n${text(said)}`
+        return true
+    }
+
+    flush() {
+        const all = this.waiting
+        this.waiting = ''
+        this.socket?.write(all)
+    }
+
+    connect() {
+        if (Date.now() < this.again || !Publisher.suits(this.client)) return false
+        const { socket: to, username, password } = this.client.options
+        const socket = net.connect(to.path ? { path: to.path } : { host: to.host ?? '127.0.0.1', port: to.port })
+        const lost = () => {
+            if (this.socket !== socket) return
+            this.socket = null
+            this.again = Date.now() + REST
+        }
+        socket.on('error', lost).on('close', lost)
+        socket.unref()
+        if (password) socket.write(username ? command('AUTH', username, password) : command('AUTH', password))
+        socket.write(command('CLIENT', 'REPLY', 'OFF'))
+        // The reply to AUTH is all that comes.
+        socket.resume()
+        this.socket = socket
+        return true
+    }
+}
+
+module.exports = Publisher
