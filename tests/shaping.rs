@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use harness::counting::Offer;
 use harness::server::Signal;
-use harness::{CountingSink, FakeDns, Install, Server, greeted, poll_until, processes};
+use harness::{CountingSink, FakeDns, Install, Server, greeted, poll_until, processes, wait_for};
 use relaying::{by_dns, numbered, serials};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -133,8 +133,10 @@ fn destination_with_a_narrow_limit_does_not_hold_up_others() {
     }
     wide.wait_taken(20, harness::DEADLINE);
     assert_eq!(narrow.taken().len(), 3);
+    wait_for("the others' files to be gone", || {
+        server.install().queue_files().len() == 97
+    });
     let names = server.install().queue_files();
-    assert_eq!(names.len(), 97);
     let untried = |name: &String| name.split('_').nth(2) == Some("0");
     assert!(
         names.iter().all(untried),
@@ -291,7 +293,9 @@ fn cap_of_a_new_address_holds_over_a_restart_and_a_crash() {
     sink.wait_taken(7, harness::DEADLINE);
     let more = poll_until(2 * SECOND, || (sink.offers().len() > 7).then_some(()));
     assert!(more.is_none(), "{:?}", sink.offers());
-    assert_eq!(server.install().queue_files().len(), 19);
+    wait_for("the files of what is sent to be gone", || {
+        server.install().queue_files().len() == 19
+    });
     assert!(
         sink.offers()
             .iter()

@@ -120,7 +120,10 @@ impl Config {
             next.outbound.adopt(&newer);
         }
         if let Some(newer) = Shaping::load(dir, &mut problems) {
-            next.shaping = Arc::new(newer);
+            // Who holds the same rules as before has nothing to do.
+            if *next.shaping != newer {
+                next.shaping = Arc::new(newer);
+            }
         }
         if let Some(newer) = TlsIni::load(dir, &mut problems) {
             next.tls = newer;

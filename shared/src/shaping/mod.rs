@@ -19,7 +19,7 @@ pub use pattern::Pattern;
 use crate::traffic::{Rate, Slowing};
 
 /// All rules. Made by reading `shaping.toml` over the shipped one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shaping {
     /// For every destination, as far as nothing else is said.
     pub default: Rule,
@@ -36,7 +36,7 @@ pub struct Shaping {
 }
 
 /// Who runs mail hosts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
     /// In log lines and tools.
     pub name: Arc<str>,
@@ -47,7 +47,7 @@ pub struct Provider {
 }
 
 /// What is said about a destination; what is not said comes from a wider rule.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rule {
     /// Connections at a time.
     pub connections: Option<u32>,
@@ -68,6 +68,12 @@ pub struct ReplyRule {
     pub pattern: Regex,
     /// What to do.
     pub action: Action,
+}
+
+impl PartialEq for ReplyRule {
+    fn eq(&self, other: &ReplyRule) -> bool {
+        self.pattern.as_str() == other.pattern.as_str() && self.action == other.action
+    }
 }
 
 /// What to do when a destination complains.

@@ -115,7 +115,10 @@ impl Shaper {
 
     /// Goes by these rules from now on. Gives the items that waited by others, to be looked at again.
     pub(super) fn configure(&self, rules: Arc<Shaping>) -> Vec<QueueName> {
-        self.0.rules.replace(rules);
+        let before = self.0.rules.replace(Arc::clone(&rules));
+        if Arc::ptr_eq(&before, &rules) {
+            return Vec::new();
+        }
         self.0.known.borrow_mut().clear();
         self.0.waiting.set(0);
         self.0.rooms.take().into_names()

@@ -33,7 +33,9 @@ pub(super) struct Rooms {
     by_id: HashMap<RoomId, usize>,
     by_provider: HashMap<Key, Vec<usize>>,
     /// When to look at which.
-    looks: BTreeSet<(u64, usize)>,
+    looks: BTreeSet<(Look, usize)>,
+    /// Looks so far.
+    asked: u64,
     len: usize,
 }
 
@@ -41,9 +43,12 @@ struct Room {
     id: RoomId,
     to: Rc<Destination>,
     names: VecDeque<(QueueName, Rc<str>)>,
-    look_at: u64,
+    look: Look,
     denied: Denied,
 }
+
+/// A time; of those at the same time, who was asked longest ago comes first.
+type Look = (u64, u64);
 
 /// A room that is to be looked at.
 pub(super) struct Due {
@@ -84,12 +89,12 @@ impl Rooms {
                     id: id.clone(),
                     to: Rc::clone(to),
                     names: VecDeque::new(),
-                    look_at,
+                    look: (look_at, 0),
                     denied,
                 });
                 self.by_provider.entry(id.provider).or_default().push(at);
                 self.by_id.insert(id, at);
-                self.looks.insert((look_at, at));
+                self.looks.insert(((look_at, 0), at));
                 at
             }
         };
@@ -102,16 +107,11 @@ impl Rooms {
 
     /// The room whose turn it is.
     pub(super) fn due(&self, now: u64) -> Option<Due> {
-        let (at, room) = self
-            .looks
-            .first()
-            .filter(|(at, _)| *at <= now)
-            .copied()
-            .map(|(_, at)| (at, self.rooms.get(at)))?;
-        let room = room?;
+        let (_, at) = self.looks.first().filter(|((at, _), _)| *at <= now)?;
+        let room = self.rooms.get(*at)?;
         let (_, domain) = room.names.front()?;
         Some(Due {
-            room: at,
+            room: *at,
             domain: Rc::clone(domain),
             to: Rc::clone(&room.to),
             pool: room.id.pool.clone(),
@@ -120,7 +120,7 @@ impl Rooms {
 
     /// When there is a room to look at.
     pub(super) fn next_look(&self) -> Option<u64> {
-        self.looks.first().map(|(at, _)| *at)
+        self.looks.first().map(|((at, _), _)| *at)
     }
 
     /// The first item of a room leaves; the next one is looked at after those of other rooms that are
@@ -142,19 +142,20 @@ impl Rooms {
         let Some(inside) = self.rooms.get_mut(room) else {
             return;
         };
-        self.looks.remove(&(inside.look_at, room));
-        inside.look_at = look_at;
+        self.asked += 1;
+        self.looks.remove(&(inside.look, room));
+        inside.look = (look_at, self.asked);
         if let Some(denied) = denied {
             inside.denied = denied;
         }
-        self.looks.insert((look_at, room));
+        self.looks.insert((inside.look, room));
     }
 
     /// Something of this provider has become free.
     pub(super) fn ring(&mut self, provider: Key, now: u64) {
         let rooms = self.by_provider.get(&provider).cloned();
         for room in rooms.unwrap_or_default() {
-            if self.rooms.get(room).is_some_and(|r| r.look_at > now) {
+            if self.rooms.get(room).is_some_and(|r| r.look.0 > now) {
                 self.again(room, now, None);
             }
         }
@@ -186,7 +187,7 @@ impl Rooms {
         let Some(gone) = self.rooms.try_remove(room) else {
             return;
         };
-        self.looks.remove(&(gone.look_at, room));
+        self.looks.remove(&(gone.look, room));
         self.by_id.remove(&gone.id);
         if let Some(others) = self.by_provider.get_mut(&gone.id.provider) {
             others.retain(|at| *at != room);
