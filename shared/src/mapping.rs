@@ -24,6 +24,7 @@ pub struct MappingError(usize, #[source] nix::Error);
 /// Every bit pattern is a valid value, all zeros among them, as the memory begins with zeros and
 /// another process may write anything; whatever is written, is written through atomics; the alignment
 /// is at most that of a page.
+// SAFETY: who implements it answers for the above.
 pub unsafe trait Shareable: Sync {}
 
 // SAFETY: atomics of plain numbers have no invalid bit pattern.

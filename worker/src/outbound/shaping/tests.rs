@@ -225,18 +225,3 @@ fn sources_are_passed_over_that_have_sent_enough_or_are_suspended() {
         assert!(again.allows(&counted, &source("b/x", 38), now()).is_err());
     });
 }
-
-/// What a permit costs where nothing but the defaults counts. For runs by hand, with `--ignored`.
-#[test]
-#[ignore = "measures"]
-fn cost_of_a_permit() {
-    run(async {
-        let bench = bench("cost", rules(1000, None));
-        let to = destination("a.test");
-        let begun = Instant::now();
-        for _ in 0..1_000_000 {
-            drop(bench.shaper.admit(&to, None));
-        }
-        println!("{:?} for a million", begun.elapsed());
-    });
-}
