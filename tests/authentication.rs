@@ -10,11 +10,11 @@
 mod harness;
 mod relaying;
 
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
+use harness::programs::run;
 use harness::{Install, Server, Sink, greeted, skip, wait_for};
 use relaying::{destinations, numbered};
 
@@ -29,20 +29,6 @@ fn install(next_hop: &Sink) -> Install {
         .config("relay.ini", "[relay]\nacl=false\nforce_routing=true\n")
         .config("relay_dest_domains.ini", &hops)
         .config("auth_flat_file.ini", USERS)
-}
-
-/// Runs a client with this input; `None` if it is not installed.
-fn client(program: &str, args: &[&str], input: &str) -> Option<Output> {
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .ok()?;
-    // One that ends early says why itself.
-    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
-    Some(child.wait_with_output().unwrap())
 }
 
 fn swaks(port: &str, mechanism: &str, password: &str) -> Option<Output> {
@@ -61,7 +47,7 @@ fn swaks(port: &str, mechanism: &str, password: &str) -> Option<Output> {
         "--to",
         "b@far.test",
     ];
-    client("swaks", &args, "")
+    run("swaks", &args, "")
 }
 
 /// Python's smtplib, made to use one mechanism.
@@ -78,7 +64,7 @@ c.quit()
 
 fn smtplib(port: &str, mechanism: &str, password: &str) -> Option<Output> {
     let args = ["-c", SMTPLIB, port, mechanism, password];
-    client("python3", &args, "Subject: x\r\n\r\ny\r\n")
+    run("python3", &args, "Subject: x\r\n\r\ny\r\n")
 }
 
 fn msmtp(port: &str, mechanism: &str, password: &str) -> Option<Output> {
@@ -95,7 +81,7 @@ fn msmtp(port: &str, mechanism: &str, password: &str) -> Option<Output> {
         "--from=a@client.test",
         "b@far.test",
     ];
-    client("msmtp", &args, "Subject: x\r\n\r\ny\r\n")
+    run("msmtp", &args, "Subject: x\r\n\r\ny\r\n")
 }
 
 type Client = fn(&str, &str, &str) -> Option<Output>;
@@ -145,7 +131,7 @@ fn msmtp_logs_in_and_relays() {
 fn passwd(install: &Path, user: &str, input: &str) -> Output {
     let dir = install.to_str().unwrap();
     let args = ["passwd", "-c", dir, user];
-    client(env!("CARGO_BIN_EXE_haraka"), &args, input).unwrap()
+    run(env!("CARGO_BIN_EXE_haraka"), &args, input).unwrap()
 }
 
 // covers PB-04

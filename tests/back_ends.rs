@@ -12,13 +12,12 @@
 
 mod harness;
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use harness::pki::Authority;
-use harness::{Install, Server, skip, wait_for};
+use harness::programs::{Daemon, directory, dovecot};
+use harness::{Install, Server, skip};
 
 const USER: &str = "u@here.test";
 const PASSWORD: &str = "pass word";
@@ -111,83 +110,10 @@ fn auth_bridge_asks_another_server_over_tls() {
     ));
 }
 
-/// A program with a directory of its own.
-struct Daemon {
-    dir: PathBuf,
-    process: Child,
-}
-
-impl Daemon {
-    /// `None` if the program is not installed. It has to listen at `socket` below its directory.
-    fn start(dir: PathBuf, program: &str, arguments: &[&str]) -> Option<Self> {
-        let log = std::fs::File::create(dir.join("output")).unwrap();
-        let started = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn();
-        let Ok(process) = started else {
-            std::fs::remove_dir_all(dir).unwrap();
-            return None;
-        };
-        let daemon = Self { dir, process };
-        wait_for(program, || UnixStream::connect(daemon.socket()).is_ok());
-        Some(daemon)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.dir.join("socket")
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // TERM, so that it ends the processes that it started.
-        let pid = nix::unistd::Pid::from_raw(self.process.id().try_into().unwrap());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-/// A directory that other users can go through.
-fn directory(name: &str) -> PathBuf {
-    let name = format!("haraka-{name}-{}", std::process::id());
-    let dir = std::env::temp_dir().join(name);
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir(&dir).unwrap();
-    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
-    dir
-}
-
-fn dovecot() -> Option<Daemon> {
-    let dir = directory("dovecot");
-    let d = dir.display();
-    // Without delays and penalties for wrong passwords.
-    let config = format!(
-        "base_dir={d}/run\nlog_path={d}/log\nprotocols=\nssl=no\n\
-         auth_mechanisms=plain login cram-md5\nauth_failure_delay=0\n\
-         default_internal_user=nobody\ndefault_internal_group=nogroup\ndefault_login_user=nobody\n\
-         service auth {{\n user=root\n unix_listener {d}/socket {{\n  mode=0666\n }}\n}}\n\
-         service anvil {{\n unix_listener anvil-auth-penalty {{\n  mode=0\n }}\n}}\n\
-         passdb {{\n driver=passwd-file\n args=scheme=plain username_format=%u {d}/users\n}}\n\
-         userdb {{\n driver=static\n args=uid=nobody gid=nogroup home=/\n}}\n"
-    );
-    let file = dir.join("dovecot.conf");
-    std::fs::write(&file, config).unwrap();
-    std::fs::write(dir.join("users"), format!("{USER}:{{PLAIN}}{PASSWORD}\n")).unwrap();
-    let file = file.to_str().unwrap().to_owned();
-    Daemon::start(dir, "/usr/sbin/dovecot", &["-F", "-c", &file])
-}
-
 #[test]
 fn auth_dovecot_asks_a_real_dovecot() {
-    if !nix::unistd::geteuid().is_root() {
-        return skip("Dovecot's master has to be root");
-    }
-    let Some(dovecot) = dovecot() else {
-        return skip("dovecot is not installed");
+    let Some(dovecot) = dovecot(USER, PASSWORD) else {
+        return;
     };
     let ini = format!("socket={}\n", dovecot.socket().display());
     let server = Server::start(install("auth/dovecot").config("auth_dovecot.ini", &ini));

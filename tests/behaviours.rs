@@ -17,7 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use harness::{DEADLINE, Install, Server, greeted};
+use harness::{DEADLINE, Install, Server, greeted, wait_for};
 
 const HARAKA: &str = env!("CARGO_BIN_EXE_haraka");
 
@@ -260,4 +260,27 @@ fn scripts_for_init_systems_are_sound_and_start_the_program() {
             .any(|line| line.starts_with("ExecStart=") && line.contains("haraka -c")),
         "{unit}"
     );
+}
+
+/// Octets that a process holds in memory.
+fn resident(pid: i32) -> usize {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+// covers PB-13
+#[test]
+fn memory_of_a_rush_of_clients_is_given_back_when_they_have_gone() {
+    let server = Server::start(Install::new());
+    let worker = server.wait_for_workers(1)[0];
+    greeted(&server).quit();
+    let before = resident(worker);
+    let rush: Vec<_> = (0..900).map(|_| greeted(&server)).collect();
+    let taken = resident(worker) - before;
+    assert!(taken > 900 * 1024, "{taken} is no rush to speak of");
+    drop(rush);
+    wait_for("the memory to be given back", || {
+        resident(worker) < before + taken / 2
+    });
 }

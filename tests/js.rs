@@ -13,6 +13,7 @@
 
 mod harness;
 
+use harness::Install;
 use harness::scripts::{MESSAGE, install_with, send, server_with, serves};
 use harness::{DEADLINE, Server, greeted};
 
@@ -198,6 +199,67 @@ fn packages_modules_core_modules_and_parents_are_found() {
     server.wait_for_log("[pack] dep 7 906 shipped in.cjs", DEADLINE);
     server.wait_for_log("[pack] required esm inner/", DEADLINE);
     server.wait_for_log("[pack] esm inner/ y.z", DEADLINE);
+}
+
+// covers PLG-03, PLG-12
+#[test]
+fn parents_are_found_inside_and_beside_the_package_that_inherits() {
+    let heir = |of: &str| {
+        format!(
+            "exports.register = function () {{
+                this.inherits('{of}')
+                this.loginfo([this.name, this.from, this.base['{of}'].name, this.base['{of}'].hasPackageJson].join())
+            }}"
+        )
+    };
+    let parent = |from: &str| {
+        format!(
+            "exports.from = '{from}'
+             exports.register = function () {{ this.lognotice(`registers with ${{this.name}}`) }}"
+        )
+    };
+    let install = Install::new()
+        .file("node_modules/haraka-plugin-nest/package.json", "{}")
+        .file(
+            "node_modules/haraka-plugin-nest/index.js",
+            &heir("haraka-plugin-inner"),
+        )
+        .file(
+            "node_modules/haraka-plugin-nest/node_modules/haraka-plugin-inner/package.json",
+            "{}",
+        )
+        .file(
+            "node_modules/haraka-plugin-nest/node_modules/haraka-plugin-inner/index.js",
+            &parent("inside"),
+        )
+        .file("apart/node_modules/haraka-plugin-led/package.json", "{}")
+        .file(
+            "apart/node_modules/haraka-plugin-led/index.js",
+            &heir("elder"),
+        )
+        .file("apart/node_modules/haraka-plugin-elder/package.json", "{}")
+        .file(
+            "apart/node_modules/haraka-plugin-elder/index.js",
+            &parent("beside"),
+        )
+        .file("node_modules/haraka-plugin-own/package.json", "{}")
+        .file("node_modules/haraka-plugin-own/index.js", &heir("inner"))
+        .file("plugins/inner.js", &parent("plugins"))
+        .plugins(&["own", "nest", "led", "rcpt_to.in_host_list", "queue/test"]);
+    let at = |path: &str| install.path().join(path);
+    let link = at("node_modules/haraka-plugin-led");
+    std::os::unix::fs::symlink(at("apart/node_modules/haraka-plugin-led"), link).unwrap();
+    let server = Server::start(install);
+    // What an operator put into `plugins/` comes first, whoever asks.
+    server.wait_for_log("[own] own,plugins,inner,false", DEADLINE);
+    server.wait_for_log("[nest] nest,plugins,inner,false", DEADLINE);
+    server.wait_for_log("[led] led,beside,elder,true", DEADLINE);
+    server.wait_for_log("registers with led", DEADLINE);
+    let mut install = server.into_install();
+    std::fs::remove_file(install.path().join("plugins/inner.js")).unwrap();
+    install = install.plugins(&["nest", "rcpt_to.in_host_list", "queue/test"]);
+    let server = Server::start(install);
+    server.wait_for_log("[nest] nest,inside,inner,true", DEADLINE);
 }
 
 // covers HOK-33, HOK-34, PA-07

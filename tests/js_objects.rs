@@ -271,7 +271,7 @@ fn connection_has_its_documented_members_and_can_be_ended() {
     greeted(&server).quit();
 }
 
-// covers RES-09, RES-10, RES-12, CON-52
+// covers RES-09, RES-10, RES-11, RES-12, CON-52
 #[test]
 fn core_modules_of_haraka_are_found_without_packages() {
     let server = server_with(

@@ -17,15 +17,21 @@ mod harness;
 
 #[path = "js_packages/archives.rs"]
 mod archives;
+#[path = "js_packages/clients.rs"]
+mod clients;
 #[path = "js_packages/dkim.rs"]
 mod dkim;
 #[path = "js_packages/elastic.rs"]
 mod elastic;
-#[path = "js_packages/local.rs"]
-mod local;
+#[path = "js_packages/mail.rs"]
+mod mail;
+#[path = "js_packages/redis.rs"]
+mod redis;
 #[path = "js_packages/scanners.rs"]
 mod scanners;
 #[path = "js_packages/services.rs"]
 mod services;
 #[path = "js_packages/side.rs"]
 mod side;
+#[path = "js_packages/site.rs"]
+mod site;

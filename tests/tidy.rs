@@ -233,13 +233,14 @@ fn every_source_path_in_a_document_exists() {
 // covers CLI-03: what the program says of itself and what its manual says are one list
 #[test]
 fn the_manual_has_every_option_of_the_program() {
-    let out = std::process::Command::new(env!("CARGO_BIN_EXE_haraka"))
-        .arg("-h")
-        .output()
-        .unwrap();
-    let usage = String::from_utf8(out.stdout).unwrap();
+    let mut usage = String::new();
+    for args in [&["-h"][..], &["queue", "--help"]] {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_haraka"));
+        let out = program.args(args).output().unwrap();
+        usage.push_str(&String::from_utf8(out.stdout).unwrap());
+    }
     hold(
-        "docs/haraka.8 against `haraka -h`",
+        "docs/haraka.8 against `haraka -h` and `haraka queue --help`",
         &documents::manual_options(&repository(), &usage),
     );
 }

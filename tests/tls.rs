@@ -27,7 +27,7 @@ use rig::{NAME, Rig};
 
 const MESSAGE: &str = "Subject: x\r\n\r\ny\r\n";
 
-// covers EXT-05, TLS-19, TLS-20, TLS-21
+// covers EXT-05, TLS-19, TLS-20, TLS-21, KEY-41, PI3-01
 #[test]
 fn session_begins_anew_under_tls_and_its_messages_and_log_say_so() {
     let rig = Rig::start();
@@ -155,7 +155,7 @@ fn renewed_certificate_is_shown_and_no_connection_is_dropped() {
     assert_eq!(rig.server.install().stored().len(), 2);
 }
 
-// covers TLS-23, HAP-07
+// covers TLS-23, HAP-07, KEY-03
 #[test]
 fn header_of_a_proxy_comes_before_the_handshake_on_the_tls_port() {
     let rig =

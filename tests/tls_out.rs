@@ -14,6 +14,7 @@ mod tls_out {
     pub mod postfix;
 }
 
+use harness::programs::{Daemon, dovecot};
 use harness::sink_rules::Action;
 use harness::{
     Authority, DEADLINE, Install, Rule, Server, Sink, Stage, greeted, poll_until, skip, wait_for,
@@ -97,6 +98,28 @@ fn real_haraka_says_the_same_about_a_session() {
         return skip("PEER_HARAKA does not name a Haraka");
     };
     assert_eq!(ours, theirs);
+}
+
+// covers OUT-41, OUT-43
+#[test]
+fn next_connection_to_a_host_takes_its_session_up_again() {
+    let (sink, _) = sink();
+    // So that none is kept for the next message.
+    sink.rule(Rule::reply_then_drop(Stage::Dot, "250 2.0.0 taken"));
+    let server = Server::start(to_next_hop(sink.addr()));
+    for count in 1..=2 {
+        send(&server);
+        sink.wait_accepted(count);
+        wait_empty(server.install());
+    }
+    assert_eq!((sink.secured(), sink.resumed()), (2, 1));
+    let lines = server.log_lines();
+    let told = lines
+        .iter()
+        .filter_map(|line| line.split_once("] secured "));
+    let told: Vec<_> = told.map(|(_, what)| what).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[0], told[1], "what is known of the host stays known");
 }
 
 // covers KEY-44, OUT-41
@@ -386,4 +409,54 @@ fn postfix_takes_mail_over_tls() {
     );
     let secured = server.wait_for_log("] secured ", DEADLINE);
     assert!(secured.contains("verified=true"), "{secured}");
+}
+
+/// A Postfix that takes mail for here.test from those who log in under TLS, as this Dovecot says.
+fn postfix_for_users(authority: &Authority, dovecot: &Daemon) -> Option<Postfix> {
+    let more = format!(
+        "smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\nsmtpd_sasl_path = {}\n\
+         smtpd_tls_auth_only = yes\nrelay_domains = here.test\n\
+         smtpd_relay_restrictions = permit_sasl_authenticated, reject\n",
+        dovecot.socket().display()
+    );
+    Postfix::start_with(&authority.issue("localhost"), &more)
+}
+
+// covers SMC-05, SMC-06, SMC-08, OUT-44
+#[test]
+fn postfix_lets_us_log_in_and_speak_for_a_client() {
+    let authority = Authority::new();
+    let Some(dovecot) = dovecot("u@here.test", "pass word") else {
+        return;
+    };
+    let Some(postfix) = postfix_for_users(&authority, &dovecot) else {
+        return;
+    };
+    for mechanism in ["CRAM-MD5", "PLAIN", "LOGIN"] {
+        let (kind, port) = (mechanism.to_lowercase(), postfix.port());
+        let ini = format!(
+            "host=localhost\nport={port}\nenable_tls=true\nauth_type={kind}\n\
+             auth_user=u@here.test\nauth_pass=pass word\n"
+        );
+        let install = Install::new()
+            .plugins(&["rcpt_to.in_host_list", "queue/smtp_forward"])
+            .set("connection.ini", "haproxy", "hosts[]", "127.0.0.1")
+            .config("smtp_forward.ini", &ini);
+        let server = Server::start(install);
+        let mut client = server.client();
+        client.send_raw(b"PROXY TCP4 192.0.2.7 127.0.0.1 4321 25\r\n");
+        client.ehlo("client.test");
+        let reply = client.send_mail("from@client.test", &["to@here.test"], &numbered("one"));
+        assert_eq!(reply.code, 250, "{mechanism}: {reply}\n{}", postfix.log());
+        let wanted = format!("[192.0.2.7], sasl_method={mechanism}, sasl_username=u@here.test");
+        wait_for(&wanted, || postfix.log().contains(&wanted));
+    }
+    // Without logging in it takes nothing.
+    let refused = Install::new()
+        .plugins(&["rcpt_to.in_host_list", "queue/smtp_forward"])
+        .config(
+            "smtp_forward.ini",
+            &format!("host=localhost\nport={}\n", postfix.port()),
+        );
+    forward(&Server::start(refused)).expect(550);
 }

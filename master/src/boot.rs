@@ -349,6 +349,7 @@ fn equip(
         log_file: None,
         pid_file: None,
         queries: Vec::new(),
+        orders: Vec::new(),
         asked: 0,
         seats: Seats::new(nodes).map_err(|e| io_error("memory")(io::Error::other(e)))?,
         tickets: Tickets::new(Instant::now()),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use haraka_shared::config::{Config, ConfigDir, Nodes};
+use haraka_shared::date::epoch_ms;
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
 
@@ -15,7 +16,7 @@ use crate::control::ask;
 use crate::install::install;
 use crate::new_plugin::new_plugin;
 use crate::passwd::passwd;
-use crate::{WorkerSide, boot, check, dump, list, manual, queue_tools, trial};
+use crate::{WorkerSide, boot, check, dump, list, manual, queue, queue_tools, trial};
 
 /// What the arguments ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +39,23 @@ enum Wanted {
     /// With the domain, if not all.
     Unstick(PathBuf, Option<String>),
     Graceful(PathBuf),
+    /// `haraka queue`, in this install directory.
+    Queue(Box<queue::args::Tool>, PathBuf),
     /// Of this user.
     Passwd(PathBuf, String),
 }
 
 /// Runs the program with these arguments, the program's name first.
 pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>, side: WorkerSide) -> ExitCode {
+    let args: Vec<std::ffi::OsString> = args.into_iter().collect();
+    let of_queue = args.iter().any(|arg| arg == "queue");
     let outcome = match parse(args) {
         Ok((wanted, verbose)) => perform(wanted, verbose, side),
+        Err(why) if of_queue => {
+            eprintln!("{}: {why}", red("Error"));
+            eprintln!("How to use the queue tools: haraka queue --help");
+            return ExitCode::from(2);
+        }
         Err(why) => {
             eprintln!("{}: Undefined or erroneous arguments", red("Error"));
             eprintln!("{why}\n");
@@ -146,8 +156,8 @@ fn perform(wanted: Wanted, verbose: bool, side: WorkerSide) -> Result<u8, String
         Wanted::QueueEmpty(dir) => {
             let queue_dir = settings(&install_dir(&dir)?)?.queue_dir;
             Err(format!(
-                "the queue is not emptied by command: what is in it was accepted, and nobody would \
-                 hear that it is gone.\nTo drop it all, stop the server and move the files away from {}",
+                "{} is not emptied by this option: what is in it was accepted, and nobody would hear \
+                 that it is gone.\nTo drop it all, in a way that can be undone: haraka queue rm --all",
                 queue_dir.display()
             ))
         }
@@ -165,6 +175,20 @@ fn perform(wanted: Wanted, verbose: bool, side: WorkerSide) -> Result<u8, String
             }
             println!("{}", ask(&dir, "graceful").map_err(text)?);
             Ok(0)
+        }
+        Wanted::Queue(tool, _) if *tool == queue::args::Tool::Help => {
+            print!("{}", queue::args::USAGE);
+            Ok(0)
+        }
+        Wanted::Queue(tool, dir) => {
+            let dir = install_dir(&dir)?;
+            let config = settings(&dir)?;
+            let place = queue::Place {
+                install_dir: dir,
+                queue_dir: config.queue_dir,
+                trash_hours: config.outbound.trash_hours,
+            };
+            queue::run(&tool, &place).map_err(text)
         }
         Wanted::Passwd(dir, user) => set_password(&install_dir(&dir)?, &user),
     }
@@ -255,6 +279,12 @@ fn wanted(m: &ArgMatches) -> Result<Wanted, String> {
             dir.or(path("configs")).unwrap_or_else(here),
             user.unwrap_or_default(),
         ));
+    }
+    if let Some(("queue", queue)) = m.subcommand() {
+        let wanted = queue::args::wanted(queue, epoch_ms())?;
+        let dir = wanted.dir.or(path("configs"));
+        let dir = dir.unwrap_or_else(|| PathBuf::from("."));
+        return Ok(Wanted::Queue(Box::new(wanted.tool), dir));
     }
     if m.get_flag("version") {
         return Ok(Wanted::Version);
@@ -352,6 +382,7 @@ fn command() -> Command {
             flag("graceful"),
         ])
         .args(trial::args())
+        .subcommand(queue::args::command())
         .subcommand(
             Command::new("passwd")
                 .disable_help_flag(true)
@@ -393,6 +424,8 @@ Usage: haraka [options]
     --qunstick [DOMAIN] -c DIR
                               try deferred mail now, all or that for DOMAIN
     --graceful -c DIR         replace the workers of the running server
+    queue TOOL [-c DIR] ...   look at the outbound queue and change what is in it;
+                              `haraka queue --help` tells the tools
     passwd [-c DIR] USER      set a password of auth/flat_file, asking for it; DIR is
                               the current directory if left out
     -h, --help [NAME]         show this, or the documentation of NAME
@@ -479,6 +512,14 @@ mod tests {
                 Wanted::Passwd(d(), "u".into()),
             ),
             (&["passwd u"], Wanted::Passwd(".".into(), "u".into())),
+            (
+                &["queue stat -c d", "queue -c d stat", "-c d queue stat"],
+                Wanted::Queue(Box::new(queue::args::Tool::Stat(false)), d()),
+            ),
+            (
+                &["queue", "queue --help", "queue rm -h"],
+                Wanted::Queue(Box::new(queue::args::Tool::Help), ".".into()),
+            ),
         ] {
             for line in lines {
                 assert_eq!(parsed(line), Ok(wanted.clone()), "{line}");

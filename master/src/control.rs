@@ -13,16 +13,25 @@ use std::time::{Duration, Instant};
 
 use nix::sys::stat::{Mode, umask};
 
+use haraka_shared::queue_order::{Order, Outcome};
+
 use crate::listeners::remove_stale_socket;
 
-/// Longest command in bytes, line end included: a verb and a domain name.
-pub const LONGEST_COMMAND: usize = 512;
+/// Longest command in bytes, line end included: an order with some hundred names.
+pub const LONGEST_COMMAND: usize = 16 * 1024;
 
 /// Clients at a time; more wait in the backlog.
 const MOST_CLIENTS: usize = 16;
 
 /// Time for a client from connecting to having read its answer.
 const CLIENT_TIME: Duration = Duration::from_secs(5);
+
+/// Time for a client that gave an order of the queue tools: disks may be slow, and reports wait for
+/// them.
+pub const ORDER_TIME: Duration = Duration::from_secs(60);
+
+/// Longest answer in bytes: that to an order of the longest names, with a reason for each.
+const LONGEST_ANSWER: u64 = 1024 * 1024;
 
 /// Time for the server to answer the command line tools: longer than any wait of its own.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -36,6 +45,10 @@ pub enum Command {
     Graceful,
     /// `stat`: how much is in the queue.
     Stat,
+    /// `queue JSON`: an order of the queue tools.
+    Queue(Order),
+    /// `suspensions`: they have changed.
+    Suspensions,
     /// `ping`: nothing.
     Ping,
 }
@@ -43,11 +56,16 @@ pub enum Command {
 impl Command {
     /// Reads a line without its end.
     pub fn parse(line: &str) -> Result<Command, &'static str> {
+        if let Some(order) = line.strip_prefix("queue ") {
+            let order = serde_json::from_str(order);
+            return order.map(Command::Queue).map_err(|_| "not an order");
+        }
         let mut words = line.split_ascii_whitespace();
         let command = match words.next() {
             Some("flush") => Command::Flush(words.next().map(domain).transpose()?),
             Some("graceful") => Command::Graceful,
             Some("stat") => Command::Stat,
+            Some("suspensions") => Command::Suspensions,
             Some("ping") => Command::Ping,
             _ => return Err("unknown command"),
         };
@@ -161,7 +179,12 @@ impl Control {
             }
             match client.read() {
                 Progress::Asked(line) => match Command::parse(&line) {
-                    Ok(command) => commands.push((client.id, command)),
+                    Ok(command) => {
+                        if let Command::Queue(_) = command {
+                            client.until = now + ORDER_TIME;
+                        }
+                        commands.push((client.id, command));
+                    }
                     Err(why) => client.output = format!("error {why}\n").into_bytes(),
                 },
                 Progress::Gone => return false,
@@ -278,6 +301,18 @@ pub enum AskError {
 
 /// Sends one command line to the server of this install directory. Gives its answer without `ok`.
 pub fn ask(install_dir: &Path, command: &str) -> Result<String, AskError> {
+    ask_within(install_dir, command, ANSWER_TIME)
+}
+
+/// Gives an order of the queue tools. The outcomes are in the order of its names.
+pub fn give(install_dir: &Path, order: &Order) -> Result<Vec<Outcome>, AskError> {
+    let refused = |e: serde_json::Error| AskError::Refused(e.to_string());
+    let order = serde_json::to_string(order).map_err(refused)?;
+    let answer = ask_within(install_dir, &format!("queue {order}"), ORDER_TIME)?;
+    serde_json::from_str(&answer).map_err(refused)
+}
+
+fn ask_within(install_dir: &Path, command: &str, time: Duration) -> Result<String, AskError> {
     let path = socket_path(install_dir);
     let failed = |cause: io::Error| match cause.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
@@ -289,13 +324,13 @@ pub fn ask(install_dir: &Path, command: &str) -> Result<String, AskError> {
         },
     };
     let mut stream = UnixStream::connect(&path).map_err(failed)?;
-    stream.set_read_timeout(Some(ANSWER_TIME)).map_err(failed)?;
+    stream.set_read_timeout(Some(time)).map_err(failed)?;
     stream
         .write_all(format!("{command}\n").as_bytes())
         .map_err(failed)?;
     let mut line = String::new();
     BufReader::new(stream)
-        .take(64 * 1024)
+        .take(LONGEST_ANSWER)
         .read_line(&mut line)
         .map_err(failed)?;
     let line = line.trim_end();
@@ -322,7 +357,17 @@ mod tests {
         assert_eq!(Command::parse("graceful"), Ok(Command::Graceful));
         assert_eq!(Command::parse("stat"), Ok(Command::Stat));
         assert_eq!(Command::parse("ping"), Ok(Command::Ping));
+        assert_eq!(Command::parse("suspensions"), Ok(Command::Suspensions));
+        let order = Order {
+            verb: haraka_shared::queue_order::Verb::Remove { at: 5 },
+            names: vec!["1_2_3_4 \"odd\" name".to_owned()],
+        };
+        let line = format!("queue {}", serde_json::to_string(&order).unwrap());
+        assert_eq!(Command::parse(&line), Ok(Command::Queue(order)));
         for bad in [
+            "queue",
+            "queue {}",
+            "queue {\"verb\":\"empty\",\"names\":[]}",
             "",
             "  ",
             "FLUSH",

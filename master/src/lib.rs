@@ -24,6 +24,7 @@ pub mod passwd;
 pub mod pidfile;
 pub mod poison;
 pub mod privileges;
+pub mod queue;
 pub mod queue_tools;
 pub mod seats;
 pub mod signals;

@@ -107,6 +107,8 @@ pub struct ConnectionState {
     pub msg_count: Tally,
     /// Bytes of message data, over all transactions.
     pub total_bytes: Cell<u64>,
+    /// The command line as the client sent it, without its end; kept only where scripts run.
+    pub line: RefCell<Option<Box<[u8]>>>,
     /// The last reply from 400 up (CON-56).
     pub last_reject: RefCell<Option<Box<str>>>,
     /// Lines of the EHLO reply while the capabilities hook runs.
@@ -160,6 +162,7 @@ impl Connection {
             rcpt_count: Tally::default(),
             msg_count: Tally::default(),
             total_bytes: Cell::new(0),
+            line: RefCell::new(None),
             last_reject: RefCell::new(None),
             capabilities: RefCell::default(),
             tls_advertised: Cell::new(false),

@@ -13,9 +13,11 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::queue_order::{Order, Outcome};
+
 /// Version of the protocol. Both sides come from one executable, so a difference means that a
 /// worker was left behind by an upgrade.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Which build of the program speaks; shown in the log when versions differ.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -68,6 +70,15 @@ pub enum ToWorker {
         /// Comes back in the answer.
         request: u64,
     },
+    /// Do this with the items that are the receiver's, and answer with `OrderDone`.
+    Order {
+        /// Comes back in the answer.
+        request: u64,
+        /// What, with which.
+        order: Order,
+    },
+    /// The file of suspensions in the queue directory has changed.
+    Suspensions,
     /// Make TLS tickets with the first of these keys from now on, and read those of all.
     TicketKeys {
         /// The present key, then those before it.
@@ -120,6 +131,13 @@ pub enum ToMaster {
         pending_delivery: u64,
         /// Messages that wait for their time.
         deferred: u64,
+    },
+    /// Answer to `Order`.
+    OrderDone {
+        /// As asked.
+        request: u64,
+        /// For each name that was the sender's, its place in the order and what became of it.
+        outcomes: Vec<(u32, Outcome)>,
     },
     /// After `Drain`: nothing is left, the worker exits.
     Drained,
@@ -393,6 +411,6 @@ mod tests {
     fn another_version_is_refused_with_its_name() {
         assert_eq!(check_version(PROTOCOL, BUILD), Ok(()));
         let refused = check_version(PROTOCOL + 1, "9.9").unwrap_err();
-        assert_eq!(refused.to_string(), "protocol 4 of build 9.9, expected 3");
+        assert_eq!(refused.to_string(), "protocol 5 of build 9.9, expected 4");
     }
 }

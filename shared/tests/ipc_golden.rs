@@ -7,6 +7,7 @@ use std::fmt::{Debug, Write as _};
 use std::path::PathBuf;
 
 use haraka_shared::ipc::{Decoder, TicketKey, ToMaster, ToWorker, encode};
+use haraka_shared::queue_order::{Order, Outcome, Verb};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -48,7 +49,7 @@ fn frames_to_a_worker_are_encoded_as_recorded() {
             (
                 "Hello",
                 ToWorker::Hello {
-                    protocol: 3,
+                    protocol: 4,
                     build: "0.1.0".to_owned(),
                 },
             ),
@@ -77,6 +78,17 @@ fn frames_to_a_worker_are_encoded_as_recorded() {
             ("ReopenLog", ToWorker::ReopenLog),
             ("QueueStats", ToWorker::QueueStats { request: 7 }),
             (
+                "Order",
+                ToWorker::Order {
+                    request: 8,
+                    order: Order {
+                        verb: Verb::Remove { at: 9 },
+                        names: vec!["1_2_3_4_aB3dEf_5_mx".to_owned()],
+                    },
+                },
+            ),
+            ("Suspensions", ToWorker::Suspensions),
+            (
                 "TicketKeys",
                 ToWorker::TicketKeys {
                     keys: vec![TicketKey {
@@ -97,7 +109,7 @@ fn frames_to_the_master_are_encoded_as_recorded() {
             (
                 "Hello",
                 ToMaster::Hello {
-                    protocol: 3,
+                    protocol: 4,
                     build: "0.1.0".to_owned(),
                 },
             ),
@@ -115,6 +127,13 @@ fn frames_to_the_master_are_encoded_as_recorded() {
                     in_progress: 1,
                     pending_delivery: 300,
                     deferred: 70_000,
+                },
+            ),
+            (
+                "OrderDone",
+                ToMaster::OrderDone {
+                    request: 8,
+                    outcomes: vec![(0, Outcome::Done), (2, Outcome::Failed("disk".to_owned()))],
                 },
             ),
             ("Drained", ToMaster::Drained),

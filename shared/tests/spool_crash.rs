@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use haraka_shared::spool::{
     Body, BodyPiece, Claim, FaultPoint, Incarnation, Ownership, QueueName, Spool, SpoolOptions,
-    Step, SyncWay,
+    State, Step, StoredName, SyncWay,
 };
 use spool_rig::*;
 
@@ -251,6 +251,133 @@ fn nothing_of_a_live_worker_is_touched_and_all_of_a_dead_one_is_taken_over() {
     assert_eq!((left(one.incarnation()), left(two.incarnation())), (3, 5));
 }
 
+/// Where the items of a directory stand, held and thrown away, as the names of their files.
+fn shelved(dir: &QueueDir) -> Vec<StoredName> {
+    let stored = |name: &String| StoredName::parse(name);
+    let mut found: Vec<_> = dir.names().iter().filter_map(stored).collect();
+    found.retain(|item| item.state != State::Queued);
+    found
+}
+
+const TRASHED: State = State::Trashed {
+    at: NOW,
+    held: false,
+};
+
+// rows 10 and 11
+#[test]
+fn held_and_trashed_items_stay_whole_and_come_back_whole() {
+    for state in [State::Held, TRASHED, State::Held.trashed(NOW)] {
+        let (dir, names) = three_domains(3);
+        for name in &names {
+            let path = |n: &str| dir.path().join(n);
+            std::fs::rename(path(name.as_str()), path(&state.file(name.as_str()))).unwrap();
+        }
+        let spool = dir.open();
+        let report = spool
+            .recover(&heir(&spool), |n| panic!("{n} is not in the queue"))
+            .unwrap();
+        let found = [report.held, report.trashed, report.orphans, report.removed];
+        let held = u64::from(state == State::Held) * 3;
+        assert_eq!(found, [held, 3 - held, 0, 0], "{state:?}");
+        assert_eq!(report.oldest_trash, (held == 0).then_some(NOW));
+        for item in shelved(&dir) {
+            spool.shelve(&item, State::Queued).unwrap();
+        }
+        let (spool, mut items) = recovered(&dir);
+        items.sort_by_key(|n| n.counter);
+        assert_eq!(items, names);
+        assert_eq!(ledger(&spool, &items)["U"].len(), 3);
+    }
+}
+
+// row 3 with row 10: the lead was held where no server ran
+#[test]
+fn a_message_whose_first_item_is_held_is_completed() {
+    let (dir, names) = three_domains(1);
+    let path = |n: &str| dir.path().join(n);
+    let held = State::Held.file(names[0].as_str());
+    std::fs::rename(path(names[0].as_str()), path(&held)).unwrap();
+    let (_, mut items) = recovered(&dir);
+    items.sort_by_key(|n| n.counter);
+    assert_eq!(items, names[1..]);
+}
+
+// row 5 with rows 10 and 11: what was put away while an update was cut off comes back once
+#[test]
+fn an_update_that_has_not_removed_the_old_header_is_finished_wherever_it_stands() {
+    for (old, new) in [
+        (State::Queued, State::Held),
+        (State::Queued, TRASHED),
+        (State::Held, State::Queued),
+        (TRASHED, State::Queued),
+        (State::Held, TRASHED),
+        (State::Held, State::Held),
+    ] {
+        let scene = Scene::new();
+        let split = scene.updated();
+        let path = |n: &str| scene.dir.path().join(n);
+        for (name, state) in [(scene.plain.as_str(), old), (split.as_str(), new)] {
+            std::fs::rename(path(name), path(&state.file(name))).unwrap();
+        }
+        let spool = scene.dir.open();
+        let report = spool.recover(&heir(&spool), |_| ()).unwrap();
+        assert_eq!(report.updated, 1, "{old:?} {new:?}");
+        for item in shelved(&scene.dir) {
+            spool.shelve(&item, State::Queued).unwrap();
+        }
+        let left = scene.remaining();
+        assert_eq!(left["U"].iter().collect::<Vec<_>>(), ["a@one.example"]);
+    }
+}
+
+// row 12
+#[test]
+fn files_of_an_import_are_left_to_it() {
+    let scene = Scene::new();
+    for name in ["import_1_2_3_4", ".import", ".import.done", ".suspended"] {
+        scene.dir.put(name, "x");
+    }
+    let spool = scene.dir.open();
+    let report = spool.recover(&heir(&spool), |_| ()).unwrap();
+    assert_eq!((report.staged, report.unrecognised), (1, 0));
+    assert_eq!(scene.dir.names().len(), 5);
+}
+
+#[test]
+fn trash_is_cleared_by_its_owner_when_its_time_is_over_with_its_bodies() {
+    let (dir, names) = three_domains(3);
+    let spool = dir.open();
+    for (n, name) in (0..).zip(&names) {
+        let item = StoredName::parse(name.as_str()).unwrap();
+        let at = NOW + n * 100;
+        spool.shelve(&item, item.state.trashed(at)).unwrap();
+    }
+    let stranger = Ownership::new(1, 0, spool.incarnation()).waiting();
+    let none = spool.clear_trash(&stranger, NOW + 1000).unwrap();
+    assert_eq!((none.removed, none.oldest), (0, None));
+    let report = spool.clear_trash(&heir(&spool), NOW + 150).unwrap();
+    assert_eq!((report.removed, report.oldest), (2, Some(NOW + 200)));
+    assert_eq!((dir.starting("trash_"), dir.starting("body.")), (1, 1));
+    spool.clear_trash(&heir(&spool), NOW + 201).unwrap();
+    assert!(dir.names().is_empty(), "{:?}", dir.names());
+}
+
+#[test]
+fn nothing_is_moved_onto_another_item() {
+    let (dir, names) = three_domains(3);
+    let spool = dir.open();
+    let item = StoredName::parse(names[0].as_str()).unwrap();
+    dir.put(&item.at(State::Held).file(), "mine");
+    assert!(spool.shelve(&item, State::Held).is_err());
+    assert!(dir.names().contains(names[0].as_str()));
+    let gone = spool.shelve(&item.at(TRASHED), State::Queued).unwrap_err();
+    assert!(!gone.is_gone(), "the queued one is in the way: {gone}");
+    let gone = item.at(TRASHED);
+    let gone = spool.shelve(&gone, TRASHED.restored().trashed(NOW + 1));
+    assert!(gone.unwrap_err().is_gone());
+}
+
 // ---- real crashes ----
 
 const AT: &str = "SPOOL_CRASH_AT";
@@ -384,6 +511,36 @@ fn crash_child() {
         .unwrap();
     say("done D");
     spool.remove(&a.name).unwrap();
+    shelving(&spool);
+}
+
+/// What operators do, with a message of a plain and a split item.
+fn shelving(spool: &Spool) {
+    say("begin E");
+    let new = message("E", &["a@1.example", "b@2.example"], text(500));
+    let items = spool.commit(vec![new]).remove(0).unwrap().items;
+    say("done E");
+    let mut items: Vec<_> = items
+        .iter()
+        .map(|name| StoredName::parse(name.as_str()).unwrap())
+        .collect();
+    for state in [
+        State::Held,
+        State::Held.trashed(NOW),
+        State::Held,
+        State::Queued,
+        TRASHED,
+    ] {
+        for item in &mut items {
+            *item = spool.shelve(item, state).unwrap();
+        }
+        spool.sync_names().unwrap();
+    }
+    say("begin clear E");
+    spool
+        .clear_trash(&Ownership::new(1, 0, spool.incarnation()), NOW + 1)
+        .unwrap();
+    say("done clear E");
 }
 
 fn tempfile(content: &[u8]) -> std::fs::File {
@@ -440,6 +597,12 @@ fn crash(at: usize, way: &str, power: bool) -> bool {
         "child failed: {said:?}"
     );
     let names = dir.names();
+    // What is put away is found where it stands, and whole when it comes back.
+    let early = dir.open();
+    early.recover(&heir(&early), |_| ()).unwrap();
+    for item in shelved(&dir) {
+        early.shelve(&item, State::Queued).unwrap();
+    }
     let (spool, items) = recovered(&dir);
     let ledger = ledger(&spool, &items);
     assert_eq!(dir.starting("error."), 0, "{place:?} {names:?}");
@@ -452,6 +615,8 @@ fn crash(at: usize, way: &str, power: bool) -> bool {
         ("B", "c@2.example", "A B C", never),
         ("C", "a@one.example", "A B C", "remove C"),
         ("D", "a@one.example", "D", never),
+        ("E", "a@1.example", "E", "clear E"),
+        ("E", "b@2.example", "E", "clear E"),
     ] {
         let found = ledger.get(uuid).is_some_and(|r| r.contains(rcpt));
         match after(&said, accepted, finished) {

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use haraka_shared::address::Address;
-use haraka_shared::spool::{Form, Listing, QueueName, QueueStat, Spool, SpoolOptions};
+use haraka_shared::spool::{
+    Form, Listing, QueueName, QueueStat, Spool, SpoolOptions, State, StoredName,
+};
 use spool_rig::*;
 
 fn peer() -> Option<String> {
@@ -169,6 +171,49 @@ fn haraka_reads_our_plain_items_and_leaves_split_ones() {
         "U.1 1.example <a@1.example> <sender@from.example> U"
     );
     assert!(lines[2].ends_with(" 5000"), "{out}");
+}
+
+// ADR 0025: what an operator has put away must not be delivered after a return to Haraka
+#[test]
+fn haraka_skips_what_is_held_in_the_trash_or_staged() {
+    let Some(peer) = peer() else { return };
+    let (dir, queue) = install();
+    let spool = Spool::open(&queue, SpoolOptions::default()).unwrap();
+    let mut items = Vec::new();
+    for uuid in ["A", "B", "C", "D"] {
+        let new = message(uuid, &["a@1.example", "b@2.example"], text(100));
+        items.extend(spool.commit(vec![new]).remove(0).unwrap().items);
+    }
+    let trash = State::Trashed {
+        at: NOW,
+        held: false,
+    };
+    for (name, state) in items.iter().zip([
+        State::Held,
+        State::Held,
+        trash,
+        trash,
+        State::Held.trashed(NOW),
+        State::Held.trashed(NOW),
+        State::Queued,
+    ]) {
+        let item = StoredName::parse(name.as_str()).unwrap();
+        spool.shelve(&item, state).unwrap();
+    }
+    let old = "1507509981169_1_7_8.old.example";
+    for file in [
+        State::Held.file(old),
+        trash.file(old),
+        State::Held.trashed(NOW).file(old),
+        "import_1_2_3_4".to_owned(),
+        ".suspended".to_owned(),
+    ] {
+        std::fs::copy(queue.join(items[6].as_str()), queue.join(file)).unwrap();
+    }
+    let listed = run(&peer, &["--qlist"], dir.path());
+    let listed: Vec<_> = listed.iter().filter(|l| l.starts_with("Q: ")).collect();
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert!(listed[0].contains(items[6].as_str()));
 }
 
 // covers PA-40, OUT-08, OUT-09

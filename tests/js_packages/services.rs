@@ -154,7 +154,6 @@ fn a_p0f_that_is_not_there_costs_only_its_results_as_with_haraka() {
         volatile: &[],
     };
     same_as_haraka(&setup, None, &["ENOENT", "250 Message Queued"], |side| {
-        side.settle();
         mails(side, &["20.0.0.1", "20.0.0.2"], "hello");
     });
 }

@@ -19,7 +19,9 @@ pub struct Setup<'a> {
     pub volatile: &'static [&'static str],
 }
 
-/// Writes down what plugins have found when a transaction and when a connection is over.
+/// Writes down what plugins have found when a transaction and when a connection is over. A connection
+/// waits until the lists of domains are read, without which packages judge otherwise, and until the plugin
+/// that the scenario awaits has its hooks.
 const PROBE: &str = r#"
 const fs = require('fs')
 const path = require('path')
@@ -39,6 +41,21 @@ function tell(what, owner) {
     for (const name of Object.keys(all).sort()) {
         if (wanted.includes(name)) fs.appendFileSync(file, `${what} ${name} ${JSON.stringify(sorted(all[name]))}\n`)
     }
+}
+
+exports.register = function () {
+    this.register_hook('connect_init', 'wait', -100)
+}
+
+exports.wait = async function (next) {
+    await require('haraka-tld').ready
+    const awaited = path.join(process.env.TMPDIR, 'awaited')
+    if (fs.existsSync(awaited)) {
+        const name = fs.readFileSync(awaited, 'utf8')
+        const plugin = this.haraka_require('plugins').registered_plugins[name]
+        while (Object.keys(plugin.hooks).length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    next()
 }
 
 exports.hook_reset_transaction = (next, connection) => {
@@ -110,6 +127,31 @@ pub fn same_as_haraka(
     }
     if own != theirs {
         panic!("{}", difference(&theirs, &own));
+    }
+}
+
+/// Tries to start both servers, which have to give up and to say all of `must` before.
+#[track_caller]
+pub fn neither_starts(setup: &Setup<'_>, must: &[&str]) {
+    let Some([node, peer]) = peer_command() else {
+        return skip("PEER_HARAKA is not set: no packages");
+    };
+    let packages = packages(Path::new(&peer));
+    let ours = vec![env!("CARGO_BIN_EXE_haraka").to_owned()];
+    for command in [ours, vec![node, peer]] {
+        match Server::try_start(install(setup, &packages, None), &command) {
+            Ok(_) => panic!("{command:?} started"),
+            Err(failure) => {
+                assert!(failure.status.is_some_and(|status| !status.success()));
+                for text in must {
+                    let log = &failure.log;
+                    assert!(
+                        log.contains(text),
+                        "{command:?} does not say {text:?}: {log}"
+                    );
+                }
+            }
+        }
     }
 }
 
@@ -206,10 +248,11 @@ impl Side {
         self.record.extend(lines);
     }
 
-    /// Gives plugins that load lists and try servers after the start the time for it: nothing that both
-    /// servers tell says when they are done.
-    pub fn settle(&self) {
-        std::thread::sleep(Duration::from_millis(800));
+    /// From now on connections wait until the plugin has a hook: it registers them some time after the
+    /// start.
+    pub fn await_hooks(&self, plugin: &str) {
+        let install = self.server.install();
+        install.write("tmp/awaited", plugin.as_bytes());
     }
 
     /// Connects as if from `ip`, plays the lines that `dialogue` says, hangs up, and records what the
@@ -232,6 +275,39 @@ impl Side {
         let found = self.found();
         self.record.extend(found);
         self.record.extend(stored(self.server.install()));
+    }
+
+    /// Connects as if from `ip` and reads the greeting; what is said there is not recorded. Its end is
+    /// to be told with [`Side::ended`].
+    pub fn hold(&self, ip: &str) -> SmtpClient {
+        let mut client = self.server.client();
+        client.set_timeout(REPLY);
+        client.send_raw(format!("PROXY TCP4 {ip} 127.0.0.1 4321 25\r\n").as_bytes());
+        client.reply().expect(220);
+        client
+    }
+
+    /// Ends a connection that was held, and records what the plugins found.
+    pub fn ended(&mut self, client: SmtpClient) {
+        drop(client);
+        self.connections += 1;
+        let found = self.found();
+        self.record.extend(found);
+    }
+
+    /// Waits until there have been so many log lines with `part`: what workers start before they are done
+    /// with it, they tell.
+    #[track_caller]
+    pub fn logged(&self, part: &str, times: usize) {
+        let lines = || self.server.log_text().matches(part).count();
+        if poll_until(OVER, || (lines() >= times).then_some(())).is_none() {
+            panic!("not {times} times {part:?}: {}", self.server.log_text());
+        }
+    }
+
+    /// The server that runs.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// The new lines of the probe's file once the connection is over.
@@ -308,6 +384,15 @@ impl Recorded<'_> {
         }
     }
 
+    /// As [`Recorded::says`]; both servers have to wait at least this long before they answer.
+    #[track_caller]
+    pub fn says_slowly(&mut self, line: &str, at_least: Duration) {
+        let begin = std::time::Instant::now();
+        self.says(&[line]);
+        let took = begin.elapsed();
+        assert!(took >= at_least, "{line} was answered after {took:?}");
+    }
+
     /// Greeting, EHLO, envelope and message.
     pub fn mail(&mut self, helo: &str, from: &str, to: &[&str], message: &str) {
         if !self.greeting() {
@@ -323,6 +408,11 @@ impl Recorded<'_> {
         for one in to {
             self.says(&[&format!("RCPT TO:<{one}>")]);
         }
+        self.data(message);
+    }
+
+    /// The message, where DATA is answered as it should.
+    pub fn data(&mut self, message: &str) {
         self.says(&["DATA"]);
         if self
             .record

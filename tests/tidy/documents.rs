@@ -164,10 +164,10 @@ pub(crate) fn source_paths(files: &[File]) -> Vec<Finding> {
 pub(crate) fn manual_options(files: &[File], usage: &str) -> Vec<Finding> {
     let manual = named(files, "docs/haraka.8");
     let shown = long_options(usage);
-    // A list item of mdoc(7) writes `--name` as `Fl Fl name` or `Fl \-name`.
+    // mdoc(7) writes `--name` as `Fl \-name`, in the items of a list and on lines of their own.
     let described = manual
         .lines()
-        .filter(|l| l.starts_with(".It Fl "))
+        .filter(|l| l.starts_with(".It ") || l.starts_with(".Fl "))
         .flat_map(|l| l.split("Fl \\-").skip(1))
         .map(|rest| rest.split([' ', ',']).next().unwrap_or_default().to_owned())
         .collect::<HashSet<_>>();

@@ -1,26 +1,12 @@
 //! Programs that people send mail with, over TLS and logging in under it.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
+use crate::harness::programs::run;
 use crate::harness::{DEADLINE, Sink, SmtpClient, skip, wait_for};
 use crate::postfix::Postfix;
 use crate::rig::Rig;
-
-/// Runs a client with this input; `None` if it is not installed.
-pub fn run(program: &str, args: &[&str], input: &str) -> Option<Output> {
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .ok()?;
-    // One that ends early says why itself.
-    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
-    Some(child.wait_with_output().unwrap())
-}
 
 /// Who logs in may relay, to this sink.
 fn rig(next_hop: &Sink) -> Rig {

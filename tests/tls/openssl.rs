@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::clients::run;
+use crate::harness::programs::run;
 use crate::harness::{DEADLINE, skip, wait_for};
 use crate::refused::self_signed;
 use crate::rig::{NAME, Rig};

@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
-use crate::clients::run;
 use crate::harness::pki::Identity;
+use crate::harness::programs::run;
 use crate::harness::secured::showing;
 use crate::harness::{Authority, DEADLINE, SmtpClient, skip};
 use crate::rig::{NAME, Rig};

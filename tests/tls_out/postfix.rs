@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::harness::pki::Identity;
 use crate::harness::{DEADLINE, poll_until, skip};
@@ -30,7 +31,10 @@ impl Postfix {
             skip("needs Postfix, and root to start it");
             return None;
         }
-        let dir = std::env::temp_dir().join(format!("haraka-postfix-{}", std::process::id()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let unique = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("haraka-postfix-{}-{unique}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
         let _ = std::fs::remove_dir_all(&dir);
         for name in ["etc", "spool", "data"] {
             std::fs::create_dir_all(dir.join(name)).unwrap();

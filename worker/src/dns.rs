@@ -166,16 +166,7 @@ impl Resolver {
 impl Dns for Resolver {
     fn mx(&self, domain: &str) -> LocalFuture<'_, Result<Vec<MxRecord>, DnsError>> {
         let name = absolute(domain);
-        Box::pin(async move {
-            self.ask(name?, RecordType::MX, |data| match data {
-                RData::MX(mx) => Some(MxRecord {
-                    preference: mx.preference,
-                    exchange: relative(&mx.exchange),
-                }),
-                _ => None,
-            })
-            .await
-        })
+        Box::pin(async move { self.ask(name?, RecordType::MX, mail_exchanger).await })
     }
 
     fn a(&self, host: &str) -> LocalFuture<'_, Result<Vec<IpAddr>, DnsError>> {
@@ -251,6 +242,16 @@ fn absolute(name: &str) -> Result<Name, DnsError> {
     let mut name = Name::from_utf8(name).map_err(|_| DnsError::NoSuchName)?;
     name.set_fqdn(true);
     Ok(name)
+}
+
+fn mail_exchanger(data: &RData) -> Option<MxRecord> {
+    match data {
+        RData::MX(mx) => Some(MxRecord {
+            preference: mx.preference,
+            exchange: relative(&mx.exchange),
+        }),
+        _ => None,
+    }
 }
 
 fn relative(name: &Name) -> String {

@@ -13,6 +13,7 @@ pub mod outbound;
 mod reload;
 pub mod rt;
 pub mod smtp;
+mod surplus;
 pub mod tls;
 pub mod trial;
 mod worker;

@@ -19,11 +19,12 @@ use haraka_shared::traffic::{Counted, Seat, Traffic};
 
 use crate::channel::{Channel, ChannelError, Received};
 use crate::hooks::{LoadError, Registry, Subject, lines};
-use crate::outbound::OutboundError;
+use crate::outbound::{self, OutboundError};
 use crate::reload::Follower;
 use crate::rt::{self, Runtime, TcpListener, UnixListener};
 use crate::smtp::listener;
 use crate::smtp::sessions::Phase;
+use crate::surplus;
 use crate::tls::{self, Prepared, Remark};
 use crate::worker::{Parts, Worker};
 
@@ -177,6 +178,7 @@ async fn prepare(
     worker.outbound.start(&worker);
     tls::start(&worker, setup.slot == 0);
     follower.start(&worker, setup.slot == 0);
+    surplus::start(&worker);
     init_child(&worker).await?;
     Ok(worker)
 }
@@ -318,6 +320,8 @@ fn carry_out(worker: &Rc<Worker>, frame: ToWorker) {
                 deferred: stats.deferred,
             });
         }
+        ToWorker::Order { request, order } => outbound::carry_out(worker, request, order),
+        ToWorker::Suspensions => worker.outbound.suspensions_changed(),
         ToWorker::TicketKeys { keys } => worker.tls.tickets().replace(&keys),
         // Handled where frames are read.
         ToWorker::Hello { .. } | ToWorker::Drain { .. } | ToWorker::Stop | ToWorker::ReopenLog => {}

@@ -2,13 +2,14 @@
 //! channel per worker. No threads, no epoll, and nothing in it waits.
 //!
 //! This file holds the state and the loop; `generation.rs` forks and replaces workers, `deaths.rs`
-//! deals with their ends, `requests.rs` with what signals and clients ask for, `tickets.rs` has the keys
+//! deals with their ends, `requests.rs` with what signals and clients ask for, `orders.rs` with the queue tools, `tickets.rs` has the keys
 //! of TLS tickets. A method that may
 //! fork gives [`Leave`] when this process is the child: it returns through every caller and drops
 //! the hub on its way, which closes all that was the master's.
 
 mod deaths;
 mod generation;
+mod orders;
 mod requests;
 mod tickets;
 
@@ -33,6 +34,7 @@ use crate::seats::Seats;
 use crate::signals::Signals;
 use crate::supervise::{Due, Generation, StopClock, WorkerHandle};
 
+pub use orders::OrderQuery;
 pub use requests::StatQuery;
 pub use tickets::Tickets;
 
@@ -65,6 +67,8 @@ pub struct Hub {
     pub pid_file: Option<PidFile>,
     /// Questions about the queue that wait for workers.
     pub queries: Vec<StatQuery>,
+    /// Orders of the queue tools that workers have.
+    pub orders: Vec<OrderQuery>,
     /// Numbers of questions given out.
     pub asked: u64,
     /// Where workers count their traffic.
@@ -207,12 +211,14 @@ impl Hub {
             .filter(|g| !g.up)
             .map(|g| g.up_by);
         let queries = self.queries.iter().map(|q| q.until);
+        let orders = self.orders.iter().map(|o| o.until);
         let control = self.control.as_ref().and_then(Control::deadline);
         stops
             .chain(starts)
             .chain(refills)
             .chain(boots)
             .chain(queries)
+            .chain(orders)
             .chain(control)
             .chain([self.tickets.change_at(), self.seats.sweep_at()])
             .min()
@@ -267,6 +273,10 @@ impl Hub {
                 let of = worker.incarnation.clone();
                 self.on_stats(request, &of, [in_progress, pending_delivery, deferred]);
             }
+            ToMaster::OrderDone { request, outcomes } => {
+                let of = worker.incarnation.clone();
+                self.on_order_done(request, &of, outcomes);
+            }
             ToMaster::FlushQueue { domain } => self.flush(domain),
             ToMaster::GracefulRestart => return self.restart().map(drop),
             ToMaster::Successor => self.replace(index),
@@ -283,6 +293,7 @@ impl Hub {
         }
         self.give_up_on_late_starters(now);
         self.answer_late_queries(now);
+        self.answer_late_orders(now);
         if self.tickets.change(now) {
             let keys = self.tickets.keys();
             self.send_all(&ToWorker::TicketKeys { keys });

@@ -73,6 +73,14 @@ impl Hub {
                 Ok(()) => "ok restarting".to_owned(),
                 Err(why) => format!("error {}", why.replace('\n', "; ")),
             },
+            Command::Queue(order) => {
+                self.order(client, order);
+                return Ok(());
+            }
+            Command::Suspensions => {
+                self.send_all(&ToWorker::Suspensions);
+                "ok".to_owned()
+            }
             Command::Stat => {
                 self.ask_queue(client);
                 return Ok(());
@@ -82,7 +90,7 @@ impl Hub {
         Ok(())
     }
 
-    fn answer(&mut self, client: ClientId, line: &str) {
+    pub(super) fn answer(&mut self, client: ClientId, line: &str) {
         if let Some(control) = &mut self.control {
             control.answer(client, line);
         }
@@ -188,6 +196,7 @@ impl Hub {
         for query in &mut self.queries {
             query.waiting.retain(|i| i != incarnation);
         }
+        self.forget_in_orders(incarnation);
         self.answer_complete_queries();
     }
 

@@ -58,6 +58,9 @@ settings! {
         /// Text of the Received field that queued mail gets; `disabled` for no such field.
         received_header_text: String = Row::new("main", "received_header", "Haraka outbound").live()
             .legacy("outbound.received_header"), Text;
+        /// How long a message that `haraka queue rm` removed can be brought back, in hours.
+        trash_hours: u32 = Row::new("main", "trash_hours", "24").live().ours(),
+            Count::<u32>::new(1, 8760);
         /// How long to wait for a connection to the other server.
         connect_timeout: Duration = Row::new("main", "connect_timeout", "30").live().zero_is_default(),
             STEP;

@@ -40,6 +40,9 @@ settings! {
                      all that is below.",
     }
     gone {
+        "redis", "host" => "each worker remembers by itself",
+        "redis", "port" => "each worker remembers by itself",
+        "redis", "db" => "each worker remembers by itself",
         "main", "dhparam" => "keys are agreed on with elliptic curves only",
         "main", "pfx" => "turn it into PEM for key and cert: openssl pkcs12 -in FILE -nodes -nocerts -out \
                           tls_key.pem; openssl pkcs12 -in FILE -nokeys -out tls_cert.pem",
@@ -140,14 +143,6 @@ settings! {
         /// How long a server is remembered.
         disable_expiry: Duration = Row::new("redis", "disable_expiry", "604800").live().zero_is_default(),
             EXPIRY;
-        /// Redis server.
-        redis_host: Option<String> = Row::new("redis", "host", "").live().example("127.0.0.1"), OptionalText;
-        /// Its port.
-        redis_port: Option<u16> = Row::new("redis", "port", "").live().example("6379"),
-            Optional(Count::<u16>::new(1, 65535));
-        /// Number of the database.
-        redis_db: Option<u32> = Row::new("redis", "db", "").live().example("3"),
-            Optional(Count::<u32>::new(0, 1_000_000));
 
         /// Addresses and blocks of addresses.
         no_tls_hosts: Vec<IpRange> = Row::new("no_tls_hosts", "*", "").live().example("172.16.0.0/16"),

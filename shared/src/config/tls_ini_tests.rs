@@ -140,6 +140,16 @@ fn older_name_of_stapling_counts_and_is_told() {
 }
 
 #[test]
+fn redis_that_is_not_asked_is_told() {
+    // covers TLS-16, PB-59
+    let (ini, told) = load("[redis]\ndisable_for_failed_hosts=true\nhost=::1\nport=6380\ndb=2\n");
+    assert!(ini.disable_for_failed_hosts);
+    let unused = "has no effect; each worker remembers by itself";
+    let line = |n, key| format!("tls.ini:{n}: [redis] {key} {unused}");
+    assert_eq!(told, [line(3, "host"), line(4, "port"), line(5, "db")]);
+}
+
+#[test]
 fn lists_of_ports_and_of_hosts_are_read() {
     // covers TLS-08 TLS-11 TLS-14
     let (ini, told) = load(

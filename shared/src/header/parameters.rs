@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::words::hex;
+use crate::escapes::unescape;
 use crate::mime::charset;
 
 /// The first parameter of this name, any case: the text between quotes, or up to the next `;`.
@@ -99,7 +99,8 @@ impl Value<'_> {
         let whole: String = (0..)
             .map_while(|section| self.sections.get(&section).copied())
             .collect();
-        let octets = unescape(&whole);
+        let mut octets = Vec::with_capacity(whole.len());
+        unescape(&whole, b'%', |octet| octet, &mut octets);
         let text = (!self.charset.is_empty())
             .then(|| charset::decode(&octets, self.charset))
             .flatten();
@@ -108,23 +109,6 @@ impl Value<'_> {
             Err(_) => whole,
         })
     }
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut octets = text.bytes();
-    while let Some(octet) = octets.next() {
-        let mut ahead = octets.clone();
-        let mut escaped = || Some(hex(ahead.next()?)? << 4 | hex(ahead.next()?)?);
-        match (octet, escaped()) {
-            (b'%', Some(value)) => {
-                out.push(value);
-                octets.nth(1);
-            }
-            _ => out.push(octet),
-        }
-    }
-    out
 }
 
 struct Parameter<'a> {

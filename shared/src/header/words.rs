@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use crate::escapes::unescape;
 use crate::mime::charset;
 use crate::mime::transfer::{TransferEncoding, push_escaped};
 
@@ -108,22 +109,8 @@ impl<'a> Word<'a> {
             decoder.finish(out);
             return;
         }
-        let mut octets = self.text.bytes();
-        while let Some(octet) = octets.next() {
-            let mut ahead = octets.clone();
-            let mut escaped = || Some(hex(ahead.next()?)? << 4 | hex(ahead.next()?)?);
-            match octet {
-                b'_' => out.push(b' '),
-                b'=' => match escaped() {
-                    Some(value) => {
-                        out.push(value);
-                        octets.nth(1);
-                    }
-                    None => out.push(b'='),
-                },
-                octet => out.push(octet),
-            }
-        }
+        let plain = |octet| if octet == b'_' { b' ' } else { octet };
+        unescape(self.text, b'=', plain, out);
     }
 }
 
@@ -132,12 +119,6 @@ fn token(text: &str) -> Option<(&str, &str)> {
         .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
         .unwrap_or(text.len());
     text.split_at_checked(end).filter(|(t, _)| !t.is_empty())
-}
-
-pub(super) fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|n| u8::try_from(n).ok())
 }
 
 // What counts as blank in scripts: Unicode's white space and the byte order mark, without U+0085.

@@ -54,10 +54,7 @@ impl Shaping {
     #[must_use]
     pub fn limits(&self, domain: &str, host: &str, source: Option<&Source>) -> Limits {
         let provider = self.provider(host);
-        let name: Arc<str> = match provider {
-            Some(provider) => Arc::clone(&provider.name),
-            None => organisation(host).into(),
-        };
+        let name = self.provider_of(host);
         let domain_rule = self.domains.get(domain);
         let wider = [provider.map(|p| &p.rule), Some(&self.default)];
         let wide = || wider.iter().copied().flatten();
@@ -102,6 +99,16 @@ impl Shaping {
 }
 
 impl Shaping {
+    /// The name of who runs this mail host (in lower case), by the rules or else by the public suffix
+    /// list.
+    #[must_use]
+    pub fn provider_of(&self, host: &str) -> Arc<str> {
+        match self.provider(host) {
+            Some(provider) => Arc::clone(&provider.name),
+            None => organisation(host).into(),
+        }
+    }
+
     /// Who runs this mail host: the provider with the longest name that fits.
     fn provider(&self, host: &str) -> Option<&Provider> {
         let fits = |p: &&Provider| {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::fs::TryLockError;
 use std::io::{self, IoSlice, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -13,7 +14,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, fsync, linkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, linkat, unlinkat};
 
 use super::error::SpoolError;
 
@@ -76,13 +77,42 @@ type Outcome<T> = Result<T, SpoolError>;
 pub(super) struct Directory {
     fd: OwnedFd,
     faults: Option<Box<dyn FaultPoint>>,
+    /// Whom new files are given to, if not to the user of this process.
+    owner: Option<(Uid, Gid)>,
 }
 
 impl Directory {
     pub(super) fn open(path: &Path, faults: Option<Box<dyn FaultPoint>>) -> io::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = open(path, flags, Mode::empty())?;
-        Ok(Self { fd, faults })
+        Ok(Self {
+            fd,
+            faults,
+            owner: None,
+        })
+    }
+
+    /// New files belong to whom the directory belongs to.
+    pub(super) fn give_files_to_owner(&mut self) -> io::Result<()> {
+        let stat = fstat(&self.fd)?;
+        self.owner = Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)));
+        Ok(())
+    }
+
+    /// Locks the directory until this is dropped, or the process ends; false if somebody else has a
+    /// lock that does not go with it.
+    pub(super) fn lock(&self, exclusive: bool) -> io::Result<bool> {
+        // The lock is the open directory's, which a duplicate shares.
+        let file = File::from(self.fd.try_clone()?);
+        let locked = match exclusive {
+            true => file.try_lock(),
+            false => file.try_lock_shared(),
+        };
+        match locked {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
     }
 
     fn step<T>(&self, step: Step, name: &str, call: impl FnOnce() -> io::Result<T>) -> Outcome<T> {
@@ -97,7 +127,11 @@ impl Directory {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         self.step(Step::Create, name, || {
-            Ok(openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into())
+            let fd = openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+            if let Some((uid, gid)) = self.owner {
+                fchown(&fd, Some(uid), Some(gid))?;
+            }
+            Ok(fd.into())
         })
     }
 

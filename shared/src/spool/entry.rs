@@ -5,6 +5,11 @@
 use super::name::{
     ASIDE_PREFIX, BODY_PREFIX, Fields, Fnv, Incarnation, NameRef, OwnerKey, TEMP_PREFIX,
 };
+use super::stored::{HOLD_PREFIX, STAGED_PREFIX, StagedName, State, TRASH_PREFIX};
+use super::{IMPORT_FILE, SUSPENDED_FILE};
+
+/// After the name of a file of the queue tools that is being written.
+pub(super) const NEW_SUFFIX: &str = ".new";
 
 /// A directory entry, by its name alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +27,12 @@ pub enum Entry<'a> {
         /// Whom it belongs to.
         owner: OwnerKey,
     },
+    /// An item that is held back or in the trash.
+    Shelved(State, NameRef<'a>),
+    /// A file of an import that is no item yet, and who makes one of it.
+    Staged(OwnerKey),
+    /// What the queue tools keep in the directory.
+    Kept,
     /// Set aside earlier.
     Aside,
     /// `.` and `..`.
@@ -56,11 +67,30 @@ impl<'a> Entry<'a> {
                 _ => Self::Unrecognised,
             };
         }
+        if name.starts_with(HOLD_PREFIX) || name.starts_with(TRASH_PREFIX) {
+            let shelved = State::of(name);
+            return shelved.map_or(Self::Unrecognised, |(state, item)| {
+                Self::Shelved(state, item)
+            });
+        }
+        if name.starts_with(STAGED_PREFIX) {
+            let staged = StagedName::parse(name);
+            return staged.map_or(Self::Unrecognised, |s| Self::Staged(s.owner_key()));
+        }
         match name {
             "." | ".." => Self::Dots,
+            name if is_kept(name) => Self::Kept,
             name => NameRef::parse(name).map_or(Self::Unrecognised, Self::Item),
         }
     }
+}
+
+/// Files of the queue tools, also while they are being written.
+fn is_kept(name: &str) -> bool {
+    [SUSPENDED_FILE, IMPORT_FILE]
+        .iter()
+        .filter_map(|kept| name.strip_prefix(kept))
+        .any(|rest| ["", NEW_SUFFIX, ".done", ".lock"].contains(&rest))
 }
 
 /// Name of a header that is being rewritten by the given worker.
@@ -93,6 +123,18 @@ mod tests {
         assert!(matches!(Entry::classify(&scratch), Entry::Scratch(_)));
         assert!(matches!(Entry::classify(&body), Entry::Body { .. }));
         assert_eq!(Entry::classify("error.1_2_3"), Entry::Aside);
+        let held = format!("hold_{PLAIN}");
+        let Entry::Shelved(State::Held, name) = Entry::classify(&held) else {
+            panic!("{held}");
+        };
+        assert_eq!(name.as_str(), PLAIN);
+        for kept in [".suspended", ".suspended.new", ".import"] {
+            assert_eq!(Entry::classify(kept), Entry::Kept);
+        }
+        assert!(matches!(
+            Entry::classify("import_1_2_3_4"),
+            Entry::Staged(_)
+        ));
         for other in [
             "zero-length",
             "1_2_3_4_5",
@@ -101,6 +143,10 @@ mod tests {
             "__tmp__.",
             "body.x",
             "1_2_3_4_5_6_7_c",
+            "hold_",
+            "trash_1_x",
+            "import_1",
+            ".suspended.old",
             "",
         ] {
             assert_eq!(Entry::classify(other), Entry::Unrecognised, "{other}");

@@ -52,6 +52,14 @@ pub enum SpoolError {
         /// The text given.
         name: String,
     },
+    /// Somebody else holds a lock on the queue directory.
+    #[error("queue directory {path} is in use by {by}")]
+    InUse {
+        /// The directory.
+        path: String,
+        /// Who that must be.
+        by: &'static str,
+    },
     /// The queue directory cannot be created, opened or written to.
     #[error("queue directory {path}: {source}")]
     Directory {

@@ -13,8 +13,14 @@ mod message;
 mod name;
 mod ownership;
 mod pending;
+mod reader;
 mod recover;
+mod remark;
+mod shelf;
+mod staging;
 mod store;
+mod stored;
+mod suspensions;
 mod todo;
 mod update;
 
@@ -29,9 +35,20 @@ pub use name::{
 };
 pub use ownership::{Claim, Ownership};
 pub use pending::{PENDING_LIMIT, PendingHeap};
+pub use reader::{Others, QueueReader};
 pub use recover::ScanReport;
-pub use store::{Item, Spool, SpoolOptions, StoredBody, SyncWay};
+pub use shelf::TrashReport;
+pub use staging::{Import, Source};
+pub use store::{Item, Lock, Spool, SpoolOptions, StoredBody, SyncWay};
+pub use stored::{HOLD_PREFIX, STAGED_PREFIX, StagedName, State, StoredName, TRASH_PREFIX};
+pub use suspensions::{Suspended, Suspension, Suspensions, SuspensionsError};
 pub use todo::{ParsedItem, Recipient, RecipientState, Todo, header_len, parse_item, write_header};
+
+/// Deliveries that an operator has suspended; see [`Suspensions`].
+pub const SUSPENDED_FILE: &str = ".suspended";
+
+/// Which files an import that is being finished has read; see [`Import`].
+pub const IMPORT_FILE: &str = ".import";
 
 /// Longest JSON header, in bytes. A thousand recipients with notes need less than one; anything
 /// longer is damage, and is refused before memory is taken for it.

@@ -8,6 +8,7 @@ use super::error::SpoolError;
 use super::name::{Form, NameRef, QueueName};
 use super::ownership::Ownership;
 use super::store::{LoadError, Spool, read_header};
+use super::stored::State;
 
 /// What a scan found and did; for the log and for alarms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,6 +25,14 @@ pub struct ScanReport {
     pub updated: u64,
     /// Bodies without an item removed.
     pub orphans: u64,
+    /// Items held back.
+    pub held: u64,
+    /// Items in the trash.
+    pub trashed: u64,
+    /// When the oldest of those was thrown away, in milliseconds since 1970.
+    pub oldest_trash: Option<u64>,
+    /// Files of an import that are no items yet.
+    pub staged: u64,
     /// Items set aside now.
     pub broken: u64,
     /// Files set aside earlier: somebody should look at them (H8).
@@ -131,6 +140,14 @@ impl Pass<'_> {
             {
                 self.splits.push(item.identity_hash());
             }
+            Entry::Shelved(_, item)
+                if item.form == Form::Split && self.ownership.clears(item.owner_key()) =>
+            {
+                self.splits.push(item.identity_hash());
+            }
+            Entry::Staged(owner) if self.ownership.owns_key(owner) => {
+                self.report.staged += 1;
+            }
             Entry::Aside => {
                 self.report.aside += 1;
                 if self.ownership.reports_strays() {
@@ -154,10 +171,14 @@ impl Pass<'_> {
             (Form::Split, Err(LoadError::System(error))) => return self.failed(&error),
             _ => None,
         };
-        let committed = match lead.map(|lead| self.spool.dir.inode(&lead)) {
-            Some(Err(error)) => return self.failed(&error),
-            Some(Ok(inode)) => inode.is_some(),
-            None => false,
+        let committed = lead.map_or(Ok(false), |lead| {
+            let dir = &self.spool.dir;
+            let held = State::Held.file(&lead);
+            Ok(dir.inode(&lead)?.is_some() || dir.inode(&held)?.is_some())
+        });
+        let committed = match committed {
+            Err(error) => return self.failed(&error),
+            Ok(committed) => committed,
         };
         if !committed {
             return self.clear_away(temp);
@@ -199,6 +220,13 @@ impl Pass<'_> {
                 sink(&item);
             }
             Entry::Item(item) if !self.ownership.owns(&item) => self.report.foreign += 1,
+            // one that was put there while an update was cut off must not come back beside it
+            Entry::Shelved(state, item)
+                if self.ownership.clears(item.owner_key())
+                    && (item.form != Form::Plain || !self.is_superseded(&item, name)) =>
+            {
+                self.count_shelved(state);
+            }
             Entry::Body { identity, owner }
                 if self.ownership.clears(owner) && !contains(&self.splits, identity) =>
             {
@@ -211,17 +239,28 @@ impl Pass<'_> {
         }
     }
 
+    fn count_shelved(&mut self, state: State) {
+        match state {
+            State::Trashed { at, .. } => {
+                self.report.trashed += 1;
+                let oldest = self.report.oldest_trash.map_or(at, |oldest| oldest.min(at));
+                self.report.oldest_trash = Some(oldest);
+            }
+            State::Held | State::Queued => self.report.held += 1,
+        }
+    }
+
     fn is_whole(&mut self, item: &NameRef<'_>) -> bool {
         match item.form {
             Form::Old => true,
-            Form::Plain => !self.is_superseded(item),
+            Form::Plain => !self.is_superseded(item, item.as_str()),
             Form::Split => self.has_body(&item.to_owned()),
         }
     }
 
     /// An update gave the recipients that are left a header of their own and was cut off before it
     /// removed this one.
-    fn is_superseded(&mut self, item: &NameRef<'_>) -> bool {
+    fn is_superseded(&mut self, item: &NameRef<'_>, file: &str) -> bool {
         if self.bodies.is_empty() || self.splits.is_empty() {
             return false;
         }
@@ -229,13 +268,13 @@ impl Pass<'_> {
         if !contains(&self.bodies, identity) || !contains(&self.splits, identity) {
             return false;
         }
-        let same = self.spool.dir.inode(item.as_str()).and_then(|file| {
+        let same = self.spool.dir.inode(file).and_then(|own| {
             let body = self.spool.dir.inode(&item.body_file())?;
-            Ok(file.is_some() && file == body)
+            Ok(own.is_some() && own == body)
         });
         let finished = same.and_then(|same| {
             if same {
-                self.spool.dir.unlink(item.as_str())?;
+                self.spool.dir.unlink(file)?;
             }
             Ok(same)
         });

@@ -17,6 +17,7 @@ use super::commit::SyncPolicy;
 use super::directory::{Directory, FaultPoint, Step};
 use super::error::{ItemError, SpoolError};
 use super::name::{ASIDE_PREFIX, Form, Incarnation, NewName, QueueName, escape_host};
+use super::reader::load;
 use super::todo::{Todo, header_len, parse_item};
 use super::{FIRST_READ, LENGTH_FIELD};
 
@@ -29,8 +30,24 @@ pub struct SpoolOptions {
     pub incarnation: Option<Incarnation>,
     /// How data is made durable.
     pub sync: SyncWay,
+    /// Keeps those away who must not work beside this process.
+    pub lock: Lock,
+    /// New files are given to whom the directory belongs to: for root, who is none of the workers.
+    pub give_files_to_owner: bool,
     /// For tests.
     pub faults: Option<Box<dyn FaultPoint>>,
+}
+
+/// How a queue directory is locked; it stays so until the [`Spool`] is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lock {
+    /// Not at all.
+    #[default]
+    None,
+    /// With other workers: each touches what is its own.
+    Workers,
+    /// Alone: whoever touches items of all workers.
+    Alone,
 }
 
 /// How the data of a batch is made durable; both ways are equally safe.
@@ -62,7 +79,8 @@ impl Spool {
     ///
     /// # Errors
     /// It is missing, or this user may not read and write it: better known at start than at the
-    /// first message.
+    /// first message. [`SpoolError::InUse`] if somebody has a lock that does not go with this one;
+    /// tools have theirs for a moment only.
     pub fn open(path: &Path, options: SpoolOptions) -> Result<Self, SpoolError> {
         let failed = |source: io::Error| SpoolError::Directory {
             path: path.display().to_string(),
@@ -70,7 +88,11 @@ impl Spool {
         };
         let needed = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
         access(path, needed).map_err(|e| failed(e.into()))?;
-        let dir = Directory::open(path, options.faults).map_err(failed)?;
+        let mut dir = Directory::open(path, options.faults).map_err(failed)?;
+        if options.give_files_to_owner {
+            dir.give_files_to_owner().map_err(failed)?;
+        }
+        lock(&dir, path, options.lock)?;
         let host = if options.host.is_empty() {
             nix::unistd::gethostname()
                 .map_err(|e| failed(e.into()))?
@@ -127,7 +149,7 @@ impl Spool {
     /// [`SpoolError::Broken`] when the item is damaged: it has been set aside and an ERROR logged.
     /// [`SpoolError::Io`] when the system refuses: the item is as it was, try again later.
     pub fn open_item(&self, name: &QueueName) -> Result<Item, SpoolError> {
-        self.load(name).map_err(|e| match e {
+        load(&self.dir, name, name.as_str()).map_err(|e| match e {
             LoadError::System(e) => e,
             LoadError::Damaged(cause) => {
                 let set_aside = match self.set_aside(name, &cause.to_string()) {
@@ -146,46 +168,6 @@ impl Spool {
         })
     }
 
-    fn load(&self, name: &QueueName) -> Result<Item, LoadError> {
-        let (file, len, todo, offset) = read_header(&self.dir, name.as_str())?;
-        let (file, offset, found) = match name.form {
-            Form::Plain | Form::Old => (file, offset, len.saturating_sub(offset)),
-            Form::Split => self.open_body(&name.body_file())?,
-        };
-        if let Some(expected) = todo.size
-            && expected != found
-        {
-            return Err(ItemError::BodySize { expected, found }.into());
-        }
-        Ok(Item {
-            name: name.clone(),
-            todo,
-            body: StoredBody {
-                file: Arc::new(file),
-                offset,
-                len: found,
-            },
-        })
-    }
-
-    /// The file with the body of a split item begins with the header of the item it came with.
-    fn open_body(&self, name: &str) -> Result<(File, u64, u64), LoadError> {
-        let (file, len) = match self.dir.open_regular(name) {
-            Err(e) if e.is_gone() => return Err(ItemError::BodyMissing(name.to_owned()).into()),
-            other => other?.ok_or(ItemError::NotRegular)?,
-        };
-        let mut field = [0; LENGTH_FIELD as usize];
-        let have = field.len().min(usize::try_from(len).unwrap_or(0));
-        let start = field.get_mut(..have).unwrap_or_default();
-        fill(name, &file, start, 0)?;
-        let offset = LENGTH_FIELD + u64::from(header_len(start)?);
-        let found = len.checked_sub(offset).ok_or(ItemError::Truncated {
-            needed: offset,
-            found: len,
-        })?;
-        Ok((file, offset, found))
-    }
-
     /// Renames a damaged item, and its body if it has one apart, to `error.<name>`, with an ERROR in
     /// the log. Nothing reads it again.
     ///
@@ -202,6 +184,28 @@ impl Spool {
             }
         }
         aside(name.as_str())
+    }
+}
+
+/// See [`Lock`]. A file system without locks is for one server, and nobody else.
+fn lock(dir: &Directory, path: &Path, lock: Lock) -> Result<(), SpoolError> {
+    let (alone, by) = match lock {
+        Lock::None => return Ok(()),
+        Lock::Workers => (false, "a queue tool"),
+        Lock::Alone => (true, "a server that does not answer, or by another tool"),
+    };
+    let path = || path.display().to_string();
+    match dir.lock(alone) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(SpoolError::InUse { path: path(), by }),
+        Err(source) if alone => Err(SpoolError::Directory {
+            path: path(),
+            source,
+        }),
+        Err(e) => {
+            log::warn!("{}: cannot be locked: {e}", path());
+            Ok(())
+        }
     }
 }
 
@@ -236,7 +240,7 @@ pub(super) fn read_header(
     Ok((file, len, parsed.todo, parsed.body_offset))
 }
 
-fn fill(name: &str, file: &File, into: &mut [u8], at: u64) -> Result<(), SpoolError> {
+pub(super) fn fill(name: &str, file: &File, into: &mut [u8], at: u64) -> Result<(), SpoolError> {
     file.read_exact_at(into, at)
         .map_err(|e| SpoolError::io(Step::Read, name, e))
 }
@@ -278,6 +282,10 @@ pub struct StoredBody {
 }
 
 impl StoredBody {
+    pub(super) fn new(file: Arc<File>, offset: u64, len: u64) -> Self {
+        Self { file, offset, len }
+    }
+
     /// Bytes of the message in wire format, without the final dot.
     #[must_use]
     pub fn len(&self) -> u64 {

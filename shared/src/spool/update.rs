@@ -164,7 +164,7 @@ impl Spool {
         Ok(())
     }
 
-    fn remove_stale(&self, name: &QueueName) -> Result<(), SpoolError> {
+    pub(super) fn remove_stale(&self, name: &QueueName) -> Result<(), SpoolError> {
         let mut stale = self.stale_headers();
         if stale.is_empty() {
             return Ok(());

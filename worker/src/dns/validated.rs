@@ -22,7 +22,7 @@ use hickory_resolver::proto::op::{DnsRequestOptions, Query};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 
-use super::{absolute, limit, meaning, relative, servers};
+use super::{absolute, limit, mail_exchanger, meaning, relative, servers};
 use crate::rt;
 use crate::rt::sync::Event;
 
@@ -264,16 +264,7 @@ impl ValidatedDns for Validating {
 
     fn mx(&self, domain: &str) -> LocalFuture<'_, Result<Validated<MxRecord>, DnsError>> {
         let name = absolute(domain);
-        Box::pin(async move {
-            self.ask(name?, RecordType::MX, |data| match data {
-                RData::MX(mx) => Some(MxRecord {
-                    preference: mx.preference,
-                    exchange: relative(&mx.exchange),
-                }),
-                _ => None,
-            })
-            .await
-        })
+        Box::pin(async move { self.ask(name?, RecordType::MX, mail_exchanger).await })
     }
 
     fn addresses(

@@ -13,7 +13,7 @@ use haraka_shared::plugin::{PluginEnv, PluginError, Registration};
 use haraka_shared::services::Services;
 
 use super::resolve;
-use crate::js::{ScriptError, Scripts};
+use crate::js::{ScriptError, Scripts, places};
 use crate::rt;
 
 /// Why the plugins cannot be loaded; each names the plugin.
@@ -165,7 +165,7 @@ impl Registry {
             let name = resolve::current_name(&at, &listed, &env);
             let again = registrations.iter().any(|(r, _)| *r.name == *name);
             // Several old names lead to one plugin, which must not run once for each of them.
-            if !again || name == resolve::bare(&listed) {
+            if !again || name == places::bare(&listed) {
                 match resolve::load(&at, name, &env, &scripts) {
                     Ok(loaded) => registrations.push(loaded),
                     Err(e) => errors.push(e),
@@ -221,6 +221,11 @@ impl Registry {
         if let Some(scripts) = &self.scripts {
             scripts.serve(services);
         }
+    }
+
+    /// Whether any plugin is a script.
+    pub(crate) fn run_scripts(&self) -> bool {
+        self.scripts.as_ref().is_some_and(Scripts::are_loaded)
     }
 
     /// The plugins, in the order of `config/plugins`.

@@ -14,16 +14,11 @@ use haraka_shared::log_at;
 use haraka_shared::plugin::{PluginEnv, Registration};
 
 use super::registry::LoadError;
-use crate::js::Scripts;
-
-/// The name without the prefix of its package (PLG-01).
-pub(super) fn bare(listed: &str) -> &str {
-    listed.strip_prefix("haraka-plugin-").unwrap_or(listed)
-}
+use crate::js::{Scripts, places};
 
 /// The name that the plugin has today (PLG-02).
 pub(super) fn current_name<'a>(at: &At, listed: &'a str, env: &PluginEnv<'_>) -> &'a str {
-    let wanted = bare(listed);
+    let wanted = places::bare(listed);
     let Some(now) = haraka_plugins::renamed(wanted) else {
         return wanted;
     };
@@ -36,11 +31,11 @@ pub(super) fn current_name<'a>(at: &At, listed: &'a str, env: &PluginEnv<'_>) ->
 
 /// Whether this name of the list leads to a script.
 pub(super) fn is_script(listed: &str, install_dir: &Path) -> bool {
-    let name = bare(listed);
+    let name = places::bare(listed);
     let name = haraka_plugins::renamed(name).unwrap_or(name);
     let native = haraka_plugins::names().contains(&name);
-    first_there(own_places(name, install_dir)).is_some()
-        || (!native && first_there(package_places(name, install_dir)).is_some())
+    places::own(name, install_dir).is_some()
+        || (!native && places::package(name, install_dir).is_some())
 }
 
 /// Loads one plugin.
@@ -64,7 +59,7 @@ pub(super) fn load(
             }),
         }
     };
-    if let Some(own) = first_there(own_places(name, env.install_dir)) {
+    if let Some(own) = places::own(name, env.install_dir) {
         if haraka_plugins::names().contains(&name) {
             let path = own.display();
             log_at!(
@@ -77,7 +72,7 @@ pub(super) fn load(
         }
         return script(own);
     }
-    let package = first_there(package_places(name, env.install_dir));
+    let package = places::package(name, env.install_dir);
     let Some(loaded) = haraka_plugins::load(name, env) else {
         return match package {
             Some(path) => script(path),
@@ -103,30 +98,6 @@ pub(super) fn load(
         cause: Box::new(cause),
     })?;
     Ok((registration, env.config.plugin_timeout(name)?))
-}
-
-fn first_there(places: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
-    places.into_iter().find(|place| place.exists())
-}
-
-/// Where the operator's own plugin may be.
-fn own_places(name: &str, install_dir: &Path) -> [PathBuf; 2] {
-    let plugins = install_dir.join("plugins");
-    [
-        plugins.join(format!("{name}.js")),
-        plugins.join(name).join("package.json"),
-    ]
-}
-
-/// Where a package may be.
-fn package_places(name: &str, install_dir: &Path) -> [PathBuf; 3] {
-    let package = format!("haraka-plugin-{name}/package.json");
-    let modules = install_dir.join("node_modules");
-    [
-        modules.join(&package),
-        install_dir.join("..").join(&package),
-        modules.join(name).join("package.json"),
-    ]
 }
 
 #[cfg(test)]

@@ -68,19 +68,27 @@ fn short(mut text: String) -> String {
     text
 }
 
-/// `{dsn: {code, cls, sub, det, msg}}`, from the objects of haraka-dsn (RES-09).
+/// `{dsn: {code, cls, sub, det, msg}}`, from the objects of haraka-dsn (RES-09); of one whose numbers are none,
+/// what it says.
 fn dsn(value: &Value) -> Option<Message> {
     let dsn = value.get("dsn")?;
-    let number = |key: &str| dsn.get(key).and_then(Value::as_u64);
-    let small = |key: &str| number(key).and_then(|n| u16::try_from(n).ok());
-    let said = dsn.get("msg").and_then(Value::as_str).unwrap_or_default();
-    let reply = Reply::new(small("code")?, short(said.to_owned()));
-    let class = number("cls").and_then(|n| u8::try_from(n).ok())?;
-    let enhanced = Enhanced::new(class, small("sub")?, small("det")?);
-    Some(Message::Reply(match enhanced {
+    let said = dsn.get("msg").map(text).unwrap_or_default();
+    Some(reply_of(dsn, &said).map_or(said, Message::Reply))
+}
+
+/// Plugins give the numbers as text as well.
+fn reply_of(dsn: &Value, said: &Message) -> Option<Reply> {
+    let number = |key: &str| match dsn.get(key)? {
+        Value::String(digits) => digits.trim().parse::<u16>().ok(),
+        number => u16::try_from(number.as_u64()?).ok(),
+    };
+    let said = said.text().unwrap_or_default().into_owned();
+    let reply = Reply::new(number("code")?, said);
+    let class = u8::try_from(number("cls")?).ok()?;
+    Some(match Enhanced::new(class, number("sub")?, number("det")?) {
         Some(enhanced) => reply.with_enhanced(enhanced),
         None => reply,
-    }))
+    })
 }
 
 /// Text, an object as of HarakaMx, or several of them (HOK-27); what is no route is left out.
@@ -143,6 +151,15 @@ mod tests {
             panic!("no reply");
         };
         assert_eq!(reply.to_string(), "550 5.1.1 no");
+        let digits =
+            json!({ "dsn": { "code": "451", "cls": 4, "sub": 7, "det": 1, "msg": "later" } });
+        let Message::Reply(reply) = of(HookName::RcptOk, Code::DenySoft as u32, digits).message
+        else {
+            panic!("no reply");
+        };
+        assert_eq!(reply.to_string(), "451 4.7.1 later");
+        let odd = json!({ "dsn": { "code": "no", "cls": 5, "sub": 0, "det": 0, "msg": "odd" } });
+        assert_eq!(of(HookName::Rcpt, deny, odd), Verdict::deny("odd"));
         let soft = of(HookName::Deferred, Code::DenySoft as u32, json!(60));
         assert_eq!(soft.message, Message::Seconds(60.0));
         let mx = json!([{ "exchange": "mx.test", "port": 26 }, "lmtp://b.test"]);

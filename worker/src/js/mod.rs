@@ -21,6 +21,7 @@ mod modules;
 mod opaque;
 mod ops;
 mod parent;
+pub(crate) mod places;
 mod plugin;
 mod rejections;
 mod resolve;

@@ -54,6 +54,11 @@ impl Scripts {
         }
     }
 
+    /// Whether any script was loaded.
+    pub(crate) fn are_loaded(&self) -> bool {
+        self.engine.get().is_some()
+    }
+
     fn engine(&self) -> Result<&Rc<Engine>, ScriptError> {
         if self.engine.get().is_none() {
             let host = Host::new(&self.config, &self.install_dir, &self.watch);

@@ -8,11 +8,10 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use haraka_shared::address::Address;
-use haraka_shared::header::Header;
+use haraka_shared::header::{Header, words};
 use haraka_shared::stuffing::Unstuffer;
 
 use super::attempt::Cause;
-use super::encoded_words::{decoded, encoded};
 use super::template::{Templates, filled, html, one_line, wrapped};
 
 /// What has happened to all recipients of a report (RFC 3464 §2.3.3).
@@ -139,7 +138,7 @@ impl Text {
             report
                 .header
                 .get(name)
-                .map(decoded)
+                .map(|value| line_of(&report.header.decode(value)))
                 .filter(|v| !v.is_empty())
         };
         let joined = |sep: &str, each: &dyn Fn(&About<'_>) -> String| {
@@ -316,11 +315,18 @@ fn comment(text: &str) -> String {
         .collect()
 }
 
+/// The text of a field in one line, without what could end it.
+fn line_of(text: &str) -> String {
+    let mut line = text.trim().replace('\t', " ");
+    line.retain(|c| !c.is_control());
+    line
+}
+
 /// A filled header line; only Subject may hold anything beyond ASCII, and has it encoded.
 fn header_line(line: &str) -> String {
     match line.split_once(':') {
         Some((name, value)) if name.eq_ignore_ascii_case("subject") => {
-            format!("{name}: {}", encoded(value.trim_start()))
+            format!("{name}: {}", words::encode(value.trim_start()))
         }
         _ => line.to_owned(),
     }

@@ -213,18 +213,10 @@ async fn double_bounce(
         name.clone(),
         format!("double bounce: {why}"),
     );
-    match rt::offload(move || spool.set_aside(&name, &why)).await {
-        Ok(Ok(())) => Told::SetAside,
-        Ok(Err(e)) => {
-            log_at!(
-                Level::Error,
-                &item.todo.uuid,
-                "outbound",
-                [],
-                "double bounce not set aside: {e}"
-            );
-            Told::NotStored
-        }
+    let set_aside = move || spool.set_aside(&name, &why).map_err(|e| e.to_string());
+    let tried = rt::offload(set_aside).await;
+    match tried.map_err(|e| e.to_string()).flatten() {
+        Ok(()) => Told::SetAside,
         Err(e) => {
             log_at!(
                 Level::Error,

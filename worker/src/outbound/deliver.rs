@@ -28,6 +28,7 @@ use super::route::{Targets, ascii};
 use super::schedule::Job;
 use super::settle::settle;
 use super::shaping::{self, Permit, Turn};
+use super::suspend;
 use crate::rt;
 use crate::rt::sync::Event;
 use crate::worker::Worker;
@@ -106,8 +107,10 @@ async fn load(worker: &Rc<Worker>, job: Job) -> Option<(QueueName, Loaded)> {
         // The item is under way already; a flush named it once more.
         return None;
     }
-    if let Some(loaded) = job.loaded {
-        return Some((job.name, *loaded));
+    let orders = out.orders.get();
+    let current = |l: &Loaded| l.fresh.as_ref().is_some_and(|f| f.is_current(orders));
+    if let Some(loaded) = job.loaded.filter(|l| current(l)) {
+        return unless_suspended(worker, job.name, *loaded).await;
     }
     let (spool, flight, name) = (out.spool(), out.flight(), job.name.clone());
     let opened = rt::offload(move || {
@@ -116,7 +119,7 @@ async fn load(worker: &Rc<Worker>, job: Job) -> Option<(QueueName, Loaded)> {
     })
     .await;
     let failed = match opened {
-        Ok(Ok(item)) => return Some((job.name, Loaded::stored(item))),
+        Ok(Ok(item)) => return unless_suspended(worker, job.name, Loaded::stored(item)).await,
         // Delivered or renamed since it was listed, or set aside with an ERROR just now.
         Ok(Err(e)) if e.is_gone() || e.is_broken() => None,
         Ok(Err(e)) => Some(e.to_string()),
@@ -132,6 +135,19 @@ async fn load(worker: &Rc<Worker>, job: Job) -> Option<(QueueName, Loaded)> {
         out.wait_until(&job.name, epoch_ms() + LOCAL_RETRY_MS);
     }
     None
+}
+
+/// An item whose deliveries are not suspended.
+async fn unless_suspended(
+    worker: &Rc<Worker>,
+    name: QueueName,
+    item: Loaded,
+) -> Option<(QueueName, Loaded)> {
+    if suspend::waits(worker, &name, &item.todo).await {
+        worker.outbound.release(&name);
+        return None;
+    }
+    Some((name, item))
 }
 
 /// One item; a panic costs one attempt.

@@ -47,12 +47,23 @@ impl Loaded {
 pub(super) struct Fresh {
     held: Rc<Cell<u64>>,
     octets: u64,
+    orders: u64,
 }
 
 impl Fresh {
     /// Counts that were added to `held` already.
-    pub(super) fn new(held: Rc<Cell<u64>>, octets: u64) -> Fresh {
-        Fresh { held, octets }
+    /// `orders`: how many of operators there were.
+    pub(super) fn new(held: Rc<Cell<u64>>, octets: u64, orders: u64) -> Fresh {
+        Fresh {
+            held,
+            octets,
+            orders,
+        }
+    }
+
+    /// Whether no operator can have done anything with the item since.
+    pub(super) fn is_current(&self, orders: u64) -> bool {
+        self.orders == orders
     }
 }
 

@@ -18,7 +18,6 @@ pub mod client;
 mod client_tests;
 mod conversation;
 mod deliver;
-mod encoded_words;
 mod exchange;
 mod extensions;
 mod hooks_after;
@@ -33,6 +32,7 @@ mod no_go;
 mod offer;
 #[cfg(test)]
 mod offer_tests;
+mod orders;
 pub mod policy;
 pub mod pool;
 mod remote;
@@ -48,17 +48,21 @@ mod secure;
 mod secure_tests;
 mod settle;
 mod shaping;
+mod suspend;
 mod template;
 #[cfg(test)]
 mod testing;
+mod trash;
+mod why;
 mod wire_form;
 pub mod wish;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use haraka_shared::config::Config;
 use haraka_shared::date::epoch_ms;
@@ -68,7 +72,7 @@ use haraka_shared::log::Level;
 use haraka_shared::log_server;
 use haraka_shared::services::Dns;
 use haraka_shared::spool::{
-    Claim, Committed, Incarnation, NewMessage, Ownership, PendingHeap, QueueName, Spool,
+    Claim, Committed, Incarnation, Lock, NewMessage, Ownership, PendingHeap, QueueName, Spool,
     SpoolError, SpoolOptions,
 };
 use haraka_shared::traffic::Counted;
@@ -77,9 +81,12 @@ use self::batch::Batches;
 use self::item::Loaded;
 pub(crate) use self::kits::Kits;
 use self::mail::Mail;
+pub(crate) use self::orders::carry_out;
 use self::policy::Policies;
 use self::schedule::{Job, Portion, Schedule, Stats};
 use self::shaping::Shaper;
+use self::suspend::Suspending;
+use self::trash::Trash;
 #[cfg(test)]
 pub(crate) use self::wire_form::WireForm;
 use crate::rt;
@@ -100,6 +107,9 @@ pub enum OutboundError {
 /// Deliveries to one domain at the same time, in each worker: what a busy destination takes well,
 /// and few enough that one which does not answer leaves room for the others.
 const PER_DOMAIN: usize = 50;
+
+/// Longest time that a worker waits for a tool to be done with the directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Time to wait before a directory that could not be read is read again.
 const SCAN_RETRY: Duration = Duration::from_secs(60);
@@ -139,6 +149,10 @@ pub(crate) struct Outbound {
     mail: Mail,
     policies: Policies,
     shaper: Shaper,
+    suspending: Suspending,
+    trash: Trash,
+    /// Orders of operators so far; what was kept in memory before the last of them is read again.
+    orders: Cell<u64>,
 }
 
 impl Outbound {
@@ -153,11 +167,7 @@ impl Outbound {
     ) -> Result<Outbound, OutboundError> {
         let own = Incarnation::parse(incarnation)
             .ok_or_else(|| OutboundError::Incarnation(incarnation.to_owned()))?;
-        let options = SpoolOptions {
-            incarnation: Some(own),
-            ..SpoolOptions::default()
-        };
-        let spool = Arc::new(Spool::open(&config.queue_dir, options)?);
+        let spool = Arc::new(open_spool(&config.queue_dir, own)?);
         let mail = Mail::new(config, Rc::new(kits));
         let wake = Notify::new();
         let shaper = Shaper::new(
@@ -185,6 +195,9 @@ impl Outbound {
             mail,
             policies: Policies::new(config, dns),
             shaper,
+            suspending: Suspending::new(&config.queue_dir),
+            trash: Trash::default(),
+            orders: Cell::default(),
         })
     }
 
@@ -196,6 +209,13 @@ impl Outbound {
     pub(crate) fn start(&self, worker: &Rc<Worker>) {
         rt::spawn(run(Rc::clone(worker))).detach();
         Shaper::start(worker);
+        Suspending::start(worker);
+        trash::start(worker);
+    }
+
+    /// The suspensions have changed.
+    pub(crate) fn suspensions_changed(&self) {
+        self.suspending.changed();
     }
 
     /// The backlog of this slot is ours now (`OwnQueue`): make whole what dead workers left, then
@@ -331,7 +351,8 @@ impl Outbound {
         }
         self.fresh.set(held);
         let mut loaded = Box::new(loaded);
-        loaded.fresh = Some(item::Fresh::new(Rc::clone(&self.fresh), octets));
+        let fresh = item::Fresh::new(Rc::clone(&self.fresh), octets, self.orders.get());
+        loaded.fresh = Some(fresh);
         Some(loaded)
     }
 
@@ -367,6 +388,25 @@ impl Outbound {
     async fn moment(&self, longest: Duration) {
         let flushed = self.flushed.borrow().clone();
         let _ = rt::timeout(longest, flushed.wait()).await;
+    }
+}
+
+/// A worker that starts waits for a queue tool to be done with the directory; a tool that is stopped
+/// in the middle of that is an error in the end, and the next worker tries again.
+fn open_spool(path: &Path, incarnation: Incarnation) -> Result<Spool, SpoolError> {
+    let begun = Instant::now();
+    loop {
+        let options = SpoolOptions {
+            incarnation: Some(incarnation),
+            lock: Lock::Workers,
+            ..SpoolOptions::default()
+        };
+        match Spool::open(path, options) {
+            Err(SpoolError::InUse { .. }) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
     }
 }
 
@@ -438,6 +478,9 @@ async fn take_over(worker: Rc<Worker>) {
             );
             let mut schedule = out.schedule.borrow_mut();
             schedule.absorb(heap);
+            if let Some(oldest) = report.oldest_trash {
+                out.trash.note(oldest);
+            }
             let was = out.takeover.replace(Takeover {
                 done: true,
                 flush: false,
@@ -447,6 +490,7 @@ async fn take_over(worker: Rc<Worker>) {
             }
             drop(schedule);
             out.wake.notify();
+            trash::clear_now(&worker);
         }
         Ok((_, Err(e))) => log_server!(Level::Crit, "queue not taken over: {e}"),
         Err(e) => log_server!(Level::Crit, "queue not taken over: {e}"),

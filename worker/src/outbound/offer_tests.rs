@@ -10,7 +10,6 @@ use super::offer::Courier;
 use super::pool::Pool;
 use super::route::Targets;
 use super::testing::*;
-use crate::rt;
 
 fn courier() -> Courier {
     Courier::with_pool(settings(), Pool::keeping(Duration::from_millis(100)))
@@ -54,7 +53,7 @@ fn next_host_is_asked_until_one_decides() {
             matches!(&attempt.results[..], [RcptResult::Failed(c)] if c.text == "550 5.7.1 no")
         );
         assert_eq!(attempt.peer.unwrap().port, deciding.address.port());
-        rt::sleep(Duration::from_millis(300)).await;
+        deciding.over().await;
         assert!(courier.pool().is_empty());
     });
     [refusing, closing, deciding, unasked]
@@ -107,11 +106,8 @@ fn kept_connection_serves_the_next_message_and_is_left_after_its_time() {
             assert_eq!(attempt.response.unwrap().text(), expected);
             assert_eq!(courier.pool().len(), 1);
         }
-        while !courier.pool().is_empty() {
-            rt::sleep(Duration::from_millis(10)).await;
-        }
-        // the sink waits for QUIT
-        rt::sleep(Duration::from_millis(100)).await;
+        sink.over().await;
+        assert!(courier.pool().is_empty());
     });
     sink.done();
 }
@@ -133,7 +129,7 @@ fn kept_connection_that_the_host_closed_is_replaced_by_a_new_one() {
                 assert_eq!(attempt.response.unwrap().text(), expected);
             }
             courier.pool().clear();
-            rt::sleep(Duration::from_millis(100)).await;
+            sink.over().await;
         });
         sink.done();
     }
@@ -158,7 +154,7 @@ async fn hand_on(
         )
         .await;
     courier.pool().clear();
-    rt::sleep(Duration::from_millis(100)).await;
+    sink.over().await;
     done.map(|f| f.reply.to_string())
 }
 

@@ -64,10 +64,24 @@ async fn remove_once(worker: &Rc<Worker>, name: &QueueName) -> Result<(), String
 
 /// Puts the whole item off. It waits under its old name if that cannot be changed: it stays queued
 /// whatever happens (PB-22).
-pub(super) async fn defer(worker: &Rc<Worker>, name: &QueueName, again: Again) {
+///
+/// `said`: how the attempt ended, for operators.
+pub(super) async fn defer(
+    worker: &Rc<Worker>,
+    name: &QueueName,
+    again: Again,
+    said: Option<String>,
+) {
     let spool = worker.outbound.spool();
     let old = name.clone();
-    let why = match rt::offload(move || spool.defer(&old, again.at, again.attempts)).await {
+    let deferred = rt::offload(move || {
+        if let Some(said) = said {
+            spool.remark(old.as_str(), &said);
+        }
+        spool.defer(&old, again.at, again.attempts)
+    })
+    .await;
+    let why = match deferred {
         Ok(Ok(new)) => return worker.outbound.wait_for(&new, again.flushes),
         Ok(Err(e)) if e.is_gone() => return,
         Ok(Err(e)) => e.to_string(),

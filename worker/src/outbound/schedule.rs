@@ -3,11 +3,14 @@
 //! Items wait by name only, so a queue of any size costs little. Those for one domain share a lane
 //! with a limit of its own: a domain that does not answer holds up nobody else. Decides; never waits.
 
+mod look;
+
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use haraka_shared::spool::{PendingHeap, QueueName};
 
+pub(super) use self::look::Standing;
 use super::item::Loaded;
 use super::shaping::Permit;
 
@@ -92,6 +95,8 @@ const PORTION: usize = 100_000;
 pub(super) struct Schedule {
     ready: VecDeque<Job>,
     waiting: PendingHeap,
+    /// Items that wait for the end of a suspension.
+    suspended: PendingHeap,
     lanes: HashMap<Rc<str>, Lane>,
     parked: usize,
     active: usize,
@@ -111,6 +116,7 @@ impl Schedule {
         Schedule {
             ready: VecDeque::new(),
             waiting: PendingHeap::default(),
+            suspended: PendingHeap::default(),
             lanes: HashMap::new(),
             parked: 0,
             active: 0,
@@ -302,7 +308,7 @@ impl Schedule {
         Stats {
             in_progress: self.active as u64,
             pending: (self.ready.len() + self.parked + flushed) as u64,
-            deferred: self.waiting.len() as u64,
+            deferred: (self.waiting.len() + self.suspended.len()) as u64,
         }
     }
 }

@@ -13,6 +13,7 @@ use haraka_shared::log::{Level, emit, enabled};
 use haraka_shared::log_at;
 use haraka_shared::reply::Reply;
 use haraka_shared::spool::{QueueName, Recipient, Todo};
+use haraka_shared::waiting::last_error;
 
 use super::attempt::{Attempt, Cause, Peer, RcptResult};
 use super::bounce::Action;
@@ -94,7 +95,8 @@ pub(super) async fn settle(
         adopt_notes(delivery, &mut item);
     }
     if delivered.is_empty() && !any_failed && !told && !item.changed {
-        return defer(worker, &name, again).await;
+        let said = later.recipients.first().and_then(last_error);
+        return defer(worker, &name, again, said.map(str::to_owned)).await;
     }
     item.todo.rcpt_to = later.recipients;
     rewrite(worker, name, item.todo, again).await;

@@ -24,9 +24,12 @@ use super::mail_hosts::Local;
 use super::message::{Envelope, Outgoing};
 use super::policy::HostPolicy;
 use super::route::{Place, RouteSettings, Target};
-use crate::rt::Runtime;
+use crate::rt::{self, Runtime};
 use crate::tls::testing::Site;
 use crate::tls::{Contexts, Tls};
+
+/// How long a client may take to be done with a host.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A host on its own thread; each script serves one connection after the other.
 ///
@@ -55,6 +58,14 @@ impl Sink {
             }
         });
         Sink { address, thread }
+    }
+
+    /// Waits until the scripts are over, so that what the client still does for them is done: goodbyes.
+    pub(crate) async fn over(&self) {
+        let end = rt::now() + PATIENCE;
+        while !self.thread.is_finished() && rt::now() < end {
+            rt::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Fails the test if a script was not followed to its end.

@@ -211,6 +211,9 @@ impl Session {
                 }
                 Err(lost) => return Box::pin(self.lost(lost)).await,
             }
+            if self.worker.hooks.run_scripts() {
+                *self.conn.line.borrow_mut() = Some(Box::from(line.as_slice()));
+            }
             self.mind_pipelining(&line);
             let outcome = match rt::catch(Box::pin(self.command(&line))).await {
                 Ok(outcome) => outcome,

@@ -46,7 +46,11 @@ pub(crate) fn full_reply(me: &str, full: Full) -> Reply {
     Reply::new(421, format!("{me} {}, try again later", full.reason()))
 }
 
+/// So many sessions at once are a rush; fewer leave too little behind to look at.
+const RUSH: usize = 500;
+
 /// The book of sessions.
+#[derive(Clone)]
 pub(crate) struct Sessions(Rc<Book>);
 
 struct Book {
@@ -56,6 +60,9 @@ struct Book {
     most: Cell<Option<u32>>,
     most_per_ip: Cell<Option<u32>>,
     emptied: RefCell<Option<Waker>>,
+    /// The most sessions at once since the last rush was over.
+    peak: Cell<usize>,
+    calmed: RefCell<Option<Waker>>,
 }
 
 #[derive(Default)]
@@ -85,6 +92,12 @@ impl Book {
         Ok(())
     }
 
+    /// Whether there were many sessions and at most a quarter of them is left.
+    fn is_rush_over(&self) -> bool {
+        let peak = self.peak.get();
+        peak >= RUSH && self.open.borrow().len() <= peak / 4
+    }
+
     fn discount(&self, ip: IpAddr) {
         let mut by_ip = self.by_ip.borrow_mut();
         if let Some(count) = by_ip.get_mut(&ip) {
@@ -106,6 +119,8 @@ impl Sessions {
             most: Cell::new(most),
             most_per_ip: Cell::new(most_per_ip),
             emptied: RefCell::default(),
+            peak: Cell::default(),
+            calmed: RefCell::default(),
         }))
     }
 
@@ -138,9 +153,11 @@ impl Sessions {
         if let Some(ip) = ip {
             book.count(ip)?;
         }
+        let key = open.insert(Entry::default());
+        book.peak.set(book.peak.get().max(open.len()));
         Ok(Ticket {
             book: Rc::clone(book),
-            key: open.insert(Entry::default()),
+            key,
             ip,
         })
     }
@@ -161,6 +178,20 @@ impl Sessions {
                 waker.wake_by_ref();
             }
         }
+    }
+
+    /// Resolves when, after a rush, at most a quarter of its sessions is left. For one to wait.
+    pub(crate) async fn rush_over(&self) {
+        let book = &self.0;
+        std::future::poll_fn(|cx| {
+            if book.is_rush_over() {
+                book.peak.set(book.open.borrow().len());
+                return std::task::Poll::Ready(());
+            }
+            *book.calmed.borrow_mut() = Some(cx.waker().clone());
+            std::task::Poll::Pending
+        })
+        .await;
     }
 
     /// Resolves when no session is left.
@@ -229,6 +260,11 @@ impl Drop for Ticket {
         {
             waker.wake();
         }
+        if self.book.is_rush_over()
+            && let Some(waker) = self.book.calmed.borrow_mut().take()
+        {
+            waker.wake();
+        }
     }
 }
 
@@ -249,6 +285,31 @@ mod tests {
         assert_eq!(sessions.admit(b).err(), Some(Full::Worker));
         drop(first);
         assert!(sessions.admit(a).is_ok());
+    }
+
+    #[test]
+    fn rush_is_over_when_a_quarter_is_left_and_once_only() {
+        let sessions = Sessions::new(None, None);
+        let over = || {
+            let mut waiting = std::pin::pin!(sessions.rush_over());
+            let mut cx = Context::from_waker(Waker::noop());
+            waiting.as_mut().poll(&mut cx).is_ready()
+        };
+        let some = |n: usize| -> Vec<Ticket> {
+            let admit = |_| sessions.admit_proxy().ok();
+            (0..n).filter_map(admit).collect()
+        };
+        drop(some(RUSH - 1));
+        assert!(!over(), "these were few");
+        let mut rush = some(RUSH);
+        assert!(!over());
+        rush.truncate(RUSH / 4 + 1);
+        assert!(!over());
+        rush.pop();
+        assert!(over());
+        assert!(!over(), "it was told");
+        rush.clear();
+        assert!(!over(), "what is left was no rush");
     }
 
     // covers HAP-06, PB-13

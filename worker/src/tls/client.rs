@@ -12,19 +12,17 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use haraka_shared::config::{ConfigDir, MinVersion, TlsClient, TlsIni};
 use haraka_shared::tls::Tls;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme,
-    SupportedProtocolVersion,
-};
+use rustls::{CertificateError, ClientConfig, ClientConnection, SupportedProtocolVersion};
 
 use super::contexts::{Contexts, trust_in};
 use super::peer::describe;
 use super::remark::Remark;
+use super::signatures::signatures;
 use super::store::Reading;
 use super::suites;
 use super::summary;
@@ -282,11 +280,16 @@ impl Kit {
         if let Some((_, config)) = found {
             return Ok(Arc::clone(config));
         }
-        let verifier: Arc<dyn ServerCertVerifier> = match judged {
-            false => Arc::new(Anybody(Arc::clone(&self.provider))),
+        let always = |verdict| -> Arc<dyn ServerCertVerifier> {
+            let provider = Arc::clone(&self.provider);
+            Arc::new(Unseen { verdict, provider })
+        };
+        let verifier = match judged {
+            false => always(Ok(())),
+            // Without authorities none vouches for anybody.
             true => match self.verifier() {
                 Some(verifier) => verifier,
-                None => Arc::new(NobodyIsTrusted(Arc::clone(&self.provider))),
+                None => always(Err(CertificateError::UnknownIssuer)),
             },
         };
         let mut config = self.config(verifier, shown.clone())?;
@@ -387,60 +390,28 @@ impl Ending {
     }
 }
 
-/// Takes any certificate; the server must still hold its key.
+/// What is said of any certificate; the server must still hold its key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-/// There are no authorities, so none vouches for anybody.
-#[derive(Debug)]
-struct NobodyIsTrusted(Arc<CryptoProvider>);
-
-macro_rules! verify {
-    ($judge:ty, $verdict:expr) => {
-        impl ServerCertVerifier for $judge {
-            fn verify_server_cert(
-                &self,
-                _end_entity: &CertificateDer<'_>,
-                _intermediates: &[CertificateDer<'_>],
-                _server_name: &ServerName<'_>,
-                _ocsp_response: &[u8],
-                _now: UnixTime,
-            ) -> Result<ServerCertVerified, rustls::Error> {
-                $verdict
-            }
-
-            fn verify_tls12_signature(
-                &self,
-                message: &[u8],
-                cert: &CertificateDer<'_>,
-                dss: &DigitallySignedStruct,
-            ) -> Result<HandshakeSignatureValid, rustls::Error> {
-                let algorithms = &self.0.signature_verification_algorithms;
-                verify_tls12_signature(message, cert, dss, algorithms)
-            }
-
-            fn verify_tls13_signature(
-                &self,
-                message: &[u8],
-                cert: &CertificateDer<'_>,
-                dss: &DigitallySignedStruct,
-            ) -> Result<HandshakeSignatureValid, rustls::Error> {
-                let algorithms = &self.0.signature_verification_algorithms;
-                verify_tls13_signature(message, cert, dss, algorithms)
-            }
-
-            fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-                self.0.signature_verification_algorithms.supported_schemes()
-            }
-        }
-    };
+struct Unseen {
+    verdict: Result<(), CertificateError>,
+    provider: Arc<CryptoProvider>,
 }
 
-verify!(Anybody, Ok(ServerCertVerified::assertion()));
-verify!(
-    NobodyIsTrusted,
-    Err(rustls::CertificateError::UnknownIssuer.into())
-);
+impl ServerCertVerifier for Unseen {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.verdict.clone()?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    signatures!();
+}
 
 #[cfg(test)]
 #[path = "client_tests.rs"]

@@ -11,6 +11,7 @@
 //! - `peer.rs`: a certificate as plugins and log lines see it
 //! - `session.rs`: a session as log lines and plugins see it
 //! - `client.rs`: the other direction, towards other servers
+//! - `signatures.rs`: what all verifiers of servers have in common
 //! - `ocsp.rs`: responses that are stapled
 //! - `tickets.rs`: sessions that are taken up again, by any worker
 //! - `follow.rs`: keeps the contexts fresh while the worker runs
@@ -29,6 +30,7 @@ mod peer;
 mod pem;
 mod remark;
 mod session;
+mod signatures;
 mod store;
 mod suites;
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub use names::Names;
 pub use peer::describe;
 pub use remark::Remark;
 pub(crate) use session::summary;
+pub(crate) use signatures::signatures;
 pub use store::from_files;
 pub use suites::{provider, versions};
 pub use tickets::{Keyring, new_key};

@@ -8,7 +8,7 @@ const { Transaction } = require('internal/transaction')
 const { connection } = natives
 
 // Properties that the server has; the second list can be set.
-const READ = ['totalbytes', 'rcpt_count', 'msg_count', 'start_time']
+const READ = ['current_line', 'totalbytes', 'rcpt_count', 'msg_count', 'start_time']
 const WRITE = ['tran_count', 'relaying', 'esmtp', 'pipelining', 'early_talker', 'errors', 'last_reject', 'authheader']
 const GROUPS = {
     remote: ['ip', 'port', 'host', 'info', 'closed', 'is_private', 'is_local'],
@@ -97,7 +97,6 @@ class Connection {
         Object.defineProperty(this, 'goOn', { value: undefined, writable: true })
         this.encoding = 'utf8'
         this.last_response = null
-        this.current_line = null
         this.last_rcpt_msg = null
         this.hooks_to_run = []
         live.owners.set(number, this)
@@ -168,9 +167,18 @@ class Connection {
     }
 
     begin(hook) {
+        const another = hook !== this.hook
         this.hook = hook
         if (hook === 'capabilities') this.#capabilities = undefined
         this.transactionSeen()?.begin()
+        if (globalThis.server.notes.redis) this.#tell(another)
+    }
+
+    // What native plugins and the core find is published as well, so it comes here as it is found. The core
+    // finds nothing between two plugins of one hook.
+    #tell(another) {
+        if (another) this.results.publishCore()
+        void this.transaction?.results
     }
 
     end() {

@@ -181,5 +181,7 @@ exports.forget = (connection, transaction) => {
         live.owners.delete(uuid)
         gone?.over(uuid)
     }
-    if (!transaction) live.owners.delete(connection)
+    if (transaction) return
+    if (gone && globalThis.server.notes.redis) gone.results.publishCore()
+    live.owners.delete(connection)
 }

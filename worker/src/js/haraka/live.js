@@ -15,7 +15,9 @@ exports.notes = (handle, owner) => new Notes(natives.live.handOver(handle, owner
 
 exports.results = (handle, owner, conn, core) => {
     const results = new ResultStore(conn, core)
-    Object.assign(results.store, natives.live.handOver(handle, owner, 'results'))
+    const found = natives.live.handOver(handle, owner, 'results')
+    Object.assign(results.store, found)
+    for (const name of Object.keys(found)) results.redis_publish(name, results.found(name))
     return results
 }
 
@@ -73,5 +75,6 @@ exports.ask = (number, kind, what, path, value) => {
     } else {
         at[last] = value
     }
+    if (kind === 'results' && path.length === 2) owner.results.redis_publish(path[0], { [last]: value })
     return undefined
 }

@@ -93,39 +93,18 @@ class Plugin {
     }
 
     inherits(parent) {
-        const from = loadPlugin(bare(parent), find(parent), this.timeout)
-        for (const name in from) {
-            if (!this[name]) this[name] = from[name]
+        const name = String(parent).replace(/^haraka-plugin-/, '')
+        const from = loadPlugin(name, find(name, this), this.timeout)
+        for (const key in from) {
+            if (!this[key]) this[key] = from[key]
         }
         from.register.call(this)
         this.base[parent] = from
     }
 }
 
-const bare = (listed) => listed.replace(/^haraka-plugin-/, '')
-
-// Where a plugin that another inherits from is: the install directory before what comes with Haraka.
-function find(listed) {
-    const name = bare(listed)
-    const dir = natives.process.installDir()
-    const { fs } = natives
-    const there = (file) => {
-        try {
-            return fs.sync('stat', file, undefined, {}).file
-        } catch {
-            return false
-        }
-    }
-    const places = [
-        path.join(dir, 'plugins', `${name}.js`),
-        path.join(dir, 'node_modules', `haraka-plugin-${name}`, 'package.json'),
-        path.join(dir, 'plugins', name, 'package.json'),
-    ]
-    const found = places.find(there)
-    if (found) return found
-    // One that comes with the server.
-    return undefined
-}
+// Where a plugin that another inherits from is; nothing for one that comes with the server.
+const find = (name, heir) => natives.loader.inherited(name, heir.plugin_path) ?? undefined
 
 const { cont: CONT } = require('haraka-constants')
 

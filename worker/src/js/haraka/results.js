@@ -42,6 +42,7 @@ class ResultStore {
     constructor(conn, core) {
         Object.defineProperty(this, 'conn', { value: conn, writable: true })
         Object.defineProperty(this, 'core', { value: core && ((name) => (CORE.includes(name) ? core(name) : undefined)) })
+        Object.defineProperty(this, 'told', { value: undefined, writable: true })
         this.store = Object.create(null)
         settings ??= config.get('results.ini', { booleans: ['+main.redis_publish'] }, () => {
             settings = undefined
@@ -58,8 +59,8 @@ class ResultStore {
 
     // Other programs follow what is found, where a plugin has connected to redis (RES-05).
     redis_publish(plugin, given) {
+        if (!this.followed()) return
         const { redis } = globalThis.server.notes
-        if (!redis || settings?.main?.redis_publish === false) return
         const channel = `result-${this.conn?.transaction?.uuid ?? this.conn?.uuid}`
         const said = JSON.stringify({ plugin: named(plugin), result: given })
         if (publisher?.client !== redis) publisher = Publisher.suits(redis) ? new Publisher(redis) : undefined
@@ -67,6 +68,30 @@ class ResultStore {
         redis.publish(channel, said).catch?.((why) => {
             this.conn.logerror('results', `redis publish failed: ${why?.message ?? why}`)
         })
+    }
+
+    // All under a name but empty lists.
+    found(name) {
+        const filled = ([, value]) => !Array.isArray(value) || value.length > 0
+        return Object.fromEntries(Object.entries(this.get(name) ?? {}).filter(filled))
+    }
+
+    // What the core found stands nowhere, so it is told when a hook begins, if it is new.
+    publishCore() {
+        if (!this.followed()) return
+        this.told ??= new Map()
+        for (const name of CORE) {
+            const known = this.core?.(name)
+            const text = known ? JSON.stringify(known) : undefined
+            if (text === this.told.get(name)) continue
+            this.told.set(name, text)
+            if (known) this.redis_publish(name, known)
+        }
+    }
+
+    // Whether anybody can follow what is found (RES-05).
+    followed() {
+        return Boolean(globalThis.server.notes.redis) && settings?.main?.redis_publish !== false
     }
 
     own(name) {

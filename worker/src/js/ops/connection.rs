@@ -169,6 +169,11 @@ fn get(host: &Host, conn: &Connection, name: &str) -> Value {
         "totalbytes" => conn.total_bytes.get().into(),
         "rcpt_count" => tally(&conn.rcpt_count),
         "msg_count" => tally(&conn.msg_count),
+        "current_line" => {
+            let line = conn.line.borrow();
+            let text = line.as_deref().map(String::from_utf8_lossy);
+            text.as_deref().into()
+        }
         "last_reject" => conn
             .last_reject
             .borrow()

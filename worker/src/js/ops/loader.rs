@@ -10,13 +10,14 @@ use rquickjs::{Ctx, Exception, Function, Module, Object, Value};
 use super::op;
 use crate::js::convert::throw_io;
 use crate::js::host::Host;
+use crate::js::places;
 use crate::js::resolve::{How, module_directories, resolve};
 use crate::js::sources;
 
 pub(super) fn install<'js>(
     ctx: &Ctx<'js>,
     field: &Object<'js>,
-    _host: &Rc<Host>,
+    host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
     op!(
         ctx,
@@ -24,6 +25,16 @@ pub(super) fn install<'js>(
         "resolve",
         |request: String, directory: String| {
             resolve(&request, Path::new(&directory), How::Require)
+                .map(|found| found.to_string_lossy().into_owned())
+        }
+    );
+    let install_dir = host.install_dir.clone();
+    op!(
+        ctx,
+        field,
+        "inherited",
+        move |name: String, heir: String| {
+            places::inherited(places::bare(&name), &install_dir, Path::new(&heir))
                 .map(|found| found.to_string_lossy().into_owned())
         }
     );

@@ -4,9 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use haraka_shared::date::epoch_ms;
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
+use haraka_shared::spool::QueueName;
 use haraka_shared::traffic::now;
+use haraka_shared::waiting::Waiting;
 
 use super::{Denied, Shaper, Why};
 use crate::rt;
@@ -71,6 +74,19 @@ impl Shaper {
         }
         all.sort_by_key(|usage| std::cmp::Reverse(usage.waiting));
         all
+    }
+
+    /// What an item waits for, if it is its destination.
+    pub(in crate::outbound) fn waits_for(&self, name: &QueueName) -> Option<Waiting> {
+        let rooms = self.0.rooms.borrow();
+        let (denied, before) = rooms.of_item(name)?;
+        let ahead = |at: u64| at.saturating_sub(now()) / 1000;
+        let until = denied.until.map(ahead).filter(|ms| *ms >= 1000);
+        Some(Waiting::Destination {
+            why: denied.to_string(),
+            before,
+            until: until.map(|ms| epoch_ms().saturating_add(ms)),
+        })
     }
 
     /// Tells about those who wait, now and then.

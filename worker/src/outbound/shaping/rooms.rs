@@ -169,6 +169,13 @@ impl Rooms {
         (rooms.map(|r| r.names.len()).sum(), first)
     }
 
+    /// Why an item waits, and how many are before it; nothing if it does not.
+    pub(super) fn of_item(&self, name: &QueueName) -> Option<(&Denied, usize)> {
+        let before = |room: &Room| room.names.iter().position(|(n, _)| n == name);
+        let mut rooms = self.rooms.iter();
+        rooms.find_map(|(_, room)| Some((&room.denied, before(room)?)))
+    }
+
     /// Destinations for which items wait, one for each provider.
     pub(super) fn destinations(&self) -> Vec<Rc<Destination>> {
         let firsts = self.by_provider.values().filter_map(|rooms| rooms.first());
@@ -269,6 +276,8 @@ mod tests {
         rooms.leave(other, 5);
         assert!(rooms.due(99).is_none());
         assert_eq!(rooms.of_provider(Key::of("provider", "p")).0, 1);
+        assert_eq!(rooms.of_item(&name(0)), Some((&denied(), 0)));
+        assert_eq!(rooms.of_item(&name(1)), None);
         assert_eq!(rooms.into_names(), [name(0)]);
     }
 
