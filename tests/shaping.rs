@@ -145,6 +145,17 @@ fn destination_with_a_narrow_limit_does_not_hold_up_others() {
         names.iter().all(untried),
         "to wait is no attempt: {names:?}"
     );
+    let output = Command::new(env!("CARGO_BIN_EXE_haraka"))
+        .args(["queue", "why", "--all", "-c"])
+        .arg(server.install().path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let of_limit = |line: &&str| {
+        line.contains(".test takes no more messages at a time; ")
+            && line.contains("; its turn comes in ")
+    };
+    assert_eq!(said.lines().filter(of_limit).count(), 97, "{output:?}");
 }
 
 // covers PB-51
