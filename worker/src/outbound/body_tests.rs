@@ -218,7 +218,7 @@ fn file_that_cannot_be_read_to_its_end_is_not_offered() {
 /// One conversation about this message to `<x@y.z>`.
 async fn sent(sink: &Sink, from: &str, message: &Outgoing) -> Attempt {
     let (from, to) = (address(from), addresses(&["<x@y.z>"]));
-    offered(sink, &envelope(&from, &to), message).await
+    Box::pin(offered(sink, &envelope(&from, &to), message)).await
 }
 
 async fn offered(sink: &Sink, envelope: &Envelope<'_>, message: &Outgoing) -> Attempt {
