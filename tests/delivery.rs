@@ -378,22 +378,6 @@ fn silence_after_the_dot_is_in_doubt_when_its_own_time_is_over() {
     wait_empty(server.install());
 }
 
-// covers PA-47, OUT-20, KEY-46, BNC-01
-#[test]
-fn mail_from_the_null_sender_is_set_aside_and_never_bounces() {
-    let sink = Sink::start();
-    sink.rule(Rule::reply(Stage::Rcpt, "550 5.1.1 no such user"));
-    let server = Server::start(to_next_hop(sink.addr()));
-    submit(&server, "", &["to@far.test"], &numbered("1"));
-    let line = server.wait_for_log("Double bounce", DEADLINE);
-    assert!(line.contains("[NOTICE] ["), "{line}");
-    wait_for(
-        "the item to be set aside",
-        || matches!(server.install().queue_files().as_slice(), [one] if one.starts_with("error.")),
-    );
-    assert!(sink.accepted().is_empty());
-}
-
 // covers OUT-20, KEY-46, PB-37, BNC-03
 #[test]
 fn no_intervals_return_mail_at_its_first_failure_in_the_built_in_words() {

@@ -13,21 +13,8 @@
 
 mod harness;
 
-use harness::{Authority, DEADLINE, Install, Rule, Server, Sink, SmtpClient, Stage};
-
-const MESSAGE: &str = "Subject: hi\r\n\r\nbody\r\n";
-
-fn install_with(script: &str, plugins: &[&str]) -> Install {
-    Install::new()
-        .file("plugins/mine.js", script)
-        .plugins(plugins)
-}
-
-fn greeted(server: &Server) -> SmtpClient {
-    let mut client = server.client();
-    client.ehlo("client.test");
-    client
-}
+use harness::scripts::{MESSAGE, install_with};
+use harness::{Authority, DEADLINE, Install, Rule, Server, Sink, Stage, greeted};
 
 // covers PLG-12
 #[test]
@@ -48,10 +35,12 @@ fn queue_plugin_that_is_native_works_as_parent_of_a_script() {
             next()
         }"#;
     let port = sink.addr().port();
-    let install = install_with(script, &["mine", "rcpt_to.in_host_list"]).config(
-        "smtp_forward.ini",
-        &format!("host=127.0.0.1\nport={port}\n"),
-    );
+    let install = install_with(script)
+        .plugins(&["mine", "rcpt_to.in_host_list"])
+        .config(
+            "smtp_forward.ini",
+            &format!("host=127.0.0.1\nport={port}\n"),
+        );
     let server = Server::start(install);
     let sent = greeted(&server).send_mail("a@b.test", &["c@here.test"], MESSAGE);
     sent.expect(250);
@@ -93,7 +82,7 @@ fn parent_that_is_asked_out_of_turn_throws_and_costs_nothing() {
             this.loginfo(`${server.notes.refused} refused`)
             setTimeout(() => next(OK, 'done'), 20)
         }"#;
-    let server = Server::start(install_with(script, &["mine"]));
+    let server = Server::start(install_with(script).plugins(&["mine"]));
     let worker = server.worker_pids();
     let mut client = greeted(&server);
     client.cmd("NOOP").expect(250);
@@ -114,7 +103,9 @@ fn parent_that_does_not_exist_or_is_configured_wrong_ends_the_start() {
         ("queue/smtp_forward", "port=many\n", "smtp_forward.ini"),
     ] {
         let script = format!("exports.register = function () {{ this.inherits('{parent}') }}");
-        let install = install_with(&script, &["mine"]).config("smtp_forward.ini", config);
+        let install = install_with(&script)
+            .plugins(&["mine"])
+            .config("smtp_forward.ini", config);
         let failure = Server::try_start(install, &[env!("CARGO_BIN_EXE_haraka")]);
         let log = failure.map(|_| ()).unwrap_err().log;
         assert!(log.contains(expected), "{parent}: {log}");
@@ -148,7 +139,8 @@ fn smtp_client_of_a_script_goes_over_to_tls_and_tells_of_a_dead_host() {
                 })
             })
         }"#;
-    let install = install_with(script, &["mine", "rcpt_to.in_host_list"])
+    let install = install_with(script)
+        .plugins(&["mine", "rcpt_to.in_host_list"])
         .config("sink_port", &format!("{}\n", sink.addr().port()));
     let server = Server::start(install);
     let sent = greeted(&server).send_mail("a@b.test", &["c@here.test"], MESSAGE);
@@ -188,7 +180,7 @@ fn modules_that_are_absent_say_why() {
             this.loginfo(`todo ${require('./outbound/todo').name} ${require('./outbound/hmail').name}`)
             next(OK)
         }"#;
-    let server = Server::start(install_with(script, &["mine"]));
+    let server = Server::start(install_with(script).plugins(&["mine"]));
     greeted(&server).cmd("NOOP").expect(250);
     server.wait_for_log("[mine] todo TODOItem HMailItem", DEADLINE);
     let log = server.log_text();
@@ -245,7 +237,9 @@ fn plugin_cannot_change_for_others_what_constants_and_server_mean_nor_end_the_pr
             if (rcpt.user === 'x') return next(DENY, `constants ${OK} ${DENY} ${CONT} ${typeof server.notes}`)
             next(OK)
         }"#;
-    let install = install_with(bad, &["mine", "good", "queue/test"]).file("plugins/good.js", good);
+    let install = install_with(bad)
+        .plugins(&["mine", "good", "queue/test"])
+        .file("plugins/good.js", good);
     let server = Server::start(install);
     let mut client = greeted(&server);
     client.cmd("MAIL FROM:<a@b.test>").expect(250);

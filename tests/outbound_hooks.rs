@@ -17,20 +17,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use harness::scripts::install_with;
 use harness::server::peer_command;
 use harness::sink_rules::{Rule, Stage};
-use harness::{DEADLINE, Install, Server, Sink, SmtpClient, poll_until, skip};
-
-fn greeted(server: &Server) -> SmtpClient {
-    let mut client = server.client();
-    client.ehlo("client.test");
-    client
-}
+use harness::{DEADLINE, Install, Server, Sink, greeted, poll_until, skip};
 
 fn install(script: &str) -> Install {
-    Install::new()
-        .file("plugins/mine.js", script)
-        .plugins(&["mine", "rcpt_to.in_host_list", "queue/test"])
+    install_with(script)
         .config("outbound.ini", "local_mx_ok=true\nauth_in_clear=true\n")
         .config("plugin_timeout", "20\n")
 }

@@ -13,15 +13,10 @@
 
 mod harness;
 
+use harness::scripts::install_with;
 use harness::server::Signal;
 use harness::sink_rules::{Rule, Stage};
-use harness::{DEADLINE, Install, Server, Sink, SmtpClient, wait_for};
-
-fn greeted(server: &Server) -> SmtpClient {
-    let mut client = server.client();
-    client.ehlo("client.test");
-    client
-}
+use harness::{DEADLINE, Install, Server, Sink, greeted, wait_for};
 
 /// A server that sends a mail to `x@DOMAIN` for each domain at NOOP, to the sink unless the script routes.
 fn sending(sink: &Sink, domains: &[&str], script: &str) -> Install {
@@ -36,10 +31,7 @@ fn sending(sink: &Sink, domains: &[&str], script: &str) -> Install {
         exports.hook_get_mx ??= (next) => next(OK, '{}')\n",
         sink.addr()
     );
-    Install::new()
-        .file("plugins/mine.js", &format!("{script}{sending}"))
-        .plugins(&["mine", "rcpt_to.in_host_list", "queue/test"])
-        .config("outbound.ini", "local_mx_ok=true\n")
+    install_with(&format!("{script}{sending}")).config("outbound.ini", "local_mx_ok=true\n")
 }
 
 /// The names of items; an item that was rewritten has its message in a file beside it.

@@ -27,6 +27,15 @@ pub enum Waiting {
         /// Most deliveries to one domain.
         most: usize,
     },
+    /// What its destination takes (`shaping.toml`).
+    Destination {
+        /// Which limit, in words.
+        why: String,
+        /// Items before this one.
+        before: usize,
+        /// When there may be room, if that is known.
+        until: Option<u64>,
+    },
     /// The limit on all deliveries.
     Full {
         /// Deliveries under way.
@@ -85,6 +94,12 @@ pub fn sentence(
              most {most}, and {before} items are before it.",
             todo.domain
         ),
+        Waiting::Destination { why, before, until } => {
+            let until =
+                until.map(|at| format!("; its turn comes {} at the earliest", when(at, now)));
+            let until = until.unwrap_or_default();
+            format!("It is due and waits: {why}; {before} items are before it{until}.")
+        }
         Waiting::Full { active } if item.name.next_attempt <= now => format!(
             "It is due and waits for a free place: all {active} deliveries that this worker may \
              make at a time (concurrency_max) are under way."

@@ -43,6 +43,7 @@ struct Zone {
     records: HashMap<(String, u16), Vec<Vec<u8>>>,
     names: HashSet<String>,
     faults: HashMap<String, Fault>,
+    late: HashMap<String, Duration>,
     /// Names in signed zones, with all below them.
     signed: HashSet<String>,
     ttl: u32,
@@ -238,6 +239,13 @@ impl FakeDns {
         self.fault(name, Fault::Silent)
     }
 
+    /// UDP answers about the name and those below it come this much later, so that they are behind those of other names.
+    pub fn late(&self, name: &str, delay: Duration) -> &Self {
+        let name = wire::folded(name);
+        self.zone.lock().unwrap().late.insert(name, delay);
+        self
+    }
+
     /// UDP answers about the name are cut (TC), so that the asker has to come by TCP.
     pub fn truncated(&self, name: &str) -> &Self {
         self.fault(name, Fault::Truncated)
@@ -338,6 +346,17 @@ impl Zone {
         Some(answer)
     }
 
+    /// How much later the answer to a packet comes.
+    fn delay(&self, packet: &[u8]) -> Option<Duration> {
+        let (_, question) = wire::parse_query(packet)?;
+        let below = |late: &String| {
+            let rest = question.name.strip_suffix(late.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        let found = self.late.iter().find(|(name, _)| below(name));
+        found.map(|(_, delay)| *delay)
+    }
+
     fn is_signed(&self, name: &str) -> bool {
         let below = |zone: &String| {
             name.strip_suffix(zone.as_str())
@@ -381,10 +400,20 @@ fn serve_udp(socket: &UdpSocket, zone: &Mutex<Zone>, ending: &AtomicBool) {
         let Ok((length, asker)) = socket.recv_from(&mut packet) else {
             continue;
         };
-        let answer = zone.lock().unwrap().answer(&packet[..length], false);
-        if let Some(answer) = answer {
+        let mut zone = zone.lock().unwrap();
+        let answer = zone.answer(&packet[..length], false);
+        let delay = zone.delay(&packet[..length]);
+        drop(zone);
+        let Some(answer) = answer else { continue };
+        let Some(delay) = delay else {
             let _ = socket.send_to(&answer, asker);
-        }
+            continue;
+        };
+        let socket = socket.try_clone().unwrap();
+        std::thread::spawn(move || {
+            std::thread::sleep(delay);
+            let _ = socket.send_to(&answer, asker);
+        });
     }
 }
 

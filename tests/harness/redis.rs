@@ -145,8 +145,18 @@ impl Redis {
 
     /// Connections that others have to it.
     pub fn clients(&self) -> usize {
+        self.count(|line| !line.contains(" name=haraka-results "))
+            .saturating_sub(1)
+    }
+
+    /// Those of them that follow what is published.
+    pub fn followers(&self) -> usize {
+        self.count(|line| line.contains(" flags=P "))
+    }
+
+    fn count(&self, which: impl Fn(&str) -> bool) -> usize {
         let all = self.command(0, &["CLIENT", "LIST"]).texts().concat();
-        all.lines().count().saturating_sub(1)
+        all.lines().filter(|line| which(line)).count()
     }
 
     /// Follows what is published under a pattern.

@@ -1,5 +1,7 @@
 //! Packages that judge a client: its address, its names, how it greets and when it speaks.
 
+use std::time::Duration;
+
 use crate::side::{Setup, same_as_haraka};
 use crate::site::{MESSAGE, names};
 
@@ -242,6 +244,9 @@ fn dns_lists_are_asked_as_with_haraka() {
     for zone in ["bl.test", "wl.test", "by.test"] {
         dns.address(&format!("2.0.0.127.{zone}"), "127.0.0.2");
     }
+    // Results are in the order of answers.
+    dns.late("wl.test", Duration::from_millis(200))
+        .late("by.test", Duration::from_millis(400));
     dns.address("2.0.0.20.bl.test", "127.0.0.2")
         .txt("2.0.0.20.bl.test", "listed for a reason")
         .address("3.0.0.20.wl.test", "127.0.0.3")

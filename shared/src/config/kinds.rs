@@ -12,6 +12,7 @@ use super::ip_range::IpRange;
 use super::listen::{Endpoint, ListenAddr, parse_endpoint, split_list};
 use super::reader::Reader;
 use super::row::{Describe, Kind, Row};
+use crate::address::{Address, Limits};
 
 /// Yes or no, by Haraka's words; what is neither counts as no, with a warning.
 pub struct Bool;
@@ -227,6 +228,50 @@ impl Kind for OptionalSeconds {
             max: 366 * 86400,
         };
         any.parse(text).map(|t| (!t.is_zero()).then_some(t))
+    }
+}
+
+/// A time in seconds, or 0 for what is never to happen.
+pub struct SecondsOrNever;
+
+impl Describe for SecondsOrNever {
+    fn describe(&self) -> String {
+        "seconds, 0 for never".to_owned()
+    }
+}
+
+impl Kind for SecondsOrNever {
+    type Out = Option<Duration>;
+    fn parse(&self, text: &str) -> Result<Option<Duration>, String> {
+        OptionalSeconds.parse(text)
+    }
+}
+
+/// A mail address, or none.
+pub struct OptionalAddress;
+
+impl Describe for OptionalAddress {
+    fn describe(&self) -> String {
+        "address".to_owned()
+    }
+    fn takes_empty(&self) -> bool {
+        true
+    }
+}
+
+impl Kind for OptionalAddress {
+    type Out = Option<String>;
+    fn parse(&self, text: &str) -> Result<Option<String>, String> {
+        let bare = text.trim_start_matches('<').trim_end_matches('>');
+        if bare.is_empty() {
+            return Ok(None);
+        }
+        let address = Address::parse(&format!("<{bare}>"), Limits::default())
+            .map_err(|e| format!("\"{text}\" is no mail address: {e}"))?;
+        if address.host().is_empty() {
+            return Err(format!("\"{text}\" has no domain"));
+        }
+        Ok(Some(format!("<{bare}>")))
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::dir::ConfigDir;
 use super::error::Problems;
-use super::kinds::{Bool, Choice, Count, OptionalPath, Seconds, Text};
+use super::kinds::{
+    Bool, Choice, Count, OptionalAddress, OptionalPath, Seconds, SecondsOrNever, Text,
+};
 use super::reader::Reader;
 use super::retry_times::{RetryTimes, from_max_failures};
 use super::row::{Row, settings};
@@ -21,6 +23,8 @@ settings! {
         "main" => "",
         "timeouts" => "How long the other server may take for each step. The defaults are those of \
                        RFC 5321 section 4.5.3.2.",
+        "bounces" => "Reports to senders, and what becomes of mail that has no sender to tell. See \
+                      docs/bounces.md.",
         "mta_sts" => "Policies that destinations publish over HTTPS (MTA-STS, RFC 8461). See \
                       docs/tls-outbound-policy.md.",
         "dane" => "Certificates that destinations publish in signed DNS (DANE, RFC 7672).",
@@ -55,6 +59,10 @@ settings! {
         /// 3461) is told that it is late.
         delay_notice: Duration = Row::new("main", "delay_notice", "14400").live().ours(),
             Seconds { min: 1, max: 2_592_000 };
+        /// How long a message must have waited before a sender who did not say when to report
+        /// (NOTIFY) is told that it is late.
+        delay_warning: Option<Duration> = Row::new("main", "delay_warning", "0").live().ours(),
+            SecondsOrNever;
         /// Text of the Received field that queued mail gets; `disabled` for no such field.
         received_header_text: String = Row::new("main", "received_header", "Haraka outbound").live()
             .legacy("outbound.received_header"), Text;
@@ -93,6 +101,24 @@ settings! {
         other_timeout: Duration = Row::new("timeouts", "other", "300").live().ours(), STEP;
         /// The reply to QUIT, after which nothing is at stake.
         quit_timeout: Duration = Row::new("timeouts", "quit", "10").live().ours(), STEP;
+
+        /// Octets of the largest message that a report returns whole to a sender who asks for it
+        /// (RET=FULL); of a larger one, the header.
+        return_size: u64 = Row::new("bounces", "return_size", "1048576").live().ours(),
+            Count::<u64>::new(0, 10_485_760);
+        /// Where undeliverable mail without a sender goes, with a report. Without it, and where that
+        /// fails, such mail is kept in files in `queue-bounces` beside the queue.
+        double_bounce_to: Option<String> = Row::new("bounces", "double_bounce_to", "").live()
+            .example("postmaster@example.com").ours(), OptionalAddress;
+        /// How many of these files there are at most; the oldest go first. 0 keeps none.
+        double_bounces: usize = Row::new("bounces", "double_bounces", "1000").live().ours(),
+            Count::<usize>::new(0, 100_000);
+        /// Octets of all these files together.
+        double_bounce_size: u64 = Row::new("bounces", "double_bounce_size", "104857600").live().ours(),
+            Count::<u64>::new(16_777_216, 1_099_511_627_776);
+        /// How long these files are kept.
+        double_bounce_time: Duration = Row::new("bounces", "double_bounce_time", "2592000").live().ours(),
+            Seconds { min: 3600, max: 31_622_400 };
 
         /// Look for such policies and go by them: mail waits rather than go to a host that its
         /// destination does not name, or whose certificate is not good.

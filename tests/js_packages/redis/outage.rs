@@ -96,6 +96,12 @@ fn sessions_go_on_when_redis_dies_and_comes_back_as_with_haraka() {
         side.logged("connected to redis", 10);
         one_mail(side, "20.0.0.1");
         let workers = side.server().worker_pids();
+        let followers = |number: usize| {
+            wait_for("karma's connections of sessions", || {
+                redis.borrow().followers() == number
+            });
+        };
+        followers(0);
         let clients = redis.borrow().clients();
         let log = side.server().install().path().join("server.log");
         // Else it is chance whether a command was on its way.
@@ -108,6 +114,7 @@ fn sessions_go_on_when_redis_dies_and_comes_back_as_with_haraka() {
         side.from("20.0.5.1", |c| {
             c.greeting();
             c.says(&["EHLO x.test", "MAIL FROM:<ann@sender.com>"]);
+            followers(1);
             let with_follower = redis.borrow().clients();
             redis.borrow_mut().kill();
             lost(with_follower);

@@ -1,7 +1,7 @@
 //! Returning mail to its sender: a delivery report goes into the queue like any other message.
 //!
-//! A report is never about a report: mail from the null sender that cannot be delivered is set aside
-//! and logged (PA-47), so that a person can look at it.
+//! A report is never about a report: mail from the null sender that cannot be delivered goes another
+//! way, see `double_bounces.rs`. Whether there is trouble, and with whom, is decided elsewhere.
 
 use std::rc::Rc;
 
@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use super::accept::Submission;
 use super::attempt::Cause;
-use super::bounce::{About, Action, Report, compose};
+use super::bounce::{About, Action, Report, compose, received_from};
+use super::double_bounces;
 use super::item::{Loaded, Stored};
 use super::template::Templates;
 use crate::rt;
@@ -27,38 +28,57 @@ use crate::worker::Worker;
 
 /// What became of the news for the sender.
 pub(super) enum Told {
-    /// The report is on disk.
-    Queued,
-    /// There is nobody to tell; the item is kept for a person under another name.
-    SetAside,
+    /// It is on disk, or nobody wants it.
+    Done,
     /// Nothing could be stored; the item must stay as it is.
     NotStored,
+}
+
+/// What a report is about.
+pub(super) struct News<'a> {
+    pub(super) action: Action,
+    /// Who is told.
+    pub(super) reader: Address,
+    pub(super) told: &'a [&'a (Recipient, Cause)],
+    /// Why, in a line.
+    pub(super) why: &'a str,
+    /// The whole message is wanted, if it is not too large.
+    pub(super) whole: bool,
+    /// Until when it is tried, in milliseconds since 1970.
+    pub(super) retry_until: Option<u64>,
+}
+
+/// A report, and what it is about.
+pub(super) struct Written {
+    /// Its name.
+    pub(super) id: String,
+    pub(super) text: Vec<u8>,
+    /// Of the message that the report is about.
+    pub(super) header: Header,
 }
 
 /// Octets at the beginning of a message in which its header is looked for.
 const HEADER_OCTETS: usize = 64 * 1024;
 
-/// Octets of a message that is returned whole (RET=FULL); of a larger one only the header is.
-const LARGEST_RETURNED: u64 = 1024 * 1024;
-
-/// Tells the sender who did not get the message. With `last`, nobody else is waiting for it.
+/// Tells the sender who did not get the message.
 pub(super) async fn send(
     worker: &Rc<Worker>,
     name: &QueueName,
     item: &Loaded,
     failed: &[(Recipient, Cause)],
     why: &str,
-    last: bool,
 ) -> Told {
-    if item.todo.mail_from.is_null() {
-        return double_bounce(worker, name, item, failed, why, last).await;
+    let _turn = worker.outbound.writing.acquire().await;
+    let todo = &item.todo;
+    if todo.mail_from.is_null() {
+        return Box::pin(double_bounces::take(worker, name, item, failed, why)).await;
     }
     let asked = |(r, _): &&(Recipient, Cause)| request(r).wants_failure();
     let told: Vec<_> = failed.iter().filter(asked).collect();
     if told.len() < failed.len() {
         log_at!(
             Level::Info,
-            &item.todo.uuid,
+            &todo.uuid,
             "outbound",
             [],
             "{} of {} recipients are not reported, as the sender asked",
@@ -67,60 +87,96 @@ pub(super) async fn send(
         );
     }
     if told.is_empty() {
-        return Told::Queued;
+        return Told::Done;
     }
-    report(worker, name, item, Action::Failed, &told, why).await
+    let news = News {
+        action: Action::Failed,
+        reader: todo.mail_from.clone(),
+        told: &told,
+        why,
+        whole: MessageRequest::of_item(&todo.extra).ret == Some(Return::Full),
+        retry_until: None,
+    };
+    report(worker, name, item, &news).await
 }
 
-/// Tells a sender who asked for it that the message was delivered or handed on, or that it is late.
-/// Whoever calls has seen to it that these recipients are to be reported.
+/// Tells a sender that the message was delivered or handed on, or that it is late. Whoever calls has
+/// seen to it that these recipients are to be reported.
 pub(super) async fn notify(
     worker: &Rc<Worker>,
     name: &QueueName,
     item: &Loaded,
     action: Action,
     recipients: &[(Recipient, Cause)],
+    retry_until: Option<u64>,
 ) -> Told {
     let why = match recipients.first() {
         Some((_, cause)) if !item.todo.mail_from.is_null() => cause.to_string(),
-        _ => return Told::Queued,
+        _ => return Told::Done,
     };
+    let _turn = worker.outbound.writing.acquire().await;
     let told: Vec<_> = recipients.iter().collect();
-    report(worker, name, item, action, &told, &why).await
+    let news = News {
+        action,
+        reader: item.todo.mail_from.clone(),
+        told: &told,
+        why: &why,
+        // RFC 3461 §4.3: RET is about failures.
+        whole: false,
+        retry_until,
+    };
+    report(worker, name, item, &news).await
 }
 
 fn request(recipient: &Recipient) -> RecipientRequest {
     RecipientRequest::of_recipient(&recipient.extra)
 }
 
-async fn report(
-    worker: &Rc<Worker>,
-    name: &QueueName,
-    item: &Loaded,
-    action: Action,
-    told: &[&(Recipient, Cause)],
-    why: &str,
-) -> Told {
-    let todo = &item.todo;
-    let request_of_message = MessageRequest::of_item(&todo.extra);
-    let whole = action == Action::Failed && request_of_message.ret == Some(Return::Full);
-    let (header, message) = match read(item, whole).await {
-        Ok(read) => read,
+async fn report(worker: &Rc<Worker>, name: &QueueName, item: &Loaded, news: &News<'_>) -> Told {
+    let written = match news.action {
+        Action::Failed => {
+            let words = worker.outbound.words.of_bounces(&worker.dir);
+            write(worker, item, news, &words).await
+        }
+        Action::Delayed => write(worker, item, news, &Templates::delayed()).await,
+        Action::Delivered | Action::Relayed => write(worker, item, news, &Templates::done()).await,
+    };
+    match written {
+        Ok(written) => queue(worker, name, item, news, written).await,
         Err(e) => {
             log_at!(
                 Level::Error,
-                &todo.uuid,
+                &item.todo.uuid,
                 "outbound",
                 [],
                 "{name} not read for its report: {e}"
             );
-            return Told::NotStored;
+            Told::NotStored
         }
+    }
+}
+
+/// Composes a report.
+///
+/// # Errors
+/// The message cannot be read now.
+pub(super) async fn write(
+    worker: &Rc<Worker>,
+    item: &Loaded,
+    news: &News<'_>,
+    words: &Templates,
+) -> std::io::Result<Written> {
+    let todo = &item.todo;
+    let settings = worker.settings();
+    let largest = if news.whole {
+        settings.outbound.return_size
+    } else {
+        0
     };
+    let (header, message) = read(item, largest).await?;
     let id = format!("{:X}", Uuid::new_v4().hyphenated());
-    let now = date::rfc2822_now();
-    let arrival = date::rfc2822(i64::try_from(todo.queue_time / 1000).unwrap_or(i64::MAX));
-    let recipients: Vec<About<'_>> = told
+    let recipients: Vec<About<'_>> = news
+        .told
         .iter()
         .map(|(recipient, cause)| About {
             address: &recipient.address,
@@ -128,53 +184,61 @@ async fn report(
             original: request(recipient).original_recipient(),
         })
         .collect();
-    let envelope_id = request_of_message.envelope_id();
+    let transaction = todo.uuid.rsplit_once('.').map_or("", |(uuid, _)| uuid);
+    let envelope_id = MessageRequest::of_item(&todo.extra).envelope_id();
+    let received_from = received_from(&header, transaction);
+    let retry_until = news.retry_until.map(mail_date);
     let report = Report {
-        me: &worker.settings().me,
+        me: &settings.me,
         pid: std::process::id(),
-        date: &now,
-        arrival: &arrival,
+        date: &date::rfc2822_now(),
+        arrival: &mail_date(todo.queue_time),
         id: &id,
-        sender: &todo.mail_from,
-        action,
+        reader: &news.reader,
+        action: news.action,
         recipients: &recipients,
         envelope_id: envelope_id.as_deref(),
-        reason: why,
+        received_from: received_from.as_deref(),
+        retry_until: retry_until.as_deref(),
+        reason: news.why,
         header: &header,
         message: message.as_deref(),
     };
-    let words = match action {
-        Action::Failed => templates(worker),
-        Action::Delayed => Templates::delayed(),
-        Action::Delivered | Action::Relayed => Templates::done(),
-    };
+    let text = compose(&report, words);
+    Ok(Written { id, text, header })
+}
+
+/// Puts a report into the queue.
+pub(super) async fn queue(
+    worker: &Rc<Worker>,
+    name: &QueueName,
+    item: &Loaded,
+    news: &News<'_>,
+    written: Written,
+) -> Told {
+    let id = written.id;
     let submission = Submission {
         uuid: format!("{id}.1"),
         mail_from: Address::null(),
-        rcpt_to: vec![todo.mail_from.clone().into()],
+        rcpt_to: vec![news.reader.clone().into()],
         extra: Map::new(),
         notes: serde_json::json!({ "skip_plugins": [] }),
-        message: stored(&compose(&report, &words)),
+        message: stored(&written.text),
     };
-    let what = match action {
+    let what = match news.action {
         Action::Failed => "bounce",
         _ => "report",
     };
+    let uuid = &item.todo.uuid;
     match worker.outbound.submit(worker, submission).await {
         Ok(()) => {
-            log_at!(
-                Level::Info,
-                &todo.uuid,
-                "outbound",
-                [],
-                "{what} queued as {id}.1"
-            );
-            Told::Queued
+            log_at!(Level::Info, uuid, "outbound", [], "{what} queued as {id}.1");
+            Told::Done
         }
         Err(e) => {
             log_at!(
                 Level::Error,
-                &todo.uuid,
+                uuid,
                 "outbound",
                 [],
                 "{what} for {name} not queued: {e}"
@@ -184,64 +248,24 @@ async fn report(
     }
 }
 
-async fn double_bounce(
-    worker: &Rc<Worker>,
-    name: &QueueName,
-    item: &Loaded,
-    failed: &[(Recipient, Cause)],
-    why: &str,
-    last: bool,
-) -> Told {
-    let recipients: Vec<String> = failed.iter().map(|(r, _)| r.address.to_string()).collect();
-    let recipients = recipients.join(",");
-    log_at!(
-        Level::Notice,
-        &item.todo.uuid,
-        "outbound",
-        [
-            ("file", name.as_str().into()),
-            ("rcpts", (&recipients).into())
-        ],
-        "Double bounce: {why}"
-    );
-    if !last {
-        // The message stays in the queue for the other recipients.
-        return Told::Queued;
-    }
-    let (spool, name, why) = (
-        worker.outbound.spool(),
-        name.clone(),
-        format!("double bounce: {why}"),
-    );
-    let set_aside = move || spool.set_aside(&name, &why).map_err(|e| e.to_string());
-    let tried = rt::offload(set_aside).await;
-    match tried.map_err(|e| e.to_string()).flatten() {
-        Ok(()) => Told::SetAside,
-        Err(e) => {
-            log_at!(
-                Level::Error,
-                &item.todo.uuid,
-                "outbound",
-                [],
-                "double bounce not set aside: {e}"
-            );
-            Told::NotStored
-        }
-    }
+/// A time in milliseconds since 1970 as mail writes it.
+fn mail_date(ms: u64) -> String {
+    date::rfc2822(i64::try_from(ms / 1000).unwrap_or(i64::MAX)).to_string()
 }
 
-/// The header of the message, as far as it is within reach, and the message if all of it is wanted
-/// and it is not too large.
-async fn read(item: &Loaded, whole: bool) -> std::io::Result<(Header, Option<Vec<u8>>)> {
+/// The header of the message, as far as it is within reach, and the message if it has at most this
+/// many octets.
+async fn read(item: &Loaded, largest: u64) -> std::io::Result<(Header, Option<Vec<u8>>)> {
     let (head, body) = item.message.parts();
     let split = |start: &[u8]| Header::split(start, HeaderLimits::default()).0;
-    let whole = whole && item.message.octets() <= LARGEST_RETURNED;
+    let octets = item.message.octets();
+    let whole = largest > 0 && octets <= largest;
     if !whole && !head.is_empty() {
         return Ok((split(head), None));
     }
     let body = body.clone();
     let most = if whole {
-        usize::try_from(LARGEST_RETURNED).unwrap_or(HEADER_OCTETS)
+        usize::try_from(octets).unwrap_or(HEADER_OCTETS)
     } else {
         HEADER_OCTETS
     };
@@ -273,28 +297,6 @@ fn first(body: &Body, most: usize) -> std::io::Result<Vec<u8>> {
     }
     start.truncate(filled);
     Ok(start)
-}
-
-/// Read at each bounce: they are rare, and an operator who edits a text wants to see it.
-fn templates(worker: &Worker) -> Templates {
-    let text = |name: &str| match worker.dir.bytes(name) {
-        Ok(bytes) => bytes.map(|b| String::from_utf8_lossy(&b).into_owned()),
-        Err(e) => {
-            log_at!(
-                Level::Error,
-                &"-",
-                "outbound",
-                [],
-                "{e}; the built-in text is used"
-            );
-            None
-        }
-    };
-    Templates::new(
-        text("outbound.bounce_message"),
-        text("outbound.bounce_message_html"),
-        text("outbound.bounce_message_image"),
-    )
 }
 
 /// A composed report as it is stored and sent: stuffed, and with whole line ends only.

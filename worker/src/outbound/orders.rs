@@ -9,9 +9,7 @@ use haraka_shared::date::epoch_ms;
 use haraka_shared::ipc::ToMaster;
 use haraka_shared::log::Level;
 use haraka_shared::queue_order::{Order, Outcome, Verb};
-use haraka_shared::spool::{
-    ASIDE_PREFIX, OwnerKey, QueueName, Spool, SpoolError, StagedName, State, StoredName,
-};
+use haraka_shared::spool::{OwnerKey, QueueName, Spool, SpoolError, StagedName, State, StoredName};
 use haraka_shared::{log_at, log_server};
 
 use super::attempt::{Attempt, Cause};
@@ -300,11 +298,10 @@ async fn bounce_one(worker: &Rc<Worker>, item: StoredName, reason: String) -> Ou
         name,
     };
     let spool = out.spool();
-    let asked = stored.clone();
-    match rt::offload(move || spool.has(&asked)).await {
-        Ok(Ok(false)) if null => Outcome::Said(format!(
-            "its sender is null, so nobody can be told: set aside as {ASIDE_PREFIX}{stored}"
-        )),
+    match rt::offload(move || spool.has(&stored)).await {
+        Ok(Ok(false)) if null => Outcome::Said(
+            "its sender is null, so nobody can be told: treated as a double bounce".to_owned(),
+        ),
         Ok(Ok(false)) => Outcome::Done,
         Ok(Ok(true)) => Outcome::Failed("stays queued, as no report could be stored".to_owned()),
         Ok(Err(e)) => Outcome::Failed(e.to_string()),

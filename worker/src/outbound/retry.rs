@@ -12,6 +12,14 @@ pub fn delay(failures: u32, intervals: &[Duration]) -> Option<Duration> {
     intervals.get(last).copied()
 }
 
+/// How much longer an item is tried after the attempt that is due next, having failed so often.
+pub fn remaining(failures: u32, intervals: &[Duration]) -> Duration {
+    let used = usize::try_from(failures).unwrap_or(usize::MAX);
+    let left = intervals.get(used..).unwrap_or_default();
+    left.iter()
+        .fold(Duration::ZERO, |sum, t| sum.saturating_add(*t))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,6 +35,16 @@ mod tests {
         assert_eq!(delay(1, &intervals), Some(Duration::from_secs(64)));
         assert_eq!(delay(12, &intervals), Some(Duration::from_secs(131_072)));
         assert_eq!(delay(13, &intervals), None);
+    }
+
+    #[test]
+    fn remaining_time_is_that_of_the_intervals_to_come() {
+        let intervals = seconds(&[10, 20, 40]);
+        for (failures, expected) in [(0, 70), (1, 60), (2, 40), (3, 0), (u32::MAX, 0)] {
+            let expected = Duration::from_secs(expected);
+            assert_eq!(remaining(failures, &intervals), expected);
+        }
+        assert_eq!(remaining(0, &[Duration::MAX; 2]), Duration::MAX);
     }
 
     // covers KEY-46

@@ -16,7 +16,7 @@ use haraka_shared::spool::{QueueName, Recipient, Todo};
 use haraka_shared::waiting::last_error;
 
 use super::attempt::{Attempt, Cause, Peer, RcptResult};
-use super::bounce::Action;
+use super::bounce::{Action, Class, classes, kind};
 use super::bounces::{self, Told};
 use super::hooks_after::{After, PutOff, Returned, state};
 use super::hooks_before::adopt_notes;
@@ -72,8 +72,7 @@ pub(super) async fn settle(
     let any_failed = !failed.is_empty();
     if any_failed {
         match return_to_sender(&facts, &item, &mut failed, &mut later).await {
-            Told::Queued => {}
-            Told::SetAside => return,
+            Told::Done => {}
             Told::NotStored => {
                 let mut rest: Vec<Recipient> = failed.into_iter().map(|(r, _)| r).collect();
                 rest.extend(later.recipients);
@@ -90,7 +89,7 @@ pub(super) async fn settle(
         attempts: name.attempts + 1,
         flushes,
     };
-    let told = tell_of_delay(&facts, &item, &late, &mut later.recipients).await;
+    let told = tell_of_delay(&facts, &item, &late, &mut later).await;
     if let Some(delivery) = delivery {
         adopt_notes(delivery, &mut item);
     }
@@ -147,8 +146,9 @@ fn log_refusals(todo: &Todo, what: &str, recipients: &[(Recipient, Cause)]) {
             &todo.uuid,
             "outbound",
             [],
-            "recipient {} {what}: {cause}",
-            recipient.address
+            "recipient {} {what}: {cause} class={}",
+            recipient.address,
+            Class::of(cause)
         );
     }
 }
@@ -212,21 +212,32 @@ async fn tell_of_success(
         Action::Relayed
     };
     if !told.is_empty() {
-        Box::pin(bounces::notify(worker, name, item, action, &told)).await;
+        Box::pin(bounces::notify(worker, name, item, action, &told, None)).await;
     }
 }
 
 /// Key of a recipient in a queue file: its sender has been told of the delay.
 const TOLD_OF_DELAY: &str = "dsn_delay_told";
 
-/// Recipients whose delay the sender wants to hear of, and has not heard of.
+/// Recipients whose delay the sender is to hear of, and has not heard of. A sender who said when to
+/// report hears of delays only if that was among it (RFC 3461 §4.1).
 fn late(worker: &Worker, todo: &Todo, deferred: &[(Recipient, Cause)]) -> Vec<(Recipient, Cause)> {
-    if age(todo) < worker.settings().outbound.delay_notice.as_secs_f64() {
+    if todo.mail_from.is_null() {
         return Vec::new();
     }
+    let settings = worker.settings();
+    let age = age(todo);
+    let after = |r: &Recipient| {
+        let request = RecipientRequest::of_recipient(&r.extra);
+        match request.notify {
+            None => settings.outbound.delay_warning,
+            Some(_) => request
+                .wants_delay()
+                .then_some(settings.outbound.delay_notice),
+        }
+    };
     let untold = |r: &Recipient| {
-        !r.extra.contains_key(TOLD_OF_DELAY)
-            && RecipientRequest::of_recipient(&r.extra).wants_delay()
+        !r.extra.contains_key(TOLD_OF_DELAY) && after(r).is_some_and(|t| age >= t.as_secs_f64())
     };
     let late = deferred.iter().filter(|(r, _)| untold(r));
     late.cloned().collect()
@@ -237,18 +248,22 @@ async fn tell_of_delay(
     facts: &Facts<'_>,
     item: &Loaded,
     late: &[(Recipient, Cause)],
-    waiting: &mut [Recipient],
+    later: &mut Later,
 ) -> bool {
     if late.is_empty() {
         return false;
     }
     let Facts { worker, name, .. } = facts;
-    let report = bounces::notify(worker, name, item, Action::Delayed, late);
-    if !matches!(Box::pin(report).await, Told::Queued) {
+    let intervals = &worker.settings().outbound.temp_fail_intervals;
+    let remaining = retry::remaining(name.attempts + 1, intervals);
+    let until = later.at.saturating_add(ms(remaining));
+    let report = bounces::notify(worker, name, item, Action::Delayed, late, Some(until));
+    if !matches!(Box::pin(report).await, Told::Done) {
         return false;
     }
     for (told, _) in late {
-        for recipient in waiting.iter_mut().filter(|r| r.address == told.address) {
+        let waiting = later.recipients.iter_mut();
+        for recipient in waiting.filter(|r| r.address == told.address) {
             let key = TOLD_OF_DELAY.to_owned();
             recipient.extra.insert(key, true.into());
         }
@@ -346,7 +361,7 @@ async fn return_to_sender(
     };
     match said {
         Returned::Report => {}
-        Returned::Silent => return Told::Queued,
+        Returned::Silent => return Told::Done,
         Returned::TryAgain(why) => {
             let again = std::mem::take(failed)
                 .into_iter()
@@ -359,25 +374,26 @@ async fn return_to_sender(
             let more = put_off(facts, &item.todo, again, failed, false).await;
             later.absorb(more);
             if failed.is_empty() {
-                return Told::Queued;
+                return Told::Done;
             }
         }
     }
-    let last = later.recipients.is_empty();
-    bounces::send(worker, name, item, failed, &why, last).await
+    bounces::send(worker, name, item, failed, &why).await
 }
 
 fn log_bounced(name: &QueueName, todo: &Todo, failed: &[(Recipient, Cause)]) -> String {
-    let why = failed.first().map(|(_, c)| c.to_string());
-    let why = why.unwrap_or_default();
+    let first = failed.first().map(|(_, cause)| cause);
+    let why = first.map(Cause::to_string).unwrap_or_default();
     log_at!(
         Level::Notice,
         &todo.uuid,
         "outbound",
         [],
-        "bounced file={name} domain={} rcpts={} err={why:?}",
+        "bounced file={name} domain={} rcpts={} class={} kind={} err={why:?}",
         todo.domain,
-        failed.len()
+        failed.len(),
+        classes(failed.iter().map(|(_, cause)| cause)),
+        first.map_or("soft", kind)
     );
     why
 }

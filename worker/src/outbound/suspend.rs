@@ -99,9 +99,13 @@ pub(super) async fn met(worker: &Rc<Worker>, todo: &Todo) -> Option<Suspension> 
     if !by_provider {
         return None;
     }
-    let provider = Box::pin(provider(worker, &todo.domain)).await;
+    let host = Box::pin(best_host(worker, &todo.domain)).await;
     let all = suspending.all.borrow();
-    all.of_provider(&provider, now).cloned()
+    let provider = organisation(&host).unwrap_or(&host);
+    let met = all.of_provider(provider, now);
+    // The name that shaping.toml gives it is as good.
+    let named = || worker.settings().shaping.provider_of(&host);
+    met.or_else(|| all.of_provider(&named(), now)).cloned()
 }
 
 /// Puts an item by that meets a suspension; true if it does.
@@ -117,16 +121,15 @@ pub(super) async fn waits(worker: &Rc<Worker>, name: &QueueName, todo: &Todo) ->
     met.is_some()
 }
 
-/// Who runs the mail of a domain.
-async fn provider(worker: &Rc<Worker>, domain: &str) -> String {
+/// The best mail host of a domain, or the domain where none is known.
+async fn best_host(worker: &Rc<Worker>, domain: &str) -> String {
     let domain = ascii(domain).to_ascii_lowercase();
     let best = match worker.resolver.mx(&domain).await {
         Ok(records) => records.into_iter().min_by_key(|mx| mx.preference),
         Err(_) => None,
     };
     let host = best.map_or(domain, |mx| mx.exchange.to_ascii_lowercase());
-    let host = host.trim_end_matches('.');
-    organisation(host).unwrap_or(host).to_owned()
+    host.trim_end_matches('.').to_owned()
 }
 
 fn organisation(host: &str) -> Option<&str> {

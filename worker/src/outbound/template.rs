@@ -33,6 +33,11 @@ impl Templates {
         Templates::built_in(DELAYED)
     }
 
+    /// For the operator, about mail that has no sender to tell.
+    pub fn double_bounce() -> Templates {
+        Templates::built_in(DOUBLE)
+    }
+
     /// For a message that was delivered or handed on.
     pub fn done() -> Templates {
         Templates::built_in(DONE)
@@ -97,7 +102,7 @@ pub(super) fn filled(line: &str, values: &Values<'_>, written: impl Fn(&str) -> 
 /// A value in HTML; its lines stay lines.
 pub(super) fn html(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
-    for c in value.trim_end().chars() {
+    for c in visible(value.trim_end()).chars() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
@@ -114,11 +119,32 @@ pub(super) fn html(value: &str) -> String {
 
 /// A value within one header line.
 pub(super) fn one_line(value: &str) -> String {
-    value
-        .split(['\r', '\n'])
-        .filter(|l| !l.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    let lines = value.split(['\r', '\n']).filter(|l| !l.is_empty());
+    visible(&lines.collect::<Vec<_>>().join(" "))
+}
+
+/// A value in text; its lines stay lines.
+pub(super) fn plain(value: &str) -> String {
+    visible(value)
+}
+
+/// Other control characters could mean anything to whoever shows them.
+fn visible(text: &str) -> String {
+    let visible = |c: char| match c {
+        '\t' | '\n' | '\r' => c,
+        c if c.is_control() => '?',
+        c => c,
+    };
+    text.chars().map(visible).collect()
+}
+
+/// The beginning of a value that may be of any size; `most` in octets.
+pub(super) fn bounded(value: &str, most: usize) -> String {
+    if value.len() <= most {
+        return value.to_owned();
+    }
+    let end = value.floor_char_boundary(most);
+    format!("{} ...", value.get(..end).unwrap_or_default())
 }
 
 /// Cuts lines that are too long for mail (RFC 5321 §4.5.3.1.6), at blanks where there are any.
@@ -193,6 +219,30 @@ Reason: {reason}
 {extended_reason}
 
 You need not send it again: the server goes on trying.
+";
+
+const DOUBLE: &str = "\
+Received: (Haraka {pid} invoked for bounce); {date}
+Date: {date}
+From: MAILER-DAEMON@{me}
+To: {to}
+Auto-Submitted: auto-replied
+Subject: mail without a sender was not delivered
+Message-Id: {msgid}
+X-Loop: double-bounce@{me}
+
+This is the mail server at {me}.
+
+The message
+    \"{subject}\"
+could not be delivered to these recipients, and it has no sender who could be
+told. Most likely it is a report itself.
+
+    {recipients}
+
+Reason: {reason}
+
+{extended_reason}
 ";
 
 const DONE: &str = "\

@@ -47,6 +47,9 @@ async fn standing(worker: &Rc<Worker>, item: &StoredName, todo: &Todo) -> Waitin
     if !out.takeover.get().done && !ours {
         return Waiting::Start;
     }
+    if let Some(waiting) = out.shaper.waits_for(&item.name) {
+        return waiting;
+    }
     match out.schedule.borrow().standing(&item.name, &todo.domain) {
         Standing::Closed => Waiting::Restart,
         Standing::Lane { active, before } => Waiting::Lane {

@@ -57,8 +57,10 @@ class Publisher {
         socket.on('error', lost).on('close', lost)
         socket.unref()
         if (password) socket.write(username ? command('AUTH', username, password) : command('AUTH', password))
+        // Its name in what redis tells of its clients.
+        socket.write(command('CLIENT', 'SETNAME', 'haraka-results'))
         socket.write(command('CLIENT', 'REPLY', 'OFF'))
-        // The reply to AUTH is all that comes.
+        // Replies to these are all that comes.
         socket.resume()
         this.socket = socket
         return true
