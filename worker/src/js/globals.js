@@ -153,7 +153,7 @@ define('__exportNames', (name) => {
 })
 
 // Plugins were written for both generations of addresses: `a.address` is text, `a.address()` is
-// that text as well. The loader turns such calls into these.
+// that text as well. The loader turns such calls into these (`rewrite.rs`).
 for (const name of ['address', 'host', 'user']) {
     Object.defineProperty(Object.prototype, `${name}$called`, {
         value() {
@@ -165,6 +165,16 @@ for (const name of ['address', 'host', 'user']) {
         enumerable: false,
     })
 }
+
+// What the loader makes of replacing plain text everywhere. For whatever is no text but has such a method, the call is
+// as it was written.
+function hidden(prototype, value) {
+    Object.defineProperty(prototype, 'replace$all', { value, writable: true, configurable: true, enumerable: false })
+}
+hidden(String.prototype, String.prototype.replaceAll)
+hidden(Object.prototype, function (text, by) {
+    return this.replace(new RegExp(text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'g'), by)
+})
 
 // Header fields end in a line break, which V8 passes over in a date.
 const parseDate = Date.parse

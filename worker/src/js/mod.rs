@@ -13,6 +13,8 @@ mod conformance;
 mod convert;
 mod engine;
 mod handle;
+#[cfg(test)]
+mod header_address_tests;
 mod heap;
 mod host;
 mod limits;
@@ -25,6 +27,7 @@ pub(crate) mod places;
 mod plugin;
 mod rejections;
 mod resolve;
+mod rewrite;
 #[cfg(test)]
 mod script_tests;
 mod sources;

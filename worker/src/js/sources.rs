@@ -25,6 +25,7 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "internal/transaction" => "haraka/transaction.js",
     "internal/body" => "haraka/body.js",
     "internal/header" => "haraka/header.js",
+    "internal/header_addresses" => "haraka/header_addresses.js",
     "internal/outbound" => "haraka/outbound.js",
     "internal/rfc1869" => "haraka/rfc1869.js",
     "internal/smtp_client" => "haraka/smtp_client.js",

@@ -26,8 +26,12 @@ impl Dir {
         Dir(fs::canonicalize(dir).unwrap())
     }
 
-    fn file(&self, path: &str, text: &str) {
-        let path = self.0.join(path);
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.0.join(path)
+    }
+
+    pub(super) fn file(&self, path: &str, text: &str) {
+        let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
@@ -188,6 +192,32 @@ fn endless_chain_of_promises_is_stopped_once_its_time_is_used_up() {
         }
         panic!("still running");
     });
+}
+
+#[test]
+fn replacing_plain_text_gives_what_the_expression_gives() {
+    let dir = Dir::new("replace");
+    dir.file(
+        "plain.js",
+        r"module.exports = (s) => [s.replace(/a/g, 'o'), s.replace(/\//g, '--'), s.replace(/''/g, '')]",
+    );
+    let engine = dir.engine(Limits::default());
+    let script = format!(
+        "const replaced = __required('{}'); \
+         replaced('banana/\\'\\'\\'').concat(replaced({{ replace: (by, what) => by.source + by.flags + what }}))",
+        dir.path("plain.js").display()
+    );
+    assert_eq!(
+        eval(&engine, &script).unwrap(),
+        json!([
+            "bonono/'''",
+            "banana--'''",
+            "banana/'",
+            "ago",
+            "\\/g--",
+            "''g"
+        ])
+    );
 }
 
 // covers RES-07

@@ -45,7 +45,27 @@ pub(super) fn install<'js>(
             }
         }
     );
+    op!(ctx, field, "mailboxes", |text: String, start_at: String| {
+        mailboxes(&text, &start_at)
+    });
     Ok(())
+}
+
+/// Of a field that is nothing but mailboxes in ASCII: five parts each, one after the other, as the engine
+/// makes text faster than objects.
+fn mailboxes(text: &str, start_at: &str) -> Option<Vec<String>> {
+    if !text.is_ascii() {
+        return None;
+    }
+    let found = addresses::parse_header(text, addresses::Options::at(start(start_at))).ok()?;
+    let mut parts = Vec::with_capacity(found.len() * 5);
+    for one in found {
+        let HeaderAddress::Mailbox(m) = one else {
+            return None;
+        };
+        parts.extend([m.user, m.host, m.original_host, m.phrase, m.comment]);
+    }
+    Some(parts)
 }
 
 fn start(name: &str) -> StartAt {

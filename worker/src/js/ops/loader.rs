@@ -1,6 +1,5 @@
 //! Finding and compiling scripts: `require` in `loader.js` is made from these.
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -12,6 +11,7 @@ use crate::js::convert::throw_io;
 use crate::js::host::Host;
 use crate::js::places;
 use crate::js::resolve::{How, module_directories, resolve};
+use crate::js::rewrite::rewritten;
 use crate::js::sources;
 
 pub(super) fn install<'js>(
@@ -94,31 +94,7 @@ fn compile<'js>(
     text: String,
     strict: bool,
 ) -> rquickjs::Result<Function<'js>> {
-    function(&ctx, &path, MODULE, &both_generations(&text), strict)
-}
-
-/// The calls of the older generation of addresses, which `globals.js` answers: `x.user()` becomes
-/// `x.user$called()`. Here, as scripts are long and the engine's own expressions slow.
-fn both_generations(text: &str) -> Cow<'_, str> {
-    let mut out = String::new();
-    let mut copied = 0;
-    for (at, _) in text.match_indices('(') {
-        let (before, after) = (text.get(..at), text.get(at + 1..));
-        let (Some(before), Some(after)) = (before, after) else {
-            continue;
-        };
-        let called = [".address", ".host", ".user"];
-        if after.trim_start().starts_with(')') && called.iter().any(|c| before.ends_with(c)) {
-            out.push_str(text.get(copied..at).unwrap_or_default());
-            out.push_str("$called");
-            copied = at;
-        }
-    }
-    if copied == 0 {
-        return Cow::Borrowed(text);
-    }
-    out.push_str(text.get(copied..).unwrap_or_default());
-    Cow::Owned(out)
+    function(&ctx, &path, MODULE, &rewritten(&text), strict)
 }
 
 /// A script in the scope of all, as `vm` runs it; gives the value of its last statement.
@@ -145,20 +121,4 @@ fn function<'js>(
 /// An ES module that is required: its promise jobs run now, so it must not wait for anything else.
 fn esm<'js>(ctx: Ctx<'js>, path: String) -> rquickjs::Result<Object<'js>> {
     Module::import(&ctx, path)?.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // covers CON-30
-    #[test]
-    fn calls_of_address_parts_are_marked_and_nothing_else() {
-        let marked = both_generations("a.address( \n) + b.host() + c.user(1) + d.users() + user()");
-        assert_eq!(
-            marked,
-            "a.address$called( \n) + b.host$called() + c.user(1) + d.users() + user()"
-        );
-        assert!(matches!(both_generations("é.user(x)"), Cow::Borrowed(_)));
-    }
 }
