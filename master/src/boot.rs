@@ -30,6 +30,7 @@ use crate::listeners::{ListenError, ListenerSet};
 use crate::pidfile::{PidFile, PidFileError};
 use crate::poison::Suspects;
 use crate::privileges::{Identity, PrivilegeError, prepare_queue_dir};
+use crate::seats::Seats;
 use crate::signals::Signals;
 use crate::supervise::{Generation, READY_LIMIT, Slot, WorkerHandle, new_incarnation};
 
@@ -251,6 +252,13 @@ pub fn generation(
         // Without it policies are kept in memory; mail goes out all the same.
         log_server!(Level::Warn, "{}: {e}", tls_dir.display());
     }
+    let warm_up_dir = config.warm_up_dir();
+    if config.shaping.sources.iter().any(|s| s.warm_up.is_some())
+        && let Err(e) = prepare_queue_dir(&warm_up_dir, identity.as_ref())
+    {
+        // Without it a restart forgets what was sent today, and workers say so.
+        log_server!(Level::Warn, "{}: {e}", warm_up_dir.display());
+    }
     Ok(Generation {
         number,
         listeners,
@@ -326,6 +334,7 @@ fn equip(
             None
         }
     };
+    let nodes = current.slots.len();
     Ok(Hub {
         install_dir: install_dir.to_owned(),
         side,
@@ -342,6 +351,7 @@ fn equip(
         queries: Vec::new(),
         orders: Vec::new(),
         asked: 0,
+        seats: Seats::new(nodes).map_err(|e| io_error("memory")(io::Error::other(e)))?,
         tickets: Tickets::new(Instant::now()),
         single,
     })
@@ -401,6 +411,8 @@ fn serve_alone(mut hub: Hub) -> Result<u8, BootError> {
     let (channel, theirs) = Channel::pair()?;
     let page = || FlightPage::new().map_err(io::Error::other);
     let incarnation = new_incarnation(&[]);
+    let counted = hub.seats.take();
+    let seat = counted.seat;
     let setup = WorkerSetup {
         install_dir: hub.install_dir.clone(),
         config: hub.current.config.clone(),
@@ -413,6 +425,7 @@ fn serve_alone(mut hub: Hub) -> Result<u8, BootError> {
         slot: 0,
         incarnation: incarnation.clone(),
         flight: Arc::new(page().map_err(io_error("memory"))?),
+        counted,
         ticket_keys: hub.tickets.keys(),
         tls: Prepared::default(),
     };
@@ -425,6 +438,7 @@ fn serve_alone(mut hub: Hub) -> Result<u8, BootError> {
         channel,
         // Nobody survives to read it.
         flight: page().map_err(io_error("memory"))?,
+        seat,
         started: Instant::now(),
         ready: false,
         stopping: None,

@@ -26,6 +26,7 @@ pub mod poison;
 pub mod privileges;
 pub mod queue;
 pub mod queue_tools;
+pub mod seats;
 pub mod signals;
 pub mod supervise;
 pub mod trial;

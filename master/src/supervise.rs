@@ -9,6 +9,7 @@ use haraka_shared::config::Config;
 use haraka_shared::flight::FlightPage;
 use haraka_shared::ipc::ToWorker;
 use haraka_shared::spool::Incarnation;
+use haraka_shared::traffic::Seat;
 use nix::unistd::Pid;
 
 use crate::channel::Channel;
@@ -46,6 +47,8 @@ pub struct WorkerHandle {
     pub channel: Channel,
     /// What it has in hand.
     pub flight: FlightPage,
+    /// Where its traffic is counted.
+    pub seat: Seat,
     /// When it was forked.
     pub started: Instant,
     /// It accepts connections.

@@ -6,13 +6,9 @@
 //! a copy of the name into memory that is there already: no system call, no frame. The page is made
 //! by the master before the fork, so that it outlives the worker.
 
-#![allow(unsafe_code)] // one mapping, made and released here; everything else is atomics
-
-use std::num::NonZeroUsize;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use crate::mapping::{Mapping, MappingError, Shareable};
 
 /// Files that one worker can have noted at a time; further ones are not noted.
 pub const SLOTS: usize = 15;
@@ -20,22 +16,15 @@ pub const SLOTS: usize = 15;
 /// Longest name that is noted, in bytes: the limit of file systems.
 pub const LONGEST_NAME: usize = 255;
 
-/// The page could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("shared page for crash attribution: {0}")]
-pub struct FlightError(#[from] nix::Error);
-
 /// The page. Notes are made through a shared reference, from any thread.
 #[derive(Debug)]
-pub struct FlightPage {
-    page: NonNull<Page>,
-}
+pub struct FlightPage(Mapping<Page>);
 
 /// A note, taken back when dropped.
 #[derive(Debug)]
 #[must_use = "the note is taken back when this is dropped"]
 pub struct Noted<'a> {
-    page: &'a Page,
+    page: Option<&'a Page>,
     /// `None` if there was no room.
     slot: Option<usize>,
 }
@@ -51,6 +40,10 @@ struct Page {
     slots: [Slot; SLOTS],
 }
 
+#[allow(unsafe_code)]
+// SAFETY: atomics only.
+unsafe impl Shareable for Page {}
+
 #[derive(Debug)]
 #[repr(C)]
 struct Slot {
@@ -61,21 +54,20 @@ struct Slot {
 
 impl FlightPage {
     /// A page with nothing noted, shared with every process forked from now on.
-    pub fn new() -> Result<FlightPage, FlightError> {
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    pub fn new() -> Result<FlightPage, MappingError> {
         const { assert!(size_of::<Page>() == 4096) };
-        let size = const { NonZeroUsize::new(size_of::<Page>()).unwrap() };
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a fresh anonymous mapping at an address of the system's choice aliases nothing.
-        let at = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_SHARED)? };
-        Ok(FlightPage { page: at.cast() })
+        Mapping::zeroed(1).map(FlightPage)
     }
 
     /// Notes that the file of this name is in hand, until the result is dropped. A name that is
     /// empty or too long is not noted.
     pub fn note(&self, file: &str) -> Noted<'_> {
-        let page = self.page();
+        let page = self.0.first();
         let length = u8::try_from(file.len()).ok().filter(|n| *n > 0);
-        let slot = length.and_then(|length| {
+        let slot = length.zip(page).and_then(|(length, page)| {
             let (index, slot) = page.claim()?;
             for (to, from) in slot.name.iter().zip(file.bytes()) {
                 to.store(from, Ordering::Relaxed);
@@ -99,14 +91,8 @@ impl FlightPage {
             let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
             plain.then_some(name)
         };
-        self.page().slots.iter().filter_map(named).collect()
-    }
-
-    fn page(&self) -> &Page {
-        // SAFETY: the mapping has the size of `Page` (asserted above), is aligned to a page, lives
-        // until `drop`, and consists of atomics only, for which every bit pattern is valid and
-        // concurrent access from other processes is defined.
-        unsafe { self.page.as_ref() }
+        let slots = self.0.first().map(|page| page.slots.iter());
+        slots.into_iter().flatten().filter_map(named).collect()
     }
 }
 
@@ -132,27 +118,15 @@ impl Page {
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
-        let Some(index) = self.slot else { return };
-        if let Some(slot) = self.page.slots.get(index) {
+        let (Some(page), Some(index)) = (self.page, self.slot) else {
+            return;
+        };
+        if let Some(slot) = page.slots.get(index) {
             slot.length.store(0, Ordering::Release);
         }
-        self.page.taken.fetch_and(!(1 << index), Ordering::Release);
+        page.taken.fetch_and(!(1 << index), Ordering::Release);
     }
 }
-
-impl Drop for FlightPage {
-    fn drop(&mut self) {
-        // SAFETY: made by `mmap_anonymous` with this size, and `Noted` cannot outlive `self`.
-        let released = unsafe { munmap(self.page.cast(), size_of::<Page>()) };
-        // It can only fail for an address that is no mapping.
-        debug_assert!(released.is_ok());
-    }
-}
-
-// SAFETY: the page is reached through atomics only, and the mapping belongs to the process.
-unsafe impl Send for FlightPage {}
-// SAFETY: as above.
-unsafe impl Sync for FlightPage {}
 
 #[cfg(test)]
 mod tests {

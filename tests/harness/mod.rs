@@ -15,6 +15,7 @@
 )]
 
 pub mod client;
+pub mod counting;
 pub mod dns;
 pub mod install;
 pub mod pki;
@@ -31,6 +32,7 @@ pub mod transcript;
 pub mod unread;
 
 pub use client::{Reply, SmtpClient};
+pub use counting::CountingSink;
 pub use dns::{FakeDns, RecordType};
 pub use install::Install;
 pub use pki::Authority;

@@ -13,7 +13,9 @@ use haraka_shared::hook::{Call, Code, HookName, Verdict};
 use haraka_shared::ipc::{TicketKey, ToMaster, ToWorker};
 use haraka_shared::log::{self, Level};
 use haraka_shared::log_server;
+use haraka_shared::mapping::MappingError;
 use haraka_shared::spool::Incarnation;
+use haraka_shared::traffic::{Counted, Seat, Traffic};
 
 use crate::channel::{Channel, ChannelError, Received};
 use crate::hooks::{LoadError, Registry, Subject, lines};
@@ -42,6 +44,8 @@ pub struct WorkerSetup {
     pub incarnation: String,
     /// Where the worker notes which queue file it is reading.
     pub flight: Arc<FlightPage>,
+    /// Where its traffic is counted, together with that of the other workers.
+    pub counted: Counted,
     /// Keys that TLS tickets are made with, the present one in front.
     pub ticket_keys: Vec<TicketKey>,
     /// Certificates and keys, by [`equip`].
@@ -161,6 +165,7 @@ async fn prepare(
         slot: setup.slot,
         incarnation: &setup.incarnation,
         flight: Arc::clone(&setup.flight),
+        counted: setup.counted.clone(),
         tls,
         master,
     })?;
@@ -232,8 +237,9 @@ pub(crate) fn lone_worker(
     watch: Watch,
 ) -> Result<Rc<Worker>, WorkerError> {
     let (master, _) = rt::sync::mpsc::unbounded();
-    let flight =
-        FlightPage::new().map_err(|e| system("memory")(std::io::Error::other(e.to_string())))?;
+    let memory = |e: MappingError| system("memory")(std::io::Error::other(e.to_string()));
+    let flight = FlightPage::new().map_err(memory)?;
+    let traffic = Traffic::new(1).map_err(memory)?;
     Ok(Worker::new(Parts {
         config: config.clone(),
         install_dir: dir.install_dir().to_owned(),
@@ -243,6 +249,10 @@ pub(crate) fn lone_worker(
         slot: 0,
         incarnation: Incarnation::random().as_str(),
         flight: Arc::new(flight),
+        counted: Counted {
+            traffic: Arc::new(traffic),
+            seat: Seat(0),
+        },
         tls: Prepared::default(),
         master,
     })?)

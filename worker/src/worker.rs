@@ -16,6 +16,7 @@ use haraka_shared::log::{self, Level};
 use haraka_shared::plugin::LocalFuture;
 use haraka_shared::route::Route;
 use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services};
+use haraka_shared::traffic::Counted;
 use haraka_shared::transaction::Transaction;
 
 use crate::dial;
@@ -67,6 +68,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) slot: u32,
     pub(crate) incarnation: &'a str,
     pub(crate) flight: Arc<FlightPage>,
+    pub(crate) counted: Counted,
     pub(crate) tls: Prepared,
     pub(crate) master: rt::sync::mpsc::UnboundedSender<ToMaster>,
 }
@@ -85,7 +87,15 @@ impl Worker {
         let kits = Kits::new(Rc::clone(&tls), parts.dir.clone(), &config.tls);
         let (slot, flight) = (parts.slot, parts.flight);
         let dns = Rc::new(resolver.clone());
-        let outbound = Outbound::new(&config, slot, parts.incarnation, flight, dns, kits)?;
+        let outbound = Outbound::new(
+            &config,
+            slot,
+            parts.incarnation,
+            flight,
+            parts.counted,
+            dns,
+            kits,
+        )?;
         let worker = Rc::new_cyclic(|this| Worker {
             names: Names::new(&resolver),
             resolver,

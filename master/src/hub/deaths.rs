@@ -57,6 +57,7 @@ impl Hub {
             }
         }
         self.forget_in_queries(&worker.incarnation);
+        self.seats.vacate(worker.seat);
         match end {
             End::Killed(signal) => {
                 log_server!(

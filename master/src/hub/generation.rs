@@ -21,6 +21,7 @@ use super::{Hub, Leave, NewWorker, Tickets};
 use crate::boot;
 use crate::channel::Channel;
 use crate::fork::{Forked, fork};
+use crate::seats::Seats;
 use crate::supervise::{Generation, READY_LIMIT, StopClock, WorkerHandle, new_incarnation};
 
 /// Incarnations in the table before a restart makes a fresh one; far below a frame's limit.
@@ -32,7 +33,7 @@ pub(super) enum SpawnError {
     #[error(transparent)]
     Channel(#[from] crate::channel::ChannelError),
     #[error(transparent)]
-    Flight(#[from] haraka_shared::flight::FlightError),
+    Flight(#[from] haraka_shared::mapping::MappingError),
     #[error("descriptors for a worker: {0}")]
     Descriptors(#[from] std::io::Error),
     #[error("fork: {0}")]
@@ -94,7 +95,13 @@ impl Hub {
             (Which::Next, None) => return Ok(Ok(())),
             (Which::Current, _) => &mut self.current,
         };
-        match fork_one(generation, slot, install_dir, &self.tickets) {
+        match fork_one(
+            generation,
+            slot,
+            install_dir,
+            &self.tickets,
+            &mut self.seats,
+        ) {
             Ok(Born::Known(handle)) => {
                 log_server!(
                     Level::Notice,
@@ -397,13 +404,16 @@ fn fork_one(
     slot: u32,
     install_dir: PathBuf,
     tickets: &Tickets,
+    seats: &mut Seats,
 ) -> Result<Born, SpawnError> {
     // All that can fail comes before the fork, where one place deals with it.
     let (channel, theirs) = Channel::pair()?;
     let flight = FlightPage::new()?;
     let incarnation = new_incarnation(&generation.incarnations);
     let listeners = generation.listeners.for_slot(slot)?;
-    match fork()? {
+    let counted = seats.take();
+    let seat = counted.seat;
+    match fork().inspect_err(|_| seats.vacate(seat))? {
         Forked::Master(pid) => {
             generation.incarnations.push((incarnation.clone(), slot));
             Ok(Born::Known(Box::new(WorkerHandle {
@@ -413,6 +423,7 @@ fn fork_one(
                 incarnation,
                 channel,
                 flight,
+                seat,
                 started: Instant::now(),
                 ready: false,
                 stopping: None,
@@ -430,6 +441,7 @@ fn fork_one(
                 slot,
                 incarnation,
                 flight: Arc::new(flight),
+                counted,
                 ticket_keys: tickets.keys(),
                 tls: Prepared::default(),
             },

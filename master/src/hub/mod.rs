@@ -30,6 +30,7 @@ use crate::daemon::Readiness;
 use crate::fork::Blocked;
 use crate::pidfile::PidFile;
 use crate::poison::Suspects;
+use crate::seats::Seats;
 use crate::signals::Signals;
 use crate::supervise::{Due, Generation, StopClock, WorkerHandle};
 
@@ -70,6 +71,8 @@ pub struct Hub {
     pub orders: Vec<OrderQuery>,
     /// Numbers of questions given out.
     pub asked: u64,
+    /// Where workers count their traffic.
+    pub seats: Seats,
     /// Keys of TLS tickets.
     pub tickets: Tickets,
     /// The worker runs in this process (`nodes=0`): nothing is forked, nothing is reaped.
@@ -217,7 +220,7 @@ impl Hub {
             .chain(queries)
             .chain(orders)
             .chain(control)
-            .chain([self.tickets.change_at()])
+            .chain([self.tickets.change_at(), self.seats.sweep_at()])
             .min()
     }
 
@@ -295,6 +298,7 @@ impl Hub {
             let keys = self.tickets.keys();
             self.send_all(&ToWorker::TicketKeys { keys });
         }
+        self.seats.sweep(now);
         self.refill(now)
     }
 

@@ -13,9 +13,11 @@ use super::log_ini::LogIni;
 use super::mailparser;
 use super::net_utils_ini::DnsIni;
 use super::outbound_ini::OutboundIni;
+use super::shaping_toml::SHAPING_TOML;
 use super::smtp_ini::SmtpIni;
 use super::tls_ini::TlsIni;
 use crate::mime::MimeLimits;
+use crate::shaping::Shaping;
 
 /// The settings of the core.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub struct Config {
     pub log: LogIni,
     /// `outbound.ini` and the older `outbound.*` files.
     pub outbound: OutboundIni,
+    /// `shaping.toml`, over the rules that the program brings.
+    pub shaping: Arc<Shaping>,
     /// `javascript.ini`.
     pub scripts: JavaScriptIni,
     /// `net-utils.ini`, section `[dns]`.
@@ -52,8 +56,17 @@ impl Config {
     /// Where workers keep what they learn of destinations' TLS policies: beside the queue, under its
     /// name with `-tls` at the end, so that two queues never share it.
     pub fn tls_dir(&self) -> PathBuf {
+        self.beside_queue("-tls")
+    }
+
+    /// Where workers keep what new addresses have sent today: beside the queue, in the same way.
+    pub fn warm_up_dir(&self) -> PathBuf {
+        self.beside_queue("-warm-up")
+    }
+
+    fn beside_queue(&self, end: &str) -> PathBuf {
         let mut path = self.queue_dir.clone().into_os_string();
-        path.push("-tls");
+        path.push(end);
         path.into()
     }
 
@@ -82,6 +95,7 @@ impl Config {
             "loglevel",
             "log_timestamps",
             "plugin_timeout",
+            SHAPING_TOML,
         ];
         files.extend(mailparser::FILES);
         for decl in INI_FILES {
@@ -104,6 +118,12 @@ impl Config {
         }
         if let Some(newer) = OutboundIni::load(dir, &mut problems) {
             next.outbound.adopt(&newer);
+        }
+        if let Some(newer) = Shaping::load(dir, &mut problems) {
+            // Who holds the same rules as before has nothing to do.
+            if *next.shaping != newer {
+                next.shaping = Arc::new(newer);
+            }
         }
         if let Some(newer) = TlsIni::load(dir, &mut problems) {
             next.tls = newer;
@@ -131,6 +151,7 @@ fn read(dir: &ConfigDir, problems: &mut Problems) -> Option<Config> {
     let connection = ConnectionIni::load(dir, problems);
     let log = LogIni::load(dir, problems);
     let outbound = OutboundIni::load(dir, problems);
+    let shaping = Shaping::load(dir, problems);
     let scripts = JavaScriptIni::load(dir, problems);
     let dns = DnsIni::load(dir, problems);
     let tls = TlsIni::load(dir, problems);
@@ -150,6 +171,7 @@ fn read(dir: &ConfigDir, problems: &mut Problems) -> Option<Config> {
         connection,
         log: log?,
         outbound: outbound?,
+        shaping: Arc::new(shaping?),
         scripts: scripts?,
         dns: dns?,
         tls: tls?,

@@ -123,16 +123,17 @@ impl Outbound {
         let Stored { header, body } = message(&txn.header.borrow(), txn.body.borrow().clone());
         let outgoing = Outgoing::received(header, body);
         let mail = &self.mail;
-        mail.courier
-            .forward(
-                dns,
-                &mail.routing(),
-                route,
-                &envelope,
-                &outgoing,
-                one_per_recipient,
-            )
-            .await
+        let routing = mail.routing();
+        let courier = &mail.courier;
+        let forward = courier.forward(
+            dns,
+            &routing,
+            route,
+            &envelope,
+            &outgoing,
+            one_per_recipient,
+        );
+        Box::pin(forward).await
     }
 
     /// Stores a message and hands its items to the scheduler.
@@ -185,7 +186,7 @@ impl Outbound {
             todo.uuid = format!("{}.{}", new.uuid, index + 1);
             let Stored { header, body } = new.message.clone();
             let loaded = self.keep_fresh(Loaded::accepted(todo, Outgoing::received(header, body)));
-            self.schedule.borrow_mut().due_now(Job { name, loaded });
+            self.schedule.borrow_mut().due_now(Job::new(name, loaded));
         }
         self.wake.notify();
         Ok(())

@@ -393,6 +393,9 @@ pub enum Unusable {
     /// There is no way to log in that could be taken.
     #[error("{0}")]
     NoLogin(String),
+    /// The connection took so long that the message has lost its turn.
+    #[error("the rate of messages to the destination is used up")]
+    NotYet,
 }
 
 fn for_whom(required: Option<&str>) -> String {
@@ -408,6 +411,18 @@ impl Unusable {
                 Some(Failure::new(FailureType::StarttlsNotSupported, said))
             }
             Unusable::Handshake { trouble, .. } => Some(trouble.failure()),
+            _ => None,
+        }
+    }
+
+    /// What the host answered, if that was the reason.
+    pub fn reply(&self) -> Option<&Reply> {
+        match self {
+            Unusable::Greeting(reply)
+            | Unusable::Hello(reply)
+            | Unusable::Unavailable(reply)
+            | Unusable::Login(reply)
+            | Unusable::Lost(Lost::Unexpected(_, reply)) => Some(reply),
             _ => None,
         }
     }
@@ -434,6 +449,8 @@ impl Unusable {
                 cause.text = text;
                 cause
             }
+            // RFC 3463 §3.5: mail system congestion
+            Unusable::NotYet => Cause::temporary(4, 5, self.to_string()),
             Unusable::Connect(_) => Cause::temporary(4, 1, self.to_string()).at(host),
             Unusable::Lost(Lost::Local(_)) => Cause::temporary(3, 0, self.to_string()),
             Unusable::Lost(Lost::Junk(..) | Lost::Unexpected(..)) => {

@@ -15,6 +15,7 @@ use super::extensions::Extensions;
 use super::kits::Kits;
 use super::remote::{Remote, connected};
 use super::route::{Place, Target};
+use super::shaping::Held;
 use super::wish::Approach;
 use crate::rt::{TcpStream, UnixStream};
 
@@ -113,6 +114,7 @@ pub struct ClientSettings {
 
 /// A connection that can take messages one after the other.
 pub struct Client {
+    /// Goes first: a connection counts until it is closed.
     pub(super) remote: Remote,
     pub(super) settings: Rc<ClientSettings>,
     pub(super) target: Target,
@@ -247,6 +249,11 @@ impl Client {
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// What it counts as, if it counts.
+    pub(crate) fn held(&self) -> Option<&Rc<Held>> {
+        self.approach.counted.as_ref()
     }
 
     /// Messages that were offered over this connection.

@@ -27,6 +27,7 @@ use super::requeue::{Again, ms, remove, rewrite};
 use super::route::{Targets, ascii};
 use super::schedule::Job;
 use super::settle::settle;
+use super::shaping::{self, Permit, Turn};
 use super::suspend;
 use crate::rt;
 use crate::rt::sync::Event;
@@ -38,30 +39,62 @@ const LOCAL_RETRY_MS: u64 = 60_000;
 /// Delivers an item, then what waits for the same domain.
 pub(super) async fn lane(worker: Rc<Worker>, first: Job) {
     let out = &worker.outbound;
+    let mut first = first;
+    let permit = first.permit.take();
     let Some((name, item)) = load(&worker, first).await else {
         out.schedule.borrow_mut().ended();
         return out.wake.notify();
     };
     let domain: Rc<str> = item.todo.domain.to_ascii_lowercase().into();
+    // An item whose lane is full waits there, and needs no permit for that.
+    let needs = permit.is_none() && out.schedule.borrow().has_lane(&domain);
+    let permit = if needs {
+        match shaping::turn(&worker, &name, &item, &domain).await {
+            Turn::Now(permit) => permit,
+            Turn::Wait => {
+                out.release(&name);
+                out.schedule.borrow_mut().ended();
+                return out.wake.notify();
+            }
+        }
+    } else {
+        permit
+    };
     if !out.schedule.borrow_mut().enter(&domain, &name) {
         out.release(&name);
         return out.wake.notify();
     }
-    let mut current = Some((name, item));
+    let mut current = Some((name, item, permit));
     loop {
-        if let Some((name, item)) = current.take() {
-            one(&worker, name, item).await;
+        if let Some((name, item, permit)) = current.take() {
+            one(&worker, name, item, permit).await;
         }
         if out.mail.disabled() {
             out.schedule.borrow_mut().disband(&domain);
         }
         let next = out.schedule.borrow_mut().next_in_lane(&domain);
         match next {
-            Some(name) => current = load(&worker, Job::named(name)).await,
+            Some(name) => current = in_turn(&worker, name, &domain).await,
             None => break,
         }
     }
     out.wake.notify();
+}
+
+/// An item of a lane, if it can be delivered now.
+async fn in_turn(
+    worker: &Rc<Worker>,
+    name: QueueName,
+    domain: &Rc<str>,
+) -> Option<(QueueName, Loaded, Option<Permit>)> {
+    let (name, item) = load(worker, Job::named(name)).await?;
+    match shaping::turn(worker, &name, &item, domain).await {
+        Turn::Now(permit) => Some((name, item, permit)),
+        Turn::Wait => {
+            worker.outbound.release(&name);
+            None
+        }
+    }
 }
 
 /// Reads an item and marks it as being delivered; `None` if there is nothing to deliver.
@@ -118,9 +151,9 @@ async fn unless_suspended(
 }
 
 /// One item; a panic costs one attempt.
-async fn one(worker: &Rc<Worker>, name: QueueName, item: Loaded) {
+async fn one(worker: &Rc<Worker>, name: QueueName, item: Loaded, permit: Option<Permit>) {
     let out = &worker.outbound;
-    let delivery = Box::pin(deliver(worker, name.clone(), item));
+    let delivery = Box::pin(deliver(worker, name.clone(), item, permit));
     if let Err(panic) = rt::catch(delivery).await {
         log_server!(Level::Crit, "delivery of {name} failed: {panic}");
         out.wait_until(&name, epoch_ms() + LOCAL_RETRY_MS);
@@ -128,14 +161,22 @@ async fn one(worker: &Rc<Worker>, name: QueueName, item: Loaded) {
     out.release(&name);
 }
 
-async fn deliver(worker: &Rc<Worker>, name: QueueName, mut item: Loaded) {
+async fn deliver(worker: &Rc<Worker>, name: QueueName, mut item: Loaded, permit: Option<Permit>) {
     let delivery = handle(worker, &name, &item);
     let plan = match &delivery {
         Some(delivery) => Box::pin(plan(worker, delivery, &mut item)).await,
         None => Plan::Offer(None),
     };
     let attempt = match plan {
-        Plan::Offer(routes) => offered(worker, &item, routes, delivery.as_ref()).await,
+        Plan::Offer(routes) => {
+            let routed = shaping::routed(worker, &name, &item, routes.as_deref(), permit);
+            match Box::pin(routed).await {
+                Turn::Now(permit) => {
+                    offered(worker, &item, routes, delivery.as_ref(), permit).await
+                }
+                Turn::Wait => None,
+            }
+        }
         Plan::Settle(attempt) => Some(attempt),
         Plan::Postpone(delay) => {
             Box::pin(postpone(worker, name, item, delay)).await;
@@ -146,7 +187,7 @@ async fn deliver(worker: &Rc<Worker>, name: QueueName, mut item: Loaded) {
             return end(delivery.as_ref());
         }
     };
-    // If there is none it is as it was, and due when a server runs here again.
+    // If there is none it is as it was: it waits, or is due when a server runs here again.
     if let Some(attempt) = attempt {
         Box::pin(settle(worker, name, item, delivery.as_ref(), attempt)).await;
     }
@@ -180,9 +221,10 @@ async fn offered(
     item: &Loaded,
     routes: Option<Vec<Route>>,
     delivery: Option<&Delivery>,
+    permit: Option<Permit>,
 ) -> Option<Attempt> {
     let at_stake = Cell::new(false);
-    let attempt = Box::pin(attempt(worker, item, routes, &at_stake));
+    let attempt = Box::pin(attempt(worker, item, routes, &at_stake, permit));
     let attempt = unless_stopped(attempt, &worker.outbound.stopping, &at_stake).await?;
     // What a plugin has decided meanwhile counts unless somebody has the message.
     let decision = delivery.and_then(Delivery::take_decision);
@@ -200,6 +242,7 @@ async fn attempt(
     item: &Loaded,
     routes: Option<Vec<Route>>,
     at_stake: &Cell<bool>,
+    permit: Option<Permit>,
 ) -> Attempt {
     let mail: &Mail = &worker.outbound.mail;
     let dns = &worker.resolver;
@@ -210,6 +253,7 @@ async fn attempt(
         None => Targets::of_domain(dns, &item.todo.domain, &routing).await,
     };
     let own = own_name(item);
+    let targets = targets.map(|t| t.permitted(permit));
     let targets = targets.map(|t| if own.is_usual() { t } else { t.showing(&own) });
     let mut targets = match targets {
         Ok(targets) if from_dns => under_policies(worker, &item.todo.domain, targets).await,

@@ -47,6 +47,7 @@ mod secure;
 #[cfg(test)]
 mod secure_tests;
 mod settle;
+mod shaping;
 mod suspend;
 mod template;
 #[cfg(test)]
@@ -74,6 +75,7 @@ use haraka_shared::spool::{
     Claim, Committed, Incarnation, Lock, NewMessage, Ownership, PendingHeap, QueueName, Spool,
     SpoolError, SpoolOptions,
 };
+use haraka_shared::traffic::Counted;
 
 use self::batch::Batches;
 use self::item::Loaded;
@@ -82,6 +84,7 @@ use self::mail::Mail;
 pub(crate) use self::orders::carry_out;
 use self::policy::Policies;
 use self::schedule::{Job, Portion, Schedule, Stats};
+use self::shaping::Shaper;
 use self::suspend::Suspending;
 use self::trash::Trash;
 #[cfg(test)]
@@ -149,6 +152,7 @@ pub(crate) struct Outbound {
     trash: Trash,
     /// Orders of operators so far; what was kept in memory before the last of them is read again.
     orders: Cell<u64>,
+    shaper: Shaper,
 }
 
 impl Outbound {
@@ -157,12 +161,22 @@ impl Outbound {
         slot: u32,
         incarnation: &str,
         flight: Arc<FlightPage>,
+        counted: Counted,
         dns: Rc<dyn Dns>,
         kits: Kits,
     ) -> Result<Outbound, OutboundError> {
         let own = Incarnation::parse(incarnation)
             .ok_or_else(|| OutboundError::Incarnation(incarnation.to_owned()))?;
         let spool = Arc::new(open_spool(&config.queue_dir, own)?);
+        let mail = Mail::new(config, Rc::new(kits));
+        let wake = Notify::new();
+        let shaper = Shaper::new(
+            counted,
+            Arc::clone(&config.shaping),
+            config.warm_up_dir(),
+            wake.clone(),
+            mail.courier.pool().clone(),
+        );
         Ok(Outbound {
             commits: commits(Arc::clone(&spool)),
             removals: removals(Arc::clone(&spool)),
@@ -171,18 +185,19 @@ impl Outbound {
             ownership: RefCell::new(Ownership::new(1, slot, own).waiting()),
             in_flight: RefCell::default(),
             fresh: Rc::default(),
-            wake: Notify::new(),
+            wake,
             ended: Notify::new(),
             held: RefCell::default(),
             stopping: Event::new(),
             flushed: RefCell::default(),
             takeover: Cell::default(),
             flight,
-            mail: Mail::new(config, Rc::new(kits)),
+            mail,
             policies: Policies::new(config, dns),
             suspending: Suspending::new(&config.queue_dir),
             trash: Trash::default(),
             orders: Cell::default(),
+            shaper,
         })
     }
 
@@ -193,6 +208,7 @@ impl Outbound {
     /// Starts delivering what this worker accepts.
     pub(crate) fn start(&self, worker: &Rc<Worker>) {
         rt::spawn(run(Rc::clone(worker))).detach();
+        Shaper::start(worker);
         Suspending::start(worker);
         trash::start(worker);
     }
@@ -230,6 +246,13 @@ impl Outbound {
     pub(crate) fn configure(&self, config: &Config) {
         self.mail.configure(config);
         self.policies.configure(config);
+        let waited = self.shaper.configure(Arc::clone(&config.shaping));
+        let mut schedule = self.schedule.borrow_mut();
+        waited
+            .into_iter()
+            .map(Job::named)
+            .for_each(|job| schedule.due_now(job));
+        drop(schedule);
         self.wake.notify();
     }
 
@@ -257,7 +280,47 @@ impl Outbound {
 
     /// How many items are in which state.
     pub(crate) fn stats(&self) -> Stats {
-        self.schedule.borrow().stats()
+        let stats = self.schedule.borrow().stats();
+        Stats {
+            pending: stats.pending + self.shaper.waiting() as u64,
+            ..stats
+        }
+    }
+
+    /// The next item to start, if there is one and room for it.
+    fn next_job(&self, now: u64) -> Option<Job> {
+        let mut schedule = self.schedule.borrow_mut();
+        if !schedule.has_room() {
+            return None;
+        }
+        if let Some((name, permit)) = self.shaper.next(|domain| schedule.has_lane(domain)) {
+            schedule.begun();
+            let permit = Some(permit);
+            return Some(Job {
+                permit,
+                ..Job::named(name)
+            });
+        }
+        schedule.start(now)
+    }
+
+    /// How long nothing becomes due, if that is known and there is room for more.
+    fn pause(&self) -> Option<Duration> {
+        let schedule = self.schedule.borrow();
+        if !schedule.has_room() {
+            return None;
+        }
+        let due = schedule
+            .next_due()
+            .map(|due| Duration::from_millis(due.saturating_sub(epoch_ms()).max(1)));
+        let look = self
+            .shaper
+            .next_look()
+            .map(|look| Duration::from_micros(look.max(1000)));
+        match (due, look) {
+            (Some(due), Some(look)) => Some(due.min(look)),
+            (due, look) => due.or(look),
+        }
     }
 
     /// Starts no further delivery. With `stop`, gives up those whose data is not being sent yet.
@@ -372,9 +435,7 @@ async fn run(worker: Rc<Worker>) {
             continue;
         }
         let now = epoch_ms();
-        loop {
-            let job = out.schedule.borrow_mut().start(now);
-            let Some(job) = job else { break };
+        while let Some(job) = out.next_job(now) {
             rt::spawn(deliver::lane(Rc::clone(&worker), job)).detach();
         }
         let rescan = out.schedule.borrow_mut().start_rescan(now);
@@ -385,17 +446,8 @@ async fn run(worker: Rc<Worker>) {
         if let Some(portion) = portion {
             rt::spawn(flush_portion(Rc::clone(&worker), portion)).detach();
         }
-        let due = {
-            let schedule = out.schedule.borrow();
-            if schedule.has_room() {
-                schedule.next_due()
-            } else {
-                None
-            }
-        };
-        match due {
-            Some(due) => {
-                let wait = Duration::from_millis(due.saturating_sub(epoch_ms()).max(1));
+        match out.pause() {
+            Some(wait) => {
                 let _ = rt::timeout(wait, out.wake.notified()).await;
             }
             None => out.wake.notified().await,

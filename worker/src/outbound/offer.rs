@@ -17,8 +17,9 @@ use super::client::{Client, ClientSettings};
 use super::message::{Envelope, Outgoing};
 use super::no_go::NoGo;
 use super::policy::{Demand, Failure, FailureType, Source};
-use super::pool::Pool;
+use super::pool::{Pool, serves};
 use super::route::{Place, RouteSettings, Target, Targets};
+use super::shaping::Permit;
 use super::wish::{Approach, Facts, TlsOutcome, TlsWish, wanted};
 
 /// Makes attempts. One per worker; deliveries share its idle connections.
@@ -63,10 +64,16 @@ impl Courier {
         while let Some(target) = targets.next().await {
             match Box::pin(self.offer_to(targets, &target, envelope, message)).await {
                 Ok(attempt) => {
+                    if let Some(permit) = targets.permit() {
+                        permit.heard_all(&attempt);
+                    }
                     tell_tester(&target, envelope);
                     return attempt;
                 }
                 Err(unusable) => {
+                    if let (Some(permit), Some(reply)) = (targets.permit(), unusable.reply()) {
+                        permit.heard(&reply.to_string());
+                    }
                     if let Some(failure) = unusable.tls_failure() {
                         targets.note_tls(&target, Some(&failure));
                     }
@@ -100,8 +107,15 @@ impl Courier {
             return Err(Unusable::Policy(policy.source, failure.clone()));
         }
         let settings = Rc::clone(&self.settings.borrow());
-        let approach = self.approach(target, envelope, &settings);
-        if let Some(mut kept) = self.pool.take(target, &approach) {
+        let permit = targets.permit();
+        let mut approach = self.approach(target, envelope, &settings);
+        approach.counted = permit.map(Permit::held);
+        if let Some(mut kept) = self.kept(target, &approach, permit).await {
+            approach.counted = kept.held().cloned();
+            if !is_due(permit).await {
+                self.pool.put(kept);
+                return Err(Unusable::NotYet);
+            }
             // The host may have closed a kept connection at any moment; that says nothing about it.
             if let Ok(attempt) = kept.send(envelope, message).await {
                 self.pool.put(kept);
@@ -119,9 +133,37 @@ impl Courier {
         };
         let failure = failure_of(target, &client.peer().tls);
         targets.note_tls(target, failure.as_ref());
+        if !is_due(permit).await {
+            self.pool.put(client);
+            return Err(Unusable::NotYet);
+        }
         let attempt = client.send(envelope, message).await;
         self.pool.put(client);
         attempt
+    }
+
+    /// A connection that leads there already. The one that the permit stands for is closed if it leads
+    /// elsewhere: there must not be another one at the same time.
+    async fn kept(
+        &self,
+        target: &Target,
+        approach: &Approach,
+        permit: Option<&Permit>,
+    ) -> Option<Client> {
+        let Some(permit) = permit else {
+            return self.pool.take(target, approach);
+        };
+        if let Some(mut idle) = permit.take_idle() {
+            if serves(&idle, target, approach) && idle.is_usable() {
+                return Some(idle);
+            }
+            Box::pin(idle.quit()).await;
+        }
+        let kept = self.pool.take(target, approach)?;
+        if let Some(held) = kept.held() {
+            permit.stand_for(held);
+        }
+        Some(kept)
     }
 
     /// How a host is spoken to: as the settings say, as its policy demands beyond that, and in the clear if TLS with it failed lately.
@@ -155,6 +197,7 @@ impl Courier {
         Approach {
             tls,
             must_log_in: envelope.must_log_in,
+            counted: None,
         }
     }
 
@@ -231,6 +274,14 @@ impl Courier {
             }
         }
         last
+    }
+}
+
+/// Whether a message may be sent now.
+async fn is_due(permit: Option<&Permit>) -> bool {
+    match permit {
+        Some(permit) => permit.is_due().await,
+        None => true,
     }
 }
 

@@ -10,8 +10,11 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use haraka_shared::traffic::Key;
+
 use super::client::Client;
 use super::route::Target;
+use super::shaping::Held;
 use super::wish::Approach;
 use crate::rt;
 
@@ -63,9 +66,38 @@ impl Pool {
         }
     }
 
+    /// A connection that counts for just this, wherever it leads.
+    pub(crate) fn take_counted(&self, keys: &[Key]) -> Option<Client> {
+        loop {
+            let mut idle = self.0.borrow_mut();
+            let same = |k: &Kept| k.client.held().is_some_and(|held| held.keys() == keys);
+            let newest = idle.kept.iter().rposition(same)?;
+            let mut kept = idle.kept.remove(newest)?;
+            drop(idle);
+            if kept.client.is_usable() {
+                return Some(kept.client);
+            }
+        }
+    }
+
+    /// Takes leave of the oldest connection to this provider, so that there can be another one.
+    pub(crate) fn spare(&self, provider: Key) {
+        let mut idle = self.0.borrow_mut();
+        let of = |k: &Kept| k.client.held().and_then(|held| held.keys().first()) == Some(&provider);
+        let oldest = idle.kept.iter().position(of);
+        let kept = oldest.and_then(|at| idle.kept.remove(at));
+        drop(idle);
+        if let Some(kept) = kept {
+            leave(kept.client);
+        }
+    }
+
     /// Keeps a connection for a while, or takes leave of it.
     pub fn put(&self, mut client: Client) {
-        if client.used() >= MESSAGES || !client.is_usable() {
+        let held = client.held().cloned();
+        let most = held.as_ref().map_or(MESSAGES, |held| held.messages());
+        let wanted = held.as_ref().is_some_and(|held| held.is_wanted_elsewhere());
+        if client.used() >= most || wanted || !client.is_usable() {
             leave(client);
             return;
         }
@@ -79,6 +111,9 @@ impl Pool {
         };
         let sweep = !std::mem::replace(&mut idle.swept, true);
         drop(idle);
+        if let Some(held) = held {
+            held.idles();
+        }
         if let Some(kept) = surplus {
             leave(kept.client);
         }
@@ -116,14 +151,35 @@ async fn sweep_up(idle: Weak<RefCell<Idle>>) {
                     .into_iter()
                     .for_each(|k| leave(k.client));
             }
+            idle.give_up_wanted();
             let next = idle.kept.front().map(|k| k.until);
             idle.swept = next.is_some();
-            next
+            let counted = idle.kept.iter().any(|k| k.client.held().is_some());
+            let soon = rt::now() + WANTED;
+            next.map(|at| if counted { at.min(soon) } else { at })
         };
         drop(idle);
         match next {
             Some(at) => rt::sleep_until(at).await,
             None => return,
+        }
+    }
+}
+
+impl Idle {
+    /// Takes leave of connections that other workers wait for.
+    fn give_up_wanted(&mut self) {
+        let wanted = |held: &Rc<Held>| held.is_wanted_elsewhere();
+        let mut at = 0;
+        while let Some(kept) = self.kept.get(at) {
+            if kept.client.held().is_some_and(wanted) {
+                self.kept
+                    .remove(at)
+                    .into_iter()
+                    .for_each(|k| leave(k.client));
+            } else {
+                at += 1;
+            }
         }
     }
 }
@@ -134,7 +190,7 @@ fn leave(client: Client) {
 
 /// What was wanted of TLS must be the same too: what went in the clear is not for a message that
 /// must not.
-fn serves(client: &Client, target: &Target, approach: &Approach) -> bool {
+pub(super) fn serves(client: &Client, target: &Target, approach: &Approach) -> bool {
     same_way(client.target(), target)
         && client.approach() == approach
         && client.speaks_for(target.route.xclient.as_ref())
@@ -163,5 +219,7 @@ fn same_way(a: &Target, b: &Target) -> bool {
 const MOST_KEPT: usize = 64;
 /// Long enough for the next message of a burst, short enough that no host minds.
 const KEPT_FOR: Duration = Duration::from_secs(5);
-/// Messages over one connection: hosts limit them, and a fresh one may meet a better balanced host.
+/// Between two looks at whether other workers wait for what is kept here.
+const WANTED: Duration = Duration::from_millis(150);
+/// Messages over one connection that counts for no destination; else its rule says how many.
 const MESSAGES: u32 = 100;

@@ -20,6 +20,7 @@ use super::attempt::{Cause, Peer};
 use super::hooks_before::Own;
 use super::mail_hosts::{Local, ascending, literal, preferred};
 use super::policy::{Demand, Failure, HostPolicy, Scope};
+use super::shaping::Permit;
 use super::wish::TlsOutcome;
 
 /// Where to connect to.
@@ -126,6 +127,7 @@ pub struct Targets<'a> {
     given: Vec<Place>,
     problem: Option<Cause>,
     scope: Option<Scope<'a>>,
+    permit: Option<Permit>,
 }
 
 impl<'a> Targets<'a> {
@@ -185,6 +187,7 @@ impl<'a> Targets<'a> {
             given: Vec::new(),
             problem: None,
             scope: None,
+            permit: None,
         }
     }
 
@@ -203,6 +206,29 @@ impl<'a> Targets<'a> {
             own.over(Rc::make_mut(route));
         }
         self
+    }
+
+    /// The same targets, with the right to deliver to them, from the address that it chose.
+    #[must_use]
+    pub(super) fn permitted(mut self, permit: Option<Permit>) -> Targets<'a> {
+        if let Some(source) = permit.as_ref().and_then(Permit::source) {
+            let ready = self.ready.iter_mut().map(|target| &mut target.route);
+            for route in self.hosts.iter_mut().chain(ready) {
+                if route.bind.is_none() {
+                    let route = Rc::make_mut(route);
+                    route.bind = Some(source.address);
+                    let helo = route.bind_helo.take();
+                    route.bind_helo = helo.or_else(|| source.helo.clone());
+                }
+            }
+        }
+        self.permit = permit;
+        self
+    }
+
+    /// The right to deliver to them, where one is needed.
+    pub(super) fn permit(&self) -> Option<&Permit> {
+        self.permit.as_ref()
     }
 
     /// Notes how TLS with a target went, for TLS reports.
@@ -240,6 +266,10 @@ impl<'a> Targets<'a> {
                 continue;
             };
             if self.is_this_server(&target) || self.given.contains(&target.place) {
+                continue;
+            }
+            if let Some(cause) = other_family(&target) {
+                self.problem = Some(cause);
                 continue;
             }
             self.given.push(target.place.clone());
@@ -358,6 +388,15 @@ impl<'a> Targets<'a> {
             self.settings.prefer,
         )
     }
+}
+
+/// Why a host cannot be reached from the address that its route names.
+fn other_family(target: &Target) -> Option<Cause> {
+    let (Some(bind), Place::Socket(to)) = (target.route.bind, &target.place) else {
+        return None;
+    };
+    let text = || format!("{} cannot be reached from {bind}", to.ip());
+    (bind.is_ipv4() != to.is_ipv4()).then(|| Cause::temporary(4, 4, text()).at(&target.host))
 }
 
 /// The name as the DNS knows it; IDN labels in punycode.

@@ -12,18 +12,30 @@ use haraka_shared::spool::{PendingHeap, QueueName};
 
 pub(super) use self::look::Standing;
 use super::item::Loaded;
+use super::shaping::Permit;
 
 /// An item to be delivered.
 pub(super) struct Job {
     pub(super) name: QueueName,
     /// The item itself, if it is in memory.
     pub(super) loaded: Option<Box<Loaded>>,
+    /// It has waited for its destination, and this is its turn.
+    pub(super) permit: Option<Permit>,
 }
 
 impl Job {
     /// An item that is only known by its name.
     pub(super) fn named(name: QueueName) -> Job {
-        Job { name, loaded: None }
+        Job::new(name, None)
+    }
+
+    /// An item that may be in memory.
+    pub(super) fn new(name: QueueName, loaded: Option<Box<Loaded>>) -> Job {
+        Job {
+            name,
+            loaded,
+            permit: None,
+        }
     }
 }
 
@@ -165,6 +177,17 @@ impl Schedule {
         };
         self.active += 1;
         Some(job)
+    }
+
+    /// Counts an item as active that has waited elsewhere; there must be room.
+    pub(super) fn begun(&mut self) {
+        self.active += 1;
+    }
+
+    /// Whether a further item for this domain could be delivered now.
+    pub(super) fn has_lane(&self, domain: &str) -> bool {
+        let lane = self.lanes.get(domain);
+        lane.is_none_or(|lane| lane.active < self.most_per_lane)
     }
 
     /// When the first waiting item is due, in milliseconds since 1970.

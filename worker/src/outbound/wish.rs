@@ -11,6 +11,7 @@ use haraka_shared::reply::Reply;
 use haraka_shared::tls::Tls;
 
 use super::route::{Place, Target};
+use super::shaping::Held;
 use crate::tls::Judge;
 
 /// What is wanted of TLS with one host.
@@ -57,6 +58,8 @@ pub struct Approach {
     pub tls: TlsWish,
     /// A host that does not let us log in is of no use, where there are credentials for it.
     pub must_log_in: bool,
+    /// What the connection counts as; what counts for one destination is not used for another.
+    pub(crate) counted: Option<Rc<Held>>,
 }
 
 impl Approach {
@@ -64,6 +67,7 @@ impl Approach {
     pub const CLEAR: Approach = Approach {
         tls: TlsWish::Never,
         must_log_in: false,
+        counted: None,
     };
 }
 

@@ -12,6 +12,7 @@ use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, HookName, Verdict};
 use haraka_shared::ipc::ToMaster;
 use haraka_shared::plugin::Wants;
+use haraka_shared::traffic::{Counted, Seat, Traffic};
 
 use crate::dns::{Names, Resolver};
 use crate::hooks::Registry;
@@ -111,7 +112,11 @@ impl Rig {
         let tls = Rc::new(crate::tls::Tls::new(crate::tls::Prepared::default()));
         let kits = Kits::new(Rc::clone(&tls), config_dir.clone(), &config.tls);
         let dns = Rc::new(resolver.clone());
-        let outbound = Outbound::new(&config, 0, "aaaaaa", flight, dns, kits).unwrap();
+        let counted = Counted {
+            traffic: Arc::new(Traffic::new(1).unwrap()),
+            seat: Seat(0),
+        };
+        let outbound = Outbound::new(&config, 0, "aaaaaa", flight, counted, dns, kits).unwrap();
         let (master, told) = rt::sync::mpsc::unbounded();
         let worker = Rc::new_cyclic(|this| Worker {
             tls,
