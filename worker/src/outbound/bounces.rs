@@ -10,6 +10,7 @@ use haraka_shared::body::Body;
 use haraka_shared::date;
 use haraka_shared::dsn::{MessageRequest, RecipientRequest, Return};
 use haraka_shared::header::{Header, HeaderLimits};
+use haraka_shared::ledger::Out;
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
 use haraka_shared::spool::{QueueName, Recipient};
@@ -208,6 +209,8 @@ async fn double_bounce(
         // The message stays in the queue for the other recipients.
         return Told::Queued;
     }
+    let item_name = name.clone();
+    worker.outbound.book.note(name, Out::Aside);
     let (spool, name, why) = (
         worker.outbound.spool(),
         name.clone(),
@@ -216,7 +219,10 @@ async fn double_bounce(
     let set_aside = move || spool.set_aside(&name, &why).map_err(|e| e.to_string());
     let tried = rt::offload(set_aside).await;
     match tried.map_err(|e| e.to_string()).flatten() {
-        Ok(()) => Told::SetAside,
+        Ok(()) => {
+            worker.outbound.leaves(&item_name, Out::Aside);
+            Told::SetAside
+        }
         Err(e) => {
             log_at!(
                 Level::Error,

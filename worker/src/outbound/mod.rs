@@ -24,6 +24,7 @@ mod hooks_after;
 mod hooks_before;
 mod item;
 mod kits;
+mod ledger;
 mod login;
 mod mail;
 mod mail_hosts;
@@ -80,6 +81,7 @@ use haraka_shared::traffic::Counted;
 use self::batch::Batches;
 use self::item::Loaded;
 pub(crate) use self::kits::Kits;
+use self::ledger::{Book, Estate};
 use self::mail::Mail;
 pub(crate) use self::orders::carry_out;
 use self::policy::Policies;
@@ -153,6 +155,7 @@ pub(crate) struct Outbound {
     /// Orders of operators so far; what was kept in memory before the last of them is read again.
     orders: Cell<u64>,
     shaper: Shaper,
+    book: Rc<Book>,
 }
 
 impl Outbound {
@@ -168,6 +171,7 @@ impl Outbound {
         let own = Incarnation::parse(incarnation)
             .ok_or_else(|| OutboundError::Incarnation(incarnation.to_owned()))?;
         let spool = Arc::new(open_spool(&config.queue_dir, own)?);
+        let book = Rc::new(Book::new(&counted, own));
         let mail = Mail::new(config, Rc::new(kits));
         let wake = Notify::new();
         let shaper = Shaper::new(
@@ -178,7 +182,7 @@ impl Outbound {
             mail.courier.pool().clone(),
         );
         Ok(Outbound {
-            commits: commits(Arc::clone(&spool)),
+            commits: commits(Arc::clone(&spool), &book),
             removals: removals(Arc::clone(&spool)),
             spool,
             schedule: RefCell::new(Schedule::new(config.outbound.concurrency_max, PER_DOMAIN)),
@@ -198,6 +202,7 @@ impl Outbound {
             trash: Trash::default(),
             orders: Cell::default(),
             shaper,
+            book,
         })
     }
 
@@ -211,6 +216,7 @@ impl Outbound {
         Shaper::start(worker);
         Suspending::start(worker);
         trash::start(worker);
+        ledger::start(worker);
     }
 
     /// The suspensions have changed.
@@ -235,6 +241,7 @@ impl Outbound {
             }
         }
         *self.ownership.borrow_mut() = ownership;
+        self.book.set_settled(false);
         self.takeover.set(Takeover {
             done: false,
             ..self.takeover.get()
@@ -376,6 +383,7 @@ impl Outbound {
 
     /// An item is under way no more.
     fn release(&self, name: &QueueName) {
+        self.book.forget(name);
         self.in_flight.borrow_mut().remove(name);
         self.ended.notify();
     }
@@ -411,10 +419,10 @@ fn open_spool(path: &Path, incarnation: Incarnation) -> Result<Spool, SpoolError
 }
 
 /// Group commit: a batch of messages, one round of fsyncs.
-fn commits(spool: Arc<Spool>) -> Batches<NewMessage, Result<Committed, SpoolError>> {
+fn commits(spool: Arc<Spool>, book: &Book) -> Batches<NewMessage, Result<Committed, SpoolError>> {
     // A message counts for its bytes, and for enough that no batch has too many of them.
     let weight = |m: &NewMessage| m.body.len().max(COMMIT_BATCH_BYTES / COMMIT_BATCH);
-    Batches::new(weight, COMMIT_BATCH_BYTES, move |batch| spool.commit(batch))
+    Batches::new(weight, COMMIT_BATCH_BYTES, book.commits(spool))
 }
 
 fn removals(spool: Arc<Spool>) -> Batches<QueueName, Result<(), SpoolError>> {
@@ -436,6 +444,7 @@ async fn run(worker: Rc<Worker>) {
         }
         let now = epoch_ms();
         while let Some(job) = out.next_job(now) {
+            out.book.starts();
             rt::spawn(deliver::lane(Rc::clone(&worker), job)).detach();
         }
         let rescan = out.schedule.borrow_mut().start_rescan(now);
@@ -459,14 +468,19 @@ async fn take_over(worker: Rc<Worker>) {
     let out = &worker.outbound;
     let spool = out.spool();
     let ownership = out.ownership.borrow().clone();
+    let mut estate = Estate::new(&out.book, &ownership, out.known());
     let found = rt::offload(move || {
         let mut heap = PendingHeap::default();
-        let report = spool.recover(&ownership, |name| heap.push(name));
-        (heap, report)
+        let report = spool.recover(&ownership, |name| {
+            if estate.sees(name) {
+                heap.push(name);
+            }
+        });
+        (heap, estate, report)
     })
     .await;
     match found {
-        Ok((heap, Ok(report))) => {
+        Ok((heap, estate, Ok(report))) => {
             log_server!(
                 Level::Info,
                 "queue taken over: {} items, {} completed, {} removed, {} set aside now, {} before",
@@ -478,6 +492,8 @@ async fn take_over(worker: Rc<Worker>) {
             );
             let mut schedule = out.schedule.borrow_mut();
             schedule.absorb(heap);
+            estate.settle(&out.book, report.broken);
+            out.book.set_settled(true);
             if let Some(oldest) = report.oldest_trash {
                 out.trash.note(oldest);
             }
@@ -492,7 +508,7 @@ async fn take_over(worker: Rc<Worker>) {
             out.wake.notify();
             trash::clear_now(&worker);
         }
-        Ok((_, Err(e))) => log_server!(Level::Crit, "queue not taken over: {e}"),
+        Ok((_, _, Err(e))) => log_server!(Level::Crit, "queue not taken over: {e}"),
         Err(e) => log_server!(Level::Crit, "queue not taken over: {e}"),
     }
 }
