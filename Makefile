@@ -1,5 +1,6 @@
 # make run    a mail server on a high port, as an ordinary user, on embedded defaults
 # make test   every test
+# make chaos  the long form of one: ten thousand messages while workers are killed
 # make check  formatting, lints, documentation
 CARGO ?= cargo
 PREFIX ?= /usr/local
@@ -7,7 +8,7 @@ DESTDIR ?=
 RUN_DIR ?= $(CURDIR)/target/run
 PORT ?= 2525
 
-.PHONY: run build release test check bench fuzz docs install clean
+.PHONY: run build release test chaos check bench fuzz docs install clean
 
 build:
 	$(CARGO) build --locked
@@ -20,6 +21,10 @@ run: release
 
 test:
 	$(CARGO) test --workspace --locked
+
+# Ten thousand messages to hosts that make trouble, while workers die; some minutes.
+chaos:
+	CHAOS_N=10000 $(CARGO) test --locked --test chaos -- --nocapture
 
 check:
 	$(CARGO) fmt --all --check

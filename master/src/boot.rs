@@ -24,7 +24,7 @@ use crate::apart::{self, Ended};
 use crate::channel::{Channel, ChannelError};
 use crate::control::Control;
 use crate::daemon::{self, Readiness, Side};
-use crate::hub::{Hub, Leave, NewWorker, Stopping, Tickets};
+use crate::hub::{Hub, Leave, LedgerWatch, NewWorker, Stopping, Tickets};
 use crate::init_master::{self, InitMasterError};
 use crate::listeners::{ListenError, ListenerSet};
 use crate::pidfile::{PidFile, PidFileError};
@@ -357,6 +357,7 @@ fn equip(
         orders: Vec::new(),
         asked: 0,
         seats: Seats::new(nodes).map_err(|e| io_error("memory")(io::Error::other(e)))?,
+        ledger_watch: LedgerWatch::new(Instant::now()),
         tickets: Tickets::new(Instant::now()),
         single,
     })

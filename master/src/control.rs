@@ -45,6 +45,8 @@ pub enum Command {
     Graceful,
     /// `stat`: how much is in the queue.
     Stat,
+    /// `ledger`: what became of the items and recipients so far, as JSON.
+    Ledger,
     /// `queue JSON`: an order of the queue tools.
     Queue(Order),
     /// `suspensions`: they have changed.
@@ -65,6 +67,7 @@ impl Command {
             Some("flush") => Command::Flush(words.next().map(domain).transpose()?),
             Some("graceful") => Command::Graceful,
             Some("stat") => Command::Stat,
+            Some("ledger") => Command::Ledger,
             Some("suspensions") => Command::Suspensions,
             Some("ping") => Command::Ping,
             _ => return Err("unknown command"),
@@ -356,6 +359,7 @@ mod tests {
         );
         assert_eq!(Command::parse("graceful"), Ok(Command::Graceful));
         assert_eq!(Command::parse("stat"), Ok(Command::Stat));
+        assert_eq!(Command::parse("ledger"), Ok(Command::Ledger));
         assert_eq!(Command::parse("ping"), Ok(Command::Ping));
         assert_eq!(Command::parse("suspensions"), Ok(Command::Suspensions));
         let order = Order {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use haraka_shared::ledger::Ledger;
 use haraka_shared::mapping::MappingError;
 use haraka_shared::traffic::{self, Counted, Seat, Traffic};
 
@@ -19,6 +20,8 @@ const SWEEP: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Seats {
     traffic: Arc<Traffic>,
+    /// What workers count of their items.
+    pub ledger: Arc<Ledger>,
     taken: Vec<bool>,
     sweep_at: Instant,
 }
@@ -32,6 +35,7 @@ impl Seats {
         let seats = nodes.saturating_mul(2).saturating_add(SPARE).min(1024);
         Ok(Seats {
             traffic: Arc::new(Traffic::new(seats)?),
+            ledger: Arc::new(Ledger::new(seats)?),
             taken: vec![false; seats],
             sweep_at: Instant::now() + SWEEP,
         })
@@ -45,6 +49,7 @@ impl Seats {
         }
         Counted {
             traffic: Arc::clone(&self.traffic),
+            ledger: Arc::clone(&self.ledger),
             seat: Seat(free.unwrap_or(usize::MAX)),
         }
     }
@@ -53,6 +58,7 @@ impl Seats {
     pub fn vacate(&mut self, seat: Seat) {
         if let Some(taken) = self.taken.get_mut(seat.0) {
             self.traffic.vacate(seat);
+            self.ledger.vacate(seat);
             *taken = false;
         }
     }
@@ -101,7 +107,7 @@ mod tests {
     #[test]
     fn quiet_destinations_are_forgotten_when_it_is_time() {
         let mut seats = Seats::new(1).unwrap();
-        let Counted { traffic, seat } = seats.take();
+        let Counted { traffic, seat, .. } = seats.take();
         let key = Key::of("provider", "p");
         drop(traffic.connect(seat, key, 1, None, 1).unwrap());
         seats.sweep(Instant::now());

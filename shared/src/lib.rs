@@ -18,6 +18,7 @@ pub mod flight;
 pub mod header;
 pub mod hook;
 pub mod ipc;
+pub mod ledger;
 pub mod limits;
 pub mod live;
 pub mod log;

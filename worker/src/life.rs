@@ -11,6 +11,7 @@ use haraka_shared::config::{Config, ConfigDir, ConfigError, ListenAddr, Watch};
 use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, Code, HookName, Verdict};
 use haraka_shared::ipc::{TicketKey, ToMaster, ToWorker};
+use haraka_shared::ledger::Ledger;
 use haraka_shared::log::{self, Level};
 use haraka_shared::log_server;
 use haraka_shared::mapping::MappingError;
@@ -251,6 +252,7 @@ pub(crate) fn lone_worker(
         flight: Arc::new(flight),
         counted: Counted {
             traffic: Arc::new(traffic),
+            ledger: Arc::new(Ledger::new(1).map_err(memory)?),
             seat: Seat(0),
         },
         tls: Prepared::default(),

@@ -58,6 +58,7 @@ impl Hub {
         }
         self.forget_in_queries(&worker.incarnation);
         self.seats.vacate(worker.seat);
+        self.ledger_watch.watch(Instant::now());
         match end {
             End::Killed(signal) => {
                 log_server!(
@@ -120,11 +121,14 @@ impl Hub {
                 continue;
             }
             match set_aside(queue_dir, &file) {
-                Ok(to) => log_server!(
-                    Level::Error,
-                    "{file} has ended two workers and is set aside as {}",
-                    to.display()
-                ),
+                Ok(to) => {
+                    self.seats.ledger.set_aside();
+                    log_server!(
+                        Level::Error,
+                        "{file} has ended two workers and is set aside as {}",
+                        to.display()
+                    );
+                }
                 Err(e) => log_server!(
                     Level::Error,
                     "{file} has ended two workers and cannot be set aside: {e}"

@@ -9,6 +9,7 @@
 
 mod deaths;
 mod generation;
+mod ledger;
 mod orders;
 mod requests;
 mod tickets;
@@ -34,6 +35,7 @@ use crate::seats::Seats;
 use crate::signals::Signals;
 use crate::supervise::{Due, Generation, StopClock, WorkerHandle};
 
+pub use ledger::LedgerWatch;
 pub use orders::OrderQuery;
 pub use requests::StatQuery;
 pub use tickets::Tickets;
@@ -73,6 +75,8 @@ pub struct Hub {
     pub asked: u64,
     /// Where workers count their traffic.
     pub seats: Seats,
+    /// What of the ledger is open.
+    pub ledger_watch: LedgerWatch,
     /// Keys of TLS tickets.
     pub tickets: Tickets,
     /// The worker runs in this process (`nodes=0`): nothing is forked, nothing is reaped.
@@ -220,6 +224,7 @@ impl Hub {
             .chain(queries)
             .chain(orders)
             .chain(control)
+            .chain(self.ledger_watch.look_at())
             .chain([self.tickets.change_at(), self.seats.sweep_at()])
             .min()
     }
@@ -299,6 +304,7 @@ impl Hub {
             self.send_all(&ToWorker::TicketKeys { keys });
         }
         self.seats.sweep(now);
+        self.check_ledger(now);
         self.refill(now)
     }
 

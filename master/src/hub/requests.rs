@@ -81,6 +81,7 @@ impl Hub {
                 self.send_all(&ToWorker::Suspensions);
                 "ok".to_owned()
             }
+            Command::Ledger => self.tell_ledger(),
             Command::Stat => {
                 self.ask_queue(client);
                 return Ok(());

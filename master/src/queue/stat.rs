@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use haraka_shared::waiting::span;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::Select;
 use super::filter::{Filter, Wait};
@@ -100,17 +100,82 @@ pub(super) fn run(place: &Place, json: bool, out: &mut impl Write) -> Result<Com
         Err(AskError::NotRunning(_)) => None,
         Err(e) => return Err(e.into()),
     };
+    let ledger = match &server {
+        Some(_) => Some(told(place)?),
+        None => None,
+    };
     let mut domains: Vec<(String, Count)> = domains.into_iter().collect();
     domains.sort_by(|(a, x), (b, y)| (y.waiting(), a).cmp(&(x.waiting(), b)));
     match json {
-        true => as_json(&finder, &total, &domains, server.as_deref(), out)?,
+        true => as_json(&finder, &total, &domains, (server.as_deref(), &ledger), out)?,
         false => as_text(&finder, &total, &domains, server.as_deref(), out)?,
+    }
+    if let (false, Some(ledger)) = (json, &ledger) {
+        ledger_text(ledger, out)?;
     }
     if !json && finder.suspensions.active(finder.now).next().is_some() {
         suspend::list(place, false, out)?;
     }
     out.flush()?;
     Ok(finder.tell_problems())
+}
+
+/// What the server has counted since it started.
+fn told(place: &Place) -> Result<Value, ToolError> {
+    let line = ask(&place.install_dir, "ledger")?;
+    serde_json::from_str(&line).map_err(|e| AskError::Refused(e.to_string()).into())
+}
+
+/// The ledger for people: items since the server started, and the busiest providers and domains.
+fn ledger_text(ledger: &Value, out: &mut impl Write) -> Result<(), ToolError> {
+    let counts = |of: &Value| -> String {
+        let pairs = of.as_object().into_iter().flatten();
+        let shown = pairs.filter(|(_, n)| n.as_u64() != Some(0));
+        let shown: Vec<String> = shown.map(|(word, n)| format!("{word} {n}")).collect();
+        if shown.is_empty() {
+            "none".to_owned()
+        } else {
+            shown.join(", ")
+        }
+    };
+    let (came, went) = (counts(&ledger["in"]), counts(&ledger["out"]));
+    writeln!(
+        out,
+        "since the start: came {came}; went {went}; queued {}; drift {}",
+        ledger["queued"], ledger["drift"]
+    )?;
+    for what in ["providers", "domains"] {
+        let rows = ledger[what]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        if rows.is_empty() {
+            continue;
+        }
+        writeln!(
+            out,
+            "{:>9} {:>9} {:>9} {:>9} {:>9}  RECIPIENTS OF {}",
+            "ACCEPTED",
+            "DELIVERED",
+            "DEFERRED",
+            "BOUNCED",
+            "DISCARDED",
+            what.to_uppercase()
+        )?;
+        for row in rows.iter().take(SHOWN) {
+            writeln!(
+                out,
+                "{:>9} {:>9} {:>9} {:>9} {:>9}  {}",
+                row["accepted"].as_u64().unwrap_or(0),
+                row["delivered"].as_u64().unwrap_or(0),
+                row["deferred"].as_u64().unwrap_or(0),
+                row["bounced"].as_u64().unwrap_or(0),
+                row["discarded"].as_u64().unwrap_or(0),
+                plain(row["name"].as_str().unwrap_or_default())
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// Stands for the domains beyond [`DOMAINS`]; no domain is called like that.
@@ -184,7 +249,7 @@ fn as_json(
     finder: &Finder,
     total: &Count,
     domains: &[(String, Count)],
-    server: Option<&str>,
+    (server, ledger): (Option<&str>, &Option<Value>),
     out: &mut impl Write,
 ) -> Result<(), ToolError> {
     let object = |count: &Count| {
@@ -198,6 +263,7 @@ fn as_json(
     };
     let mut all = object(total);
     all.insert("server".to_owned(), json!(server));
+    all.insert("ledger".to_owned(), json!(ledger));
     let suspended: Vec<_> = finder.suspensions.active(finder.now).collect();
     all.insert("suspensions".to_owned(), json!(suspended));
     writeln!(out, "{}", json!(all))?;

@@ -279,7 +279,7 @@ impl<T: AsRef<str>> ParsedName<T> {
 
     /// Hash of [`ParsedName::identity`], without building it.
     #[must_use]
-    pub(super) fn identity_hash(&self) -> u64 {
+    pub fn identity_hash(&self) -> u64 {
         let fields = Fields::of(self.as_str()).unwrap_or_default();
         let mut hash = Fnv::default();
         match self.form {

@@ -113,6 +113,12 @@ impl PendingHeap {
         self.heap = entries.into();
     }
 
+    /// Calls `each` with every item in memory, in no order; one that was added twice comes twice.
+    pub fn for_each(&self, mut each: impl FnMut(&QueueName)) {
+        let names = self.heap.iter().filter_map(|entry| self.unpack(entry));
+        names.for_each(|name| each(&name));
+    }
+
     /// Items in memory.
     #[must_use]
     pub fn len(&self) -> usize {

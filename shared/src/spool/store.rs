@@ -125,6 +125,12 @@ impl Spool {
         self.incarnation
     }
 
+    /// The serial number of the item that is written next.
+    #[must_use]
+    pub fn next_serial(&self) -> u32 {
+        self.serial.load(Ordering::Relaxed)
+    }
+
     pub(super) fn serial(&self) -> u32 {
         self.serial.fetch_add(1, Ordering::Relaxed)
     }

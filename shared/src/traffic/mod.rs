@@ -14,11 +14,15 @@ pub use terms::{Full, Key, Seat, Slowing, View, now};
 
 use std::sync::Arc;
 
+use crate::ledger::Ledger;
+
 /// The table as one worker process has it.
 #[derive(Clone, Debug)]
 pub struct Counted {
     /// All workers' table.
     pub traffic: Arc<Traffic>,
-    /// This one's column.
+    /// What all workers count of their items.
+    pub ledger: Arc<Ledger>,
+    /// This one's column, and its page.
     pub seat: Seat,
 }

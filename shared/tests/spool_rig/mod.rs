@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex};
 
 use haraka_shared::address::Address;
 use haraka_shared::spool::{
-    Body, Claim, FaultPoint, Incarnation, NewItem, NewMessage, Ownership, QueueName, Spool,
-    SpoolOptions, Step, SyncWay,
+    Body, BodyPiece, Claim, FaultPoint, Incarnation, NewItem, NewMessage, Ownership, QueueName,
+    Spool, SpoolOptions, State, Step, StoredName, SyncWay,
 };
 
 pub const NOW: u64 = 1_790_000_000_000;
@@ -221,4 +221,148 @@ impl FaultPoint for FailAt {
         }
         Ok(())
     }
+}
+
+/// The life of some messages, telling what is promised: `begin X` before, `done X` after.
+pub fn life(spool: &Spool, say: &dyn Fn(&str)) {
+    say("begin A B C");
+    let source = tempfile(&text(3000));
+    let pieces = vec![
+        BodyPiece::Owned(text(34)),
+        BodyPiece::File {
+            file: source.into(),
+            offset: 34,
+            len: 2966,
+        },
+    ];
+    let answers = spool.commit(vec![
+        message(
+            "A",
+            &["a@one.example", "b@one.example", "c@one.example"],
+            text(5000),
+        ),
+        message(
+            "B",
+            &["a@1.example", "b@2.example", "c@2.example"],
+            Body { pieces },
+        ),
+        message("C", &["a@one.example"], text(10)),
+    ]);
+    let mut items: Vec<Vec<_>> = answers.into_iter().map(|a| a.unwrap().items).collect();
+    say("done A B C");
+
+    say("begin update A");
+    let mut a = spool.open_item(&items[0][0]).unwrap();
+    let mut todo = a.todo.clone();
+    todo.rcpt_to.remove(0);
+    spool.update(&mut a, &todo, NOW + 64_000, 1).unwrap();
+    say("done update A");
+    say("begin again A");
+    todo.rcpt_to.remove(0);
+    spool.update(&mut a, &todo, NOW + 128_000, 2).unwrap();
+    say("done again A");
+
+    say("begin update B");
+    let mut b = spool.open_item(&items[1][1]).unwrap();
+    let mut todo = b.todo.clone();
+    todo.rcpt_to.remove(0);
+    spool.update(&mut b, &todo, NOW + 64_000, 1).unwrap();
+    say("done update B");
+    let lead = spool.defer(&items[1][0], NOW + 1, 1).unwrap();
+    say("begin remove B");
+    spool.remove(&lead).unwrap();
+    say("done remove B");
+
+    items[2][0] = spool.defer(&items[2][0], NOW + 64_000, 1).unwrap();
+    say("begin remove C");
+    spool.remove(&items[2][0]).unwrap();
+    say("done remove C");
+    say("begin D");
+    spool
+        .commit(vec![message("D", &["a@one.example"], text(10))])
+        .remove(0)
+        .unwrap();
+    say("done D");
+    spool.remove(&a.name).unwrap();
+    shelving(spool, say);
+}
+
+/// What operators do, with a message of a plain and a split item.
+fn shelving(spool: &Spool, say: &dyn Fn(&str)) {
+    say("begin E");
+    let new = message("E", &["a@1.example", "b@2.example"], text(500));
+    let items = spool.commit(vec![new]).remove(0).unwrap().items;
+    say("done E");
+    let mut items: Vec<_> = items
+        .iter()
+        .map(|name| StoredName::parse(name.as_str()).unwrap())
+        .collect();
+    for state in [
+        State::Held,
+        State::Held.trashed(NOW),
+        State::Held,
+        State::Queued,
+        TRASHED,
+    ] {
+        for item in &mut items {
+            *item = spool.shelve(item, state).unwrap();
+        }
+        spool.sync_names().unwrap();
+    }
+    say("begin clear E");
+    spool
+        .clear_trash(&Ownership::new(1, 0, spool.incarnation()), NOW + 1)
+        .unwrap();
+    say("done clear E");
+}
+
+fn tempfile(content: &[u8]) -> std::fs::File {
+    let dir = QueueDir::new();
+    dir.put("source", content);
+    std::fs::File::open(dir.path().join("source")).unwrap()
+}
+
+/// What a recipient's presence in the queue must be after the lines in `said`.
+#[derive(Debug, PartialEq)]
+pub enum Must {
+    There,
+    Gone,
+    Either,
+}
+
+pub fn after(said: &BTreeSet<String>, accepted: &str, finished: &str) -> Must {
+    let has = |prefix: &str, what: &str| said.contains(&format!("{prefix} {what}"));
+    if has("done", finished) || !has("begin", accepted) {
+        Must::Gone
+    } else if has("begin", finished) || !has("done", accepted) {
+        Must::Either
+    } else {
+        Must::There
+    }
+}
+
+/// What [`life`] promises: of whom, to whom, from when on, until when.
+pub const PROMISES: &[(&str, &str, &str, &str)] = &[
+    ("A", "a@one.example", "A B C", "update A"),
+    ("A", "b@one.example", "A B C", "again A"),
+    ("B", "a@1.example", "A B C", "remove B"),
+    ("B", "b@2.example", "A B C", "update B"),
+    ("B", "c@2.example", "A B C", "never"),
+    ("C", "a@one.example", "A B C", "remove C"),
+    ("D", "a@one.example", "D", "never"),
+    ("E", "a@1.example", "E", "clear E"),
+    ("E", "b@2.example", "E", "clear E"),
+];
+
+pub const TRASHED: State = State::Trashed {
+    at: NOW,
+    held: false,
+};
+
+/// Where the items of a directory stand, held and thrown away, as the names of their files.
+pub fn shelved(dir: &QueueDir) -> Vec<StoredName> {
+    let stored = |name: &String| StoredName::parse(name);
+    let mut found: Vec<_> = dir.names().iter().filter_map(stored).collect();
+    found.retain(|item| item.state != State::Queued);
+    found
 }

@@ -11,6 +11,7 @@ use haraka_shared::connection::Connection;
 use haraka_shared::date;
 use haraka_shared::header::Header;
 use haraka_shared::hook::{Call, HookName};
+use haraka_shared::ledger::Outcome;
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
 use haraka_shared::route::Route;
@@ -180,7 +181,9 @@ impl Outbound {
             Ok(Err(e)) => return Err(QueueError::Local(e.to_string())),
             Err(e) => return Err(QueueError::Local(e.to_string())),
         };
+        let accepted = committed.items.len() as u64;
         for (index, (name, item)) in committed.items.into_iter().zip(items).enumerate() {
+            self.tally(&item.domain, Outcome::Accepted, item.rcpt_to.len());
             let mut todo = Todo::default();
             todo.queue_time = now;
             todo.domain = item.domain;
@@ -193,6 +196,7 @@ impl Outbound {
             let loaded = self.keep_fresh(Loaded::accepted(todo, Outgoing::received(header, body)));
             self.schedule.borrow_mut().due_now(Job::new(name, loaded));
         }
+        self.book.scheduled(accepted);
         self.wake.notify();
         Ok(())
     }

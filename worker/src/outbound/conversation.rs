@@ -161,7 +161,7 @@ impl Client {
             }
             GoAhead::Message(accepted) => {
                 if let Some(at_stake) = envelope.at_stake {
-                    at_stake.set(true);
+                    at_stake.set();
                 }
                 self.message(message, &accepted, book).await
             }

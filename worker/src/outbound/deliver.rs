@@ -1,7 +1,6 @@
 //! Delivering items: each lane of a domain takes its items one after the other, and one item goes
 //! through hooks, route and client to its results.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use haraka_shared::date::epoch_ms;
 use haraka_shared::delivery::Delivery;
+use haraka_shared::ledger::{Out, Outcome};
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
 use haraka_shared::route::Route;
@@ -19,6 +19,7 @@ use super::asked::Asked;
 use super::attempt::{Attempt, Cause};
 use super::hooks_before::{Plan, addresses, handle, own_name, plan, result};
 use super::item::Loaded;
+use super::ledger::AtStake;
 use super::mail::Mail;
 use super::mail_hosts::literal;
 use super::message::Envelope;
@@ -42,6 +43,8 @@ pub(super) async fn lane(worker: Rc<Worker>, first: Job) {
     let out = &worker.outbound;
     let mut first = first;
     let permit = first.permit.take();
+    // What follows marks the item as under way before anybody else has a turn.
+    out.book.has_begun();
     let Some((name, item)) = load(&worker, first).await else {
         out.schedule.borrow_mut().ended();
         return out.wake.notify();
@@ -122,7 +125,14 @@ async fn load(worker: &Rc<Worker>, job: Job) -> Option<(QueueName, Loaded)> {
     let failed = match opened {
         Ok(Ok(item)) => return unless_suspended(worker, job.name, Loaded::stored(item)).await,
         // Delivered or renamed since it was listed, or set aside with an ERROR just now.
-        Ok(Err(e)) if e.is_gone() || e.is_broken() => None,
+        Ok(Err(e)) if e.is_gone() => {
+            out.book.vanished(&job.name);
+            None
+        }
+        Ok(Err(e)) if e.is_broken() => {
+            out.leaves(&job.name, Out::Aside);
+            None
+        }
         Ok(Err(e)) => Some(e.to_string()),
         Err(e) => Some(e.to_string()),
     };
@@ -173,7 +183,7 @@ async fn deliver(worker: &Rc<Worker>, name: QueueName, mut item: Loaded, permit:
             let routed = shaping::routed(worker, &name, &item, routes.as_deref(), permit);
             match Box::pin(routed).await {
                 Turn::Now(permit) => {
-                    offered(worker, &item, routes, delivery.as_ref(), permit).await
+                    offered(worker, &name, &item, routes, delivery.as_ref(), permit).await
                 }
                 Turn::Wait => None,
             }
@@ -184,7 +194,11 @@ async fn deliver(worker: &Rc<Worker>, name: QueueName, mut item: Loaded, permit:
             return end(delivery.as_ref());
         }
         Plan::Discard => {
-            remove(worker, &name).await;
+            let recipients = item.todo.rcpt_to.len();
+            worker
+                .outbound
+                .tally(&item.todo.domain, Outcome::Discarded, recipients);
+            remove(worker, &name, Out::Discarded).await;
             return end(delivery.as_ref());
         }
     };
@@ -219,12 +233,13 @@ async fn postpone(worker: &Rc<Worker>, name: QueueName, item: Loaded, delay: Dur
 /// Makes an attempt; none if the worker was told to stop before anything was at stake.
 async fn offered(
     worker: &Rc<Worker>,
+    name: &QueueName,
     item: &Loaded,
     routes: Option<Vec<Route>>,
     delivery: Option<&Delivery>,
     permit: Option<Permit>,
 ) -> Option<Attempt> {
-    let at_stake = Cell::new(false);
+    let at_stake = AtStake::of(&worker.outbound.book, name);
     let attempt = Box::pin(attempt(worker, item, routes, &at_stake, permit));
     let attempt = unless_stopped(attempt, &worker.outbound.stopping, &at_stake).await?;
     // What a plugin has decided meanwhile counts unless somebody has the message.
@@ -242,7 +257,7 @@ async fn attempt(
     worker: &Rc<Worker>,
     item: &Loaded,
     routes: Option<Vec<Route>>,
-    at_stake: &Cell<bool>,
+    at_stake: &AtStake,
     permit: Option<Permit>,
 ) -> Attempt {
     let mail: &Mail = &worker.outbound.mail;
@@ -294,7 +309,7 @@ async fn under_policies<'a>(worker: &'a Worker, domain: &str, targets: Targets<'
 async fn unless_stopped(
     mut attempt: Pin<Box<impl Future<Output = Attempt>>>,
     stopping: &Event,
-    at_stake: &Cell<bool>,
+    at_stake: &AtStake,
 ) -> Option<Attempt> {
     let mut stopped = pin!(stopping.wait());
     poll_fn(|cx| {

@@ -1,6 +1,6 @@
 //! What one conversation delivers: an envelope and the message, which may live in memory or on disk.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use haraka_shared::body::Body;
 use haraka_shared::dsn::Requests;
 use haraka_shared::limits::BODY_CHUNK;
 
+use super::ledger::AtStake;
 use crate::rt;
 
 /// Who gets a message from whom.
@@ -34,7 +35,7 @@ pub struct Envelope<'a> {
     pub must_log_in: bool,
     /// Set before message data is sent: from then on giving up could mean that the host has the
     /// message and nobody here knows.
-    pub at_stake: Option<&'a Cell<bool>>,
+    pub at_stake: Option<&'a AtStake>,
 }
 
 /// A message in the form that it is stored in: dot-stuffed, without the final dot.

@@ -6,6 +6,7 @@
 mod accept;
 mod asked;
 pub mod attempt;
+mod backlog;
 mod batch;
 #[cfg(test)]
 mod body_tests;
@@ -23,6 +24,7 @@ mod hooks_after;
 mod hooks_before;
 mod item;
 mod kits;
+mod ledger;
 mod login;
 mod mail;
 mod mail_hosts;
@@ -69,22 +71,22 @@ use haraka_shared::config::Config;
 use haraka_shared::date::epoch_ms;
 use haraka_shared::flight::FlightPage;
 use haraka_shared::limits::{COMMIT_BATCH, COMMIT_BATCH_BYTES};
-use haraka_shared::log::Level;
-use haraka_shared::log_server;
 use haraka_shared::services::Dns;
 use haraka_shared::spool::{
-    Claim, Committed, Incarnation, Lock, NewMessage, Ownership, PendingHeap, QueueName, Spool,
-    SpoolError, SpoolOptions,
+    Claim, Committed, Incarnation, Lock, NewMessage, Ownership, QueueName, Spool, SpoolError,
+    SpoolOptions,
 };
 use haraka_shared::traffic::Counted;
 
+use self::backlog::{flush_domain, flush_portion, rescan_from, take_over};
 use self::batch::Batches;
 use self::item::Loaded;
 pub(crate) use self::kits::Kits;
+use self::ledger::Book;
 use self::mail::Mail;
 pub(crate) use self::orders::carry_out;
 use self::policy::Policies;
-use self::schedule::{Job, Portion, Schedule, Stats};
+use self::schedule::{Job, Schedule, Stats};
 use self::shaping::Shaper;
 use self::suspend::Suspending;
 use self::trash::Trash;
@@ -112,9 +114,6 @@ const PER_DOMAIN: usize = 50;
 
 /// Longest time that a worker waits for a tool to be done with the directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Time to wait before a directory that could not be read is read again.
-const SCAN_RETRY: Duration = Duration::from_secs(60);
 
 /// Bytes of just accepted messages that are kept in memory for their first delivery; further ones
 /// are read from disk when their turn comes.
@@ -161,6 +160,7 @@ pub(crate) struct Outbound {
     trash: Trash,
     /// Orders of operators so far; what was kept in memory before the last of them is read again.
     orders: Cell<u64>,
+    book: Rc<Book>,
 }
 
 impl Outbound {
@@ -176,6 +176,7 @@ impl Outbound {
         let own = Incarnation::parse(incarnation)
             .ok_or_else(|| OutboundError::Incarnation(incarnation.to_owned()))?;
         let spool = Arc::new(open_spool(&config.queue_dir, own)?);
+        let book = Rc::new(Book::new(&counted, own));
         let mail = Mail::new(config, Rc::new(kits));
         let wake = Notify::new();
         let shaper = Shaper::new(
@@ -186,7 +187,7 @@ impl Outbound {
             mail.courier.pool().clone(),
         );
         Ok(Outbound {
-            commits: commits(Arc::clone(&spool)),
+            commits: commits(Arc::clone(&spool), &book),
             removals: removals(Arc::clone(&spool)),
             spool,
             schedule: RefCell::new(Schedule::new(config.outbound.concurrency_max, PER_DOMAIN)),
@@ -208,6 +209,7 @@ impl Outbound {
             suspending: Suspending::new(&config.queue_dir),
             trash: Trash::default(),
             orders: Cell::default(),
+            book,
         })
     }
 
@@ -221,6 +223,7 @@ impl Outbound {
         Shaper::start(worker);
         Suspending::start(worker);
         trash::start(worker);
+        ledger::start(worker);
     }
 
     /// The suspensions have changed.
@@ -245,6 +248,7 @@ impl Outbound {
             }
         }
         *self.ownership.borrow_mut() = ownership;
+        self.book.set_settled(false);
         self.takeover.set(Takeover {
             done: false,
             ..self.takeover.get()
@@ -386,6 +390,7 @@ impl Outbound {
 
     /// An item is under way no more.
     fn release(&self, name: &QueueName) {
+        self.book.forget(name);
         self.in_flight.borrow_mut().remove(name);
         self.ended.notify();
     }
@@ -421,10 +426,10 @@ fn open_spool(path: &Path, incarnation: Incarnation) -> Result<Spool, SpoolError
 }
 
 /// Group commit: a batch of messages, one round of fsyncs.
-fn commits(spool: Arc<Spool>) -> Batches<NewMessage, Result<Committed, SpoolError>> {
+fn commits(spool: Arc<Spool>, book: &Book) -> Batches<NewMessage, Result<Committed, SpoolError>> {
     // A message counts for its bytes, and for enough that no batch has too many of them.
     let weight = |m: &NewMessage| m.body.len().max(COMMIT_BATCH_BYTES / COMMIT_BATCH);
-    Batches::new(weight, COMMIT_BATCH_BYTES, move |batch| spool.commit(batch))
+    Batches::new(weight, COMMIT_BATCH_BYTES, book.commits(spool))
 }
 
 fn removals(spool: Arc<Spool>) -> Batches<QueueName, Result<(), SpoolError>> {
@@ -446,6 +451,7 @@ async fn run(worker: Rc<Worker>) {
         }
         let now = epoch_ms();
         while let Some(job) = out.next_job(now) {
+            out.book.starts();
             rt::spawn(deliver::lane(Rc::clone(&worker), job)).detach();
         }
         let rescan = out.schedule.borrow_mut().start_rescan(now);
@@ -462,136 +468,5 @@ async fn run(worker: Rc<Worker>) {
             }
             None => out.wake.notified().await,
         }
-    }
-}
-
-async fn take_over(worker: Rc<Worker>) {
-    let out = &worker.outbound;
-    let spool = out.spool();
-    let ownership = out.ownership.borrow().clone();
-    let found = rt::offload(move || {
-        let mut heap = PendingHeap::default();
-        let report = spool.recover(&ownership, |name| heap.push(name));
-        (heap, report)
-    })
-    .await;
-    match found {
-        Ok((heap, Ok(report))) => {
-            log_server!(
-                Level::Info,
-                "queue taken over: {} items, {} completed, {} removed, {} set aside now, {} before",
-                report.items,
-                report.completed,
-                report.removed,
-                report.broken,
-                report.aside
-            );
-            let mut schedule = out.schedule.borrow_mut();
-            schedule.absorb(heap);
-            if let Some(oldest) = report.oldest_trash {
-                out.trash.note(oldest);
-            }
-            let was = out.takeover.replace(Takeover {
-                done: true,
-                flush: false,
-            });
-            if was.flush {
-                schedule.flush(epoch_ms());
-            }
-            drop(schedule);
-            out.wake.notify();
-            trash::clear_now(&worker);
-        }
-        Ok((_, Err(e))) => log_server!(Level::Crit, "queue not taken over: {e}"),
-        Err(e) => log_server!(Level::Crit, "queue not taken over: {e}"),
-    }
-}
-
-/// Another look at the items that did not fit into memory, until it works.
-async fn rescan_from(worker: Rc<Worker>, from: u64) {
-    let out = &worker.outbound;
-    loop {
-        let spool = out.spool();
-        let ownership = out.ownership.borrow().clone();
-        let found = rt::offload(move || {
-            let mut heap = PendingHeap::default();
-            let report = spool.scan(&ownership, |name| {
-                if name.next_attempt >= from {
-                    heap.push(name);
-                }
-            });
-            report.map(|()| heap)
-        })
-        .await;
-        match found {
-            Ok(Ok(heap)) => {
-                out.schedule.borrow_mut().absorb(heap);
-                return out.wake.notify();
-            }
-            Ok(Err(e)) => log_server!(Level::Error, "queue not read again: {e}"),
-            Err(e) => log_server!(Level::Error, "queue not read again: {e}"),
-        }
-        out.moment(SCAN_RETRY).await;
-    }
-}
-
-/// The next items of a flush that are on disk only: those that nothing has happened to since.
-async fn flush_portion(worker: Rc<Worker>, portion: Portion) {
-    let out = &worker.outbound;
-    let spool = out.spool();
-    let ownership = out.ownership.borrow().clone();
-    let found = rt::offload(move || {
-        let mut heap = portion.heap();
-        let report = spool.scan_untouched(&ownership, portion.from, portion.since, |name| {
-            heap.push_at(name, portion.since);
-        });
-        report.map(|()| heap)
-    })
-    .await;
-    let found = match found {
-        Ok(Ok(heap)) => heap,
-        Ok(Err(e)) => {
-            log_server!(Level::Error, "queue not flushed: {e}");
-            PendingHeap::default()
-        }
-        Err(e) => {
-            log_server!(Level::Error, "queue not flushed: {e}");
-            PendingHeap::default()
-        }
-    };
-    out.schedule.borrow_mut().found(portion, found);
-    out.wake.notify();
-}
-
-/// The domain is in the file, so each of our items is opened once.
-async fn flush_domain(worker: Rc<Worker>, domain: String) {
-    let out = &worker.outbound;
-    let spool = out.spool();
-    let ownership = out.ownership.borrow().clone();
-    let found = rt::offload(move || {
-        let mut names = Vec::new();
-        let report = spool.scan(&ownership, |name| {
-            let name = name.to_owned();
-            let same = spool
-                .open_item(&name)
-                .is_ok_and(|item| item.todo.domain.eq_ignore_ascii_case(&domain));
-            if same {
-                names.push(name);
-            }
-        });
-        report.map(|_| names)
-    })
-    .await;
-    match found {
-        Ok(Ok(names)) => {
-            let mut schedule = out.schedule.borrow_mut();
-            for name in names {
-                schedule.due_now(Job::named(name));
-            }
-            drop(schedule);
-            out.wake.notify();
-        }
-        Ok(Err(e)) => log_server!(Level::Error, "queue not flushed: {e}"),
-        Err(e) => log_server!(Level::Error, "queue not flushed: {e}"),
     }
 }

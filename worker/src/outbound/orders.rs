@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use haraka_shared::date::epoch_ms;
 use haraka_shared::ipc::ToMaster;
+use haraka_shared::ledger::Out;
 use haraka_shared::log::Level;
 use haraka_shared::queue_order::{Order, Outcome, Verb};
 use haraka_shared::spool::{OwnerKey, QueueName, Spool, SpoolError, StagedName, State, StoredName};
@@ -129,6 +130,7 @@ async fn shelve(worker: &Rc<Worker>, wanted: Vec<(u32, StoredName)>, verb: &Verb
     for (place, item) in wanted {
         if taken.take(&item.name) {
             let to = verb.moves(item.state);
+            announce(out, &item, to);
             moves.push((place, item, to));
         } else {
             outcomes.push((place, Outcome::Delivering));
@@ -151,7 +153,10 @@ async fn shelve(worker: &Rc<Worker>, wanted: Vec<(u32, StoredName)>, verb: &Verb
     for (place, item, _) in moves {
         let result = results.next();
         let stands = match &result {
-            Some(Ok(now)) => now.clone(),
+            Some(Ok(now)) => {
+                account(out, item.state, now);
+                now.clone()
+            }
             _ => item,
         };
         match stands.state {
@@ -164,6 +169,26 @@ async fn shelve(worker: &Rc<Worker>, wanted: Vec<(u32, StoredName)>, verb: &Verb
     }
     drop(taken);
     outcomes
+}
+
+/// Notes in the ledger where an item is going to stand.
+fn announce(out: &Outbound, item: &StoredName, to: State) {
+    match (item.state, to) {
+        (State::Queued, State::Held) => out.book.note(&item.name, Out::Held),
+        (State::Queued, State::Trashed { .. }) => out.book.note(&item.name, Out::Removed),
+        (State::Held | State::Trashed { .. }, State::Queued) => out.book.note_return(&item.name),
+        _ => {}
+    }
+}
+
+/// Counts where it stands now.
+fn account(out: &Outbound, was: State, now: &StoredName) {
+    match (was, now.state) {
+        (State::Queued, State::Held) => out.leaves(&now.name, Out::Held),
+        (State::Queued, State::Trashed { .. }) => out.leaves(&now.name, Out::Removed),
+        (State::Held | State::Trashed { .. }, State::Queued) => out.returns(&now.name),
+        _ => {}
+    }
 }
 
 fn outcome(
@@ -260,12 +285,18 @@ async fn bounce_one(worker: &Rc<Worker>, item: StoredName, reason: String) -> Ou
         return Outcome::Delivering;
     }
     // Who settles an item knows it by its name in the queue; until then it counts as under way.
-    let (spool, name) = (out.spool(), item.name.clone());
-    let opened = rt::offload(move || {
-        let item = spool.shelve(&item, State::Queued)?;
-        spool.open_item(&item.name)
-    })
-    .await;
+    let (spool, name, was) = (out.spool(), item.name.clone(), item.state);
+    announce(out, &item, State::Queued);
+    let shelved = rt::offload(move || spool.shelve(&item, State::Queued)).await;
+    if let Ok(Ok(now)) = &shelved {
+        account(out, was, now);
+    }
+    let spool = out.spool();
+    let opened = match shelved {
+        Ok(Ok(item)) => rt::offload(move || spool.open_item(&item.name)).await,
+        Ok(Err(e)) => Ok(Err(e)),
+        Err(e) => Err(e),
+    };
     let opened = match opened {
         Ok(Ok(item)) => Ok(item),
         Ok(Err(e)) if e.is_gone() => return Outcome::Gone,
@@ -342,6 +373,7 @@ async fn adopt(worker: &Rc<Worker>, names: Vec<String>, hold: bool) -> Outcomes 
             }
         };
         if item.state == State::Queued {
+            out.returns(&item.name);
             out.wait_until(&item.name, item.name.next_attempt);
         }
         let verb = Verb::Adopt { hold };

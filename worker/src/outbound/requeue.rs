@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use haraka_shared::date::epoch_ms;
+use haraka_shared::ledger::Out;
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
 use haraka_shared::spool::{QueueName, Todo};
@@ -34,15 +35,17 @@ pub(super) fn ms(time: Duration) -> u64 {
 
 /// Removes an item that is done with. One that cannot be removed would be delivered again after a
 /// restart, so that is tried until it works.
-pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName) {
-    if let Err(why) = remove_once(worker, name).await {
+///
+/// `kind`: what became of it.
+pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName, kind: Out) {
+    if let Err(why) = remove_once(worker, name, kind).await {
         log_trouble(name, &why);
         worker.outbound.held.borrow_mut().insert(name.clone());
         let (worker, name) = (Rc::clone(worker), name.clone());
         rt::spawn(async move {
             loop {
                 worker.outbound.moment(LOCAL_RETRY).await;
-                if remove_once(&worker, &name).await.is_ok() {
+                if remove_once(&worker, &name, kind).await.is_ok() {
                     break;
                 }
             }
@@ -52,11 +55,19 @@ pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName) {
     }
 }
 
-async fn remove_once(worker: &Rc<Worker>, name: &QueueName) -> Result<(), String> {
-    match worker.outbound.removals.run(name.clone()).await {
-        Ok(Ok(())) => Ok(()),
+async fn remove_once(worker: &Rc<Worker>, name: &QueueName, kind: Out) -> Result<(), String> {
+    let out = &worker.outbound;
+    out.book.note(name, kind);
+    match out.removals.run(name.clone()).await {
+        Ok(Ok(())) => {
+            out.leaves(name, kind);
+            Ok(())
+        }
         // Somebody removed it by hand.
-        Ok(Err(e)) if e.is_gone() => Ok(()),
+        Ok(Err(e)) if e.is_gone() => {
+            out.leaves(name, kind);
+            Ok(())
+        }
         Ok(Err(e)) => Err(format!("cannot be removed: {e}")),
         Err(e) => Err(format!("cannot be removed: {e}")),
     }
@@ -83,7 +94,7 @@ pub(super) async fn defer(
     .await;
     let why = match deferred {
         Ok(Ok(new)) => return worker.outbound.wait_for(&new, again.flushes),
-        Ok(Err(e)) if e.is_gone() => return,
+        Ok(Err(e)) if e.is_gone() => return worker.outbound.misses(name),
         Ok(Err(e)) => e.to_string(),
         Err(e) => e.to_string(),
     };
@@ -132,7 +143,14 @@ async fn rewrite_once(
             worker.outbound.wait_for(&new, again.flushes);
             Ok(())
         }
-        Ok(Err(e)) if e.is_gone() || e.is_broken() => Ok(()),
+        Ok(Err(e)) if e.is_gone() => {
+            worker.outbound.misses(name);
+            Ok(())
+        }
+        Ok(Err(e)) if e.is_broken() => {
+            worker.outbound.leaves(name, Out::Aside);
+            Ok(())
+        }
         Ok(Err(e)) => Err(format!("could not be updated: {e}")),
         Err(e) => Err(format!("could not be updated: {e}")),
     }

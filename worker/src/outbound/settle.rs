@@ -9,6 +9,7 @@ use std::rc::Rc;
 use haraka_shared::date::epoch_ms;
 use haraka_shared::delivery::Delivery;
 use haraka_shared::dsn::RecipientRequest;
+use haraka_shared::ledger::{Out, Outcome};
 use haraka_shared::log::{Level, emit, enabled};
 use haraka_shared::log_at;
 use haraka_shared::reply::Reply;
@@ -34,6 +35,8 @@ pub(super) async fn settle(
     attempt: Attempt,
 ) {
     let flushes = worker.outbound.flushes();
+    // Whoever inherits the item knows that some of what follows may have been done.
+    worker.outbound.book.note(&name, Out::Delivered);
     let Attempt {
         results,
         peer,
@@ -68,6 +71,7 @@ pub(super) async fn settle(
         );
     }
     let late = late(worker, &item.todo, &deferred);
+    let settled = delivered.len() + deferred.len() + failed.len();
     let mut later = put_off(&facts, &item.todo, deferred, &mut failed, in_doubt).await;
     let any_failed = !failed.is_empty();
     if any_failed {
@@ -81,8 +85,21 @@ pub(super) async fn settle(
             }
         }
     }
+    let domain = item.todo.domain.as_str();
+    let out = &worker.outbound;
+    let (put_off, given_up) = (later.recipients.len(), failed.len());
+    let dropped = settled - delivered.len() - put_off - given_up;
+    out.tally(domain, Outcome::Delivered, delivered.len());
+    out.tally(domain, Outcome::Deferred, put_off);
+    out.tally(domain, Outcome::Bounced, given_up);
+    out.tally(domain, Outcome::Discarded, dropped);
     if later.recipients.is_empty() {
-        return remove(worker, &name).await;
+        let kind = match (any_failed, delivered.is_empty()) {
+            (true, _) => Out::Bounced,
+            (false, false) => Out::Delivered,
+            (false, true) => Out::Discarded,
+        };
+        return remove(worker, &name, kind).await;
     }
     let again = Again {
         at: later.at,

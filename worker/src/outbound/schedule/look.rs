@@ -46,6 +46,33 @@ impl Schedule {
         }
     }
 
+    /// Names in the book, those being delivered left out; one that stands twice counts twice.
+    pub(in crate::outbound) fn entries(&self) -> usize {
+        self.ready.len() + self.parked + self.waiting.len() + self.suspended.len()
+    }
+
+    /// Whether nothing is started any more.
+    pub(in crate::outbound) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether every item has its name in memory.
+    pub(in crate::outbound) fn is_all_in_memory(&self) -> bool {
+        let horizons = [&self.waiting, &self.suspended];
+        let all = horizons.iter().all(|heap| heap.horizon().is_none());
+        all && self.rescanning.is_none() && self.pass.is_none()
+    }
+
+    /// Calls `each` with all those names.
+    pub(in crate::outbound) fn for_each(&self, mut each: impl FnMut(&QueueName)) {
+        self.ready.iter().for_each(|job| each(&job.name));
+        for lane in self.lanes.values() {
+            lane.parked.iter().for_each(&mut each);
+        }
+        self.waiting.for_each(&mut each);
+        self.suspended.for_each(&mut each);
+    }
+
     /// An item waits for the end of a suspension.
     pub(in crate::outbound) fn suspend(&mut self, name: &QueueName) {
         self.suspended.push(name);

@@ -124,6 +124,18 @@ impl Shaper {
         self.0.rooms.take().into_names()
     }
 
+    /// Calls `each` with every item that waits.
+    pub(super) fn for_each(&self, each: impl FnMut(&QueueName)) {
+        self.0.rooms.borrow().for_each(each);
+    }
+
+    /// Who runs the mail hosts of a domain (in lower case), as far as that is known.
+    pub(super) fn provider(&self, domain: &str) -> Option<Arc<str>> {
+        let to = self.0.known.borrow().get(domain)?;
+        let rules = self.0.rules.borrow();
+        (!to.is_unlimited()).then(|| Arc::clone(&to.limits(&rules, None).provider))
+    }
+
     /// How many items wait.
     pub(super) fn waiting(&self) -> usize {
         self.0.waiting.get()
@@ -216,7 +228,7 @@ impl Shaper {
 
     /// Counts a new connection; else which counter has no room.
     fn connection(&self, limits: &Limits, now: u64) -> Result<Rc<Held>, (usize, Option<u64>)> {
-        let Counted { traffic, seat } = &self.0.counted;
+        let Counted { traffic, seat, .. } = &self.0.counted;
         let mut leases = Vec::with_capacity(limits.counters.len());
         for (at, counter) in limits.counters.iter().enumerate() {
             if let Some(most) = counter.connections {
@@ -321,7 +333,7 @@ impl Shaper {
     }
 
     fn answer(&self, limits: &Limits, counter: &Counter, rule: &ReplyRule, reply: &str) {
-        let Counted { traffic, seat } = &self.0.counted;
+        let Counted { traffic, seat, .. } = &self.0.counted;
         let now = now();
         let reply: String = reply.chars().take(200).collect();
         match rule.action {
@@ -368,7 +380,7 @@ impl Inner {
 
     /// Another worker waits for a connection to this provider.
     fn is_wanted_elsewhere(&self, provider: Key) -> bool {
-        let Counted { traffic, seat } = &self.counted;
+        let Counted { traffic, seat, .. } = &self.counted;
         traffic.is_wanted(*seat, provider, now())
     }
 }

@@ -156,7 +156,7 @@ impl Permit {
     }
 
     pub(super) fn take_rate(&self, now: u64) -> Result<(), Denied> {
-        let Counted { traffic, seat } = &self.shaper.0.counted;
+        let Counted { traffic, seat, .. } = &self.shaper.0.counted;
         for counter in &self.limits.counters {
             let Some(rate) = counter.rate else { continue };
             let slowing = Some(self.limits.slowing);

@@ -183,6 +183,12 @@ impl Rooms {
         rooms.map(|room| Rc::clone(&room.to)).collect()
     }
 
+    /// Calls `each` with every item.
+    pub(super) fn for_each(&self, mut each: impl FnMut(&QueueName)) {
+        let names = self.rooms.iter().flat_map(|(_, room)| &room.names);
+        names.for_each(|(name, _)| each(name));
+    }
+
     /// All items.
     pub(super) fn into_names(self) -> Vec<QueueName> {
         let rooms = self.rooms.into_iter();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use haraka_shared::ledger::Ledger;
 use haraka_shared::shaping::{Pool as Sources, Provider, Rule, WarmUp};
 use haraka_shared::traffic::{Rate, Seat, Traffic};
 
@@ -26,6 +27,7 @@ fn bench(name: &str, rules: Shaping) -> Bench {
     let traffic = Arc::new(Traffic::new(2).unwrap());
     let counted = Counted {
         traffic: Arc::clone(&traffic),
+        ledger: Arc::new(Ledger::new(1).unwrap()),
         seat: Seat(0),
     };
     let shaper = Shaper::new(
@@ -218,6 +220,7 @@ fn sources_are_passed_over_that_have_sent_enough_or_are_suspended() {
         let again = super::WarmUps::new(bench.dir.clone());
         let counted = Counted {
             traffic: Arc::new(Traffic::new(1).unwrap()),
+            ledger: Arc::new(Ledger::new(1).unwrap()),
             seat: Seat(0),
         };
         assert!(again.allows(&counted, &source("a", 2), now()).is_err());

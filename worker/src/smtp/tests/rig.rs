@@ -11,6 +11,7 @@ use haraka_shared::connection::{Connection, Local};
 use haraka_shared::flight::FlightPage;
 use haraka_shared::hook::{Call, HookName, Verdict};
 use haraka_shared::ipc::ToMaster;
+use haraka_shared::ledger::Ledger;
 use haraka_shared::plugin::Wants;
 use haraka_shared::traffic::{Counted, Seat, Traffic};
 
@@ -114,6 +115,7 @@ impl Rig {
         let dns = Rc::new(resolver.clone());
         let counted = Counted {
             traffic: Arc::new(Traffic::new(1).unwrap()),
+            ledger: Arc::new(Ledger::new(1).unwrap()),
             seat: Seat(0),
         };
         let outbound = Outbound::new(&config, 0, "aaaaaa", flight, counted, dns, kits).unwrap();
