@@ -10,14 +10,14 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use regex::RegexBuilder;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use super::dir::ConfigDir;
 use super::error::{At, ConfigError, Problems};
 use crate::shaping::{
-    Action, Mailbox, Pattern, Pool, Provider, ReplyRule, Rule, Selection, Shaping, Source, WarmUp,
+    Action, Mailbox, Pattern, Pool, Provider, ReplyPattern, ReplyRule, Rule, Selection, Shaping,
+    Source, WarmUp,
 };
 use crate::traffic::{Rate, Slowing};
 
@@ -26,9 +26,6 @@ pub const SHAPING_TOML: &str = "shaping.toml";
 
 /// What the program brings.
 const SHIPPED: &str = include_str!("../shaping/shipped.toml");
-
-/// Memory that one pattern may take when it is compiled, in bytes.
-const PATTERN_SIZE: usize = 1 << 20;
 
 /// A file as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -75,7 +72,7 @@ impl Default for SlowDownText {
 #[serde(deny_unknown_fields)]
 struct ReplyText {
     #[serde(rename = "match")]
-    pattern: ReplyPattern,
+    pattern: Parsed<ReplyPattern>,
     action: ActionText,
     #[serde(rename = "for")]
     time: Option<Parsed<Time>>,
@@ -140,10 +137,6 @@ struct Share(u32);
 #[derive(Clone, Copy, Debug)]
 struct Time(u64);
 
-/// Looked for in replies.
-#[derive(Clone, Debug)]
-struct ReplyPattern(regex::Regex);
-
 /// A name for EHLO: it becomes part of a command.
 #[derive(Clone, Debug)]
 struct HeloName(String);
@@ -180,15 +173,6 @@ impl<'de> Deserialize<'de> for Share {
             reason = "between 10 and 1000"
         )]
         Ok(Share((part * 1000.0) as u32))
-    }
-}
-
-impl<'de> Deserialize<'de> for ReplyPattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let mut builder = RegexBuilder::new(&text);
-        let built = builder.case_insensitive(true).size_limit(PATTERN_SIZE);
-        built.build().map(ReplyPattern).map_err(D::Error::custom)
     }
 }
 

@@ -140,7 +140,6 @@ fn organisation(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use regex::Regex;
 
     use super::*;
     use crate::shaping::Action;
@@ -154,7 +153,7 @@ mod tests {
 
     fn reply(pattern: &str, action: Action) -> Arc<ReplyRule> {
         Arc::new(ReplyRule {
-            pattern: Regex::new(pattern).unwrap(),
+            pattern: pattern.parse().unwrap(),
             action,
         })
     }

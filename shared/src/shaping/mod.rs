@@ -6,15 +6,15 @@
 mod egress;
 mod limits;
 mod pattern;
+mod reply_pattern;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use regex::Regex;
-
 pub use egress::{Mailbox, Pool, Selection, Source, WarmUp};
 pub use limits::{Counter, Limits};
 pub use pattern::Pattern;
+pub use reply_pattern::ReplyPattern;
 
 use crate::traffic::{Rate, Slowing};
 
@@ -62,18 +62,12 @@ pub struct Rule {
 }
 
 /// What a reply means.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReplyRule {
     /// Looked for in the code and text of the reply.
-    pub pattern: Regex,
+    pub pattern: ReplyPattern,
     /// What to do.
     pub action: Action,
-}
-
-impl PartialEq for ReplyRule {
-    fn eq(&self, other: &ReplyRule) -> bool {
-        self.pattern.as_str() == other.pattern.as_str() && self.action == other.action
-    }
 }
 
 /// What to do when a destination complains.
