@@ -25,6 +25,8 @@ mod dkim;
 mod elastic;
 #[path = "js_packages/mail.rs"]
 mod mail;
+#[path = "js_packages/modules.rs"]
+mod modules;
 #[path = "js_packages/redis.rs"]
 mod redis;
 #[path = "js_packages/scanners.rs"]
