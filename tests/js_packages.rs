@@ -19,6 +19,8 @@ mod harness;
 mod archives;
 #[path = "js_packages/clients.rs"]
 mod clients;
+#[path = "js_packages/core_objects.rs"]
+mod core_objects;
 #[path = "js_packages/dkim.rs"]
 mod dkim;
 #[path = "js_packages/elastic.rs"]
