@@ -161,3 +161,94 @@ fn filters_of_a_body_that_has_not_come_are_run_as_with_haraka() {
         });
     });
 }
+
+/// Registers hooks at its start, from hooks and from a timer; all tell in which order they run.
+const TARDY: &str = "
+const seen = []
+const tell = (plugin, what) => function (next) {
+    seen.push(what)
+    next(what === 'noop denied' ? DENY : CONT, 'not at this hour')
+}
+exports.register = function () {
+    for (const name of ['mail one', 'mail late', 'mail nested', 'mail timer', 'helo late', 'noop denied', 'reset late']) this[name] = tell(this, name)
+    this.register_hook('mail', 'mail one', 100)
+    this.register_hook('connect', 'begin')
+    setTimeout(() => this.register_hook('mail', 'mail timer', -100), 1)
+    const timer = setInterval(() => {
+        if (!this.hooks.mail.includes('mail timer')) return
+        clearInterval(timer)
+        seen.ready?.()
+    }, 1)
+    this.timed = new Promise((resolve) => (seen.ready = resolve))
+}
+exports.begin = async function (next) {
+    await this.timed
+    if (!this.begun) {
+        this.begun = true
+        this.register_hook('mail', 'mail late', -100)
+        this.register_hook('ehlo', 'helo late')
+        this.register_hook('reset_transaction', 'reset late')
+        this.register_hook('no_such_hook', 'helo late')
+    }
+    next()
+}
+exports.hook_mail = function (next) {
+    seen.push('hook_mail')
+    if (!this.hooks.mail.includes('mail nested')) this.register_hook('mail', 'mail nested', -100)
+    next()
+}
+exports.hook_unrecognized_command = function (next, connection, [verb]) {
+    if (verb === 'DENY') this.register_hook('noop', 'noop denied')
+    const told = [...seen.splice(0), ...Object.keys(this.hooks).sort(), this.hooks.mail.join('+')]
+    connection.respond(211, told.join(), () => next(OK))
+}
+";
+
+// covers PLG-10, HOK-31
+#[test]
+fn hooks_that_are_registered_late_run_behind_all_others_as_with_haraka() {
+    // A later plugin, whose priority puts it before or behind what was there at the start.
+    let second = "exports.register = function () {
+        this.register_hook('mail', 'judge', 100)
+    }
+    exports.judge = function (next, connection, [from]) {
+        if (from.user === 'denied') return next(DENY, 'judged')
+        next()
+    }";
+    let setup = Setup {
+        plugins: &["tardy", "second"],
+        config: &[
+            ("../plugins/tardy.js", TARDY),
+            ("../plugins/second.js", second),
+        ],
+        volatile: &[],
+    };
+    let must = [
+        "hook_mail,mail one,mail timer,mail late,connect,",
+        "mail late,mail nested,",
+        "500 not at this hour",
+    ];
+    same_as_haraka(&setup, None, &must, |side| {
+        for _ in 0..2 {
+            side.from("20.0.0.1", |c| {
+                c.greeting();
+                c.says(&[
+                    "EHLO x.test",
+                    "TELL",
+                    "MAIL FROM:<a@b.test>",
+                    "TELL",
+                    "RSET",
+                    "TELL",
+                    "MAIL FROM:<denied@b.test>",
+                    "TELL",
+                    "MAIL FROM:<a@b.test>",
+                    "TELL",
+                    "DENY",
+                    "NOOP",
+                    "TELL",
+                    "QUIT",
+                ]);
+            });
+        }
+    });
+}
