@@ -252,3 +252,31 @@ fn hooks_that_are_registered_late_run_behind_all_others_as_with_haraka() {
         }
     });
 }
+
+/// Texts, comments and expressions that look as if they called something.
+const TEXTS: &str = r#"
+// it's said: from.user() and text.replace(/a/g, 'b')
+const help = 'ask address.user() or "x.host()"', half = 10 / 2 /* it's x.user() */ / 1
+const names = /^[/'"]?x\.user()/, shown = `${`it's ${'a.user()'}`} / b.address() ${half}`
+exports.hook_mail = function (next, connection, [from]) {
+    const dashed = from.user.replace(/-/g, '+').replace(/\./g, ''), other = `x.replace(/a/g, 'b')`
+    next(DENY, [help, half, names.source, shown, dashed, other, names.test("'x.user")].join(' | '))
+}
+"#;
+
+// covers CON-30, PLG-06
+#[test]
+fn texts_that_look_like_calls_are_said_as_they_stand_as_with_haraka() {
+    let setup = Setup {
+        plugins: &["texts"],
+        config: &[("../plugins/texts.js", TEXTS)],
+        volatile: &[],
+    };
+    let must = ["550 ask address.user() or", "a+b", "x.replace(/a/g, 'b')"];
+    same_as_haraka(&setup, None, &must, |side| {
+        side.from("20.0.0.1", |c| {
+            c.greeting();
+            c.says(&["EHLO x.test", "MAIL FROM:<a-b.c@x.test>", "QUIT"]);
+        });
+    });
+}
