@@ -8,6 +8,8 @@
 mod answer;
 mod burst;
 mod call;
+mod code;
+pub(crate) mod compiled;
 #[cfg(test)]
 mod conformance;
 mod convert;
@@ -35,5 +37,6 @@ mod sources;
 mod tests;
 mod watchdog;
 
+pub(crate) use code::Origin;
 pub use engine::ScriptError;
 pub(crate) use plugin::Scripts;

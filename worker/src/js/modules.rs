@@ -12,7 +12,7 @@ use rquickjs::module::Declared;
 use rquickjs::{Ctx, Error, Function, Module, Runtime};
 
 use super::host::Host;
-use super::resolve::{self, How};
+use super::resolve::{self, How, Known};
 use super::sources;
 
 /// Marks the names of modules that `boot.js` knows.
@@ -21,14 +21,19 @@ const BUILT_IN: &str = "node:";
 /// Lets scripts import.
 pub(super) fn install(runtime: &Runtime, host: &Rc<Host>) {
     let install_dir = host.install_dir.clone();
-    runtime.set_loader(FindsFiles { install_dir }, LoadsFiles);
+    let finds = FindsFiles {
+        install_dir,
+        known: Rc::clone(&host.known),
+    };
+    runtime.set_loader(finds, LoadsFiles(Rc::clone(&host.known)));
 }
 
 struct FindsFiles {
     install_dir: std::path::PathBuf,
+    known: Rc<Known>,
 }
 
-struct LoadsFiles;
+struct LoadsFiles(Rc<Known>);
 
 impl Resolver for FindsFiles {
     fn resolve<'js>(
@@ -45,7 +50,7 @@ impl Resolver for FindsFiles {
         let path = name.strip_prefix("file://").unwrap_or(name);
         let directory = Path::new(base).parent().filter(|d| d.is_absolute());
         let directory = directory.unwrap_or(&self.install_dir);
-        match resolve::resolve(path, directory, How::Import) {
+        match resolve::resolve(&self.known, path, directory, How::Import) {
             Some(found) => Ok(found.to_string_lossy().into_owned()),
             None => Err(Error::new_resolving(base, name)),
         }
@@ -60,7 +65,7 @@ impl Loader for LoadsFiles {
         _attributes: Option<ImportAttributes<'js>>,
     ) -> rquickjs::Result<Module<'js, Declared>> {
         let path = Path::new(name);
-        if !name.starts_with(BUILT_IN) && resolve::is_esm(path) {
+        if !name.starts_with(BUILT_IN) && resolve::is_esm(&self.0, path) {
             let source =
                 std::fs::read(path).map_err(|e| Error::new_loading_message(name, e.to_string()))?;
             return Module::declare(ctx.clone(), name, source);
