@@ -4,7 +4,7 @@
 //! their text, which is most of what a script takes in memory: a mark stands in its place that leads to
 //! the memory file, and `globals.js` follows it for `toString`. Lines and columns stay with the code.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
@@ -35,6 +35,8 @@ pub(super) struct Code {
     /// How many were ready, and how many were compiled here.
     taken: Cell<u32>,
     made: Cell<u32>,
+    /// The script whose text was asked for last, by its number: who asks for one function asks for more.
+    shown: RefCell<(Option<usize>, String)>,
 }
 
 /// In front of what stands for the text of a function. No function begins with it.
@@ -131,10 +133,15 @@ impl Code {
         let Origin::Compiled(compiled) = &self.origin else {
             return None;
         };
-        let mut numbers = mark.strip_prefix(MARK)?.split(',').map(str::parse::<u64>);
+        let mut numbers = mark.strip_prefix(MARK)?.split(',').map(str::parse);
         let mut next = || numbers.next()?.ok();
         let (number, start, length) = (next()?, next()?, next()?);
-        compiled.text(usize::try_from(number).ok()?, start, length)
+        let mut shown = self.shown.borrow_mut();
+        if shown.0 != Some(number) {
+            *shown = (Some(number), compiled.text(number)?);
+        }
+        let text = shown.1.get(start..start.checked_add(length)?)?;
+        Some(text.to_owned())
     }
 }
 
@@ -184,11 +191,11 @@ fn owned<'js>(ctx: &Ctx<'js>, value: qjs::JSValue) -> rquickjs::Result<Value<'js
     Ok(unsafe { Value::from_raw(ctx.clone(), value) })
 }
 
-/// Compiled code; none if it is not whole.
+/// Compiled code; none if the engine cannot take it, as it has no memory.
 #[allow(unsafe_code)]
 fn read<'js>(ctx: &Ctx<'js>, code: &[u8]) -> Option<Value<'js>> {
-    // SAFETY: the octets are those that `written` gave in a process that this one was forked from: they
-    // come from a sealed memory file, and the engine looks at their checksum first.
+    // SAFETY: the octets are those that `marked` gave in a process of the same program, which the master
+    // waited for: they come from its sealed memory file, and their checksum is right.
     let value = unsafe {
         qjs::JS_ReadObject(
             ctx.as_raw().as_ptr(),
@@ -230,8 +237,8 @@ fn marked(ctx: &Ctx<'_>, code: &Value<'_>, text: &str, number: usize) -> Option<
     let full = written(ctx, code, 0)?;
     let bare = written(ctx, code, qjs::JS_WRITE_OBJ_STRIP_SOURCE)?;
     let mut out = with_marks(&full, &bare, text, number)?;
-    let sum = checksum(out.get(HEADER..)?).to_le_bytes();
-    out.get_mut(1..HEADER)?.copy_from_slice(&sum);
+    // Its own checksum is not that of the new octets; the store has one that misses less.
+    out.get_mut(1..HEADER)?.fill(0xff);
     Some(out)
 }
 
@@ -290,25 +297,6 @@ fn number_of(octets: &[u8]) -> Option<(usize, &[u8])> {
         }
     }
     None
-}
-
-/// The engine's own over compiled code.
-fn checksum(octets: &[u8]) -> u32 {
-    const FACTOR: u32 = 0x9e37_0001;
-    // It leaves the last four out where nothing follows them.
-    let whole = octets.len().saturating_sub(1) / 4 * 4;
-    let (words, rest) = octets.split_at(whole);
-    let mut sum = 0_u32;
-    for word in words.chunks_exact(4) {
-        let word = word.try_into().map_or(0, u32::from_le_bytes);
-        sum = sum.wrapping_add(word).wrapping_mul(FACTOR);
-    }
-    if rest.len() < 4 {
-        for (at, octet) in rest.iter().enumerate() {
-            sum = sum.wrapping_add(u32::from(*octet) << (8 * at));
-        }
-    }
-    sum.wrapping_mul(FACTOR)
 }
 
 /// The text of a file as it stands in a script: without the line that makes it a program on Unix.

@@ -7,11 +7,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -62,8 +65,8 @@ impl Identity {
 pub(super) type Key<'a> = (&'a str, bool);
 
 /// A line of the index as it is written: file, strictness, identity (none for the program's own
-/// scripts), where the code begins and how long it is, the same of the text.
-type Line = (String, bool, Option<Numbers>, (u64, u64), (u64, u64));
+/// scripts), where the code begins and how long it is, its checksum, the place of the text.
+type Line = (String, bool, Option<Numbers>, (u64, u64), u32, (u64, u64));
 
 /// An [`Identity`]: device, inode, size, the two times.
 type Numbers = (u64, u64, u64, (i64, i64), (i64, i64));
@@ -159,13 +162,19 @@ impl Store {
             let numbers = script
                 .identity
                 .map(|i| (i.device, i.inode, i.size, i.modified, i.changed));
-            let (code, text) = (put(&script.code)?, put(script.text.as_bytes())?);
-            index.push((script.file, script.strict, numbers, code, text));
+            let (code, text) = (put(&script.code)?, put(&deflated(&script.text)?)?);
+            let sum = checksum(&script.code);
+            index.push((script.file, script.strict, numbers, code, sum, text));
         }
         let (from, length) = put(&serde_json::to_vec(&index)?)?;
         out.write_all(&from.to_le_bytes())?;
         out.write_all(&length.to_le_bytes())?;
         out.flush()
+    }
+
+    #[cfg(test)]
+    pub(super) fn file(&self) -> &File {
+        &self.0
     }
 
     /// Nobody can change it any more; what is in it, for the workers.
@@ -187,6 +196,7 @@ impl Store {
 struct Entry {
     identity: Option<Identity>,
     code: (u64, u64),
+    sum: u32,
 }
 
 /// Scripts in compiled form. Their code stays in the memory file, so that a worker holds what it loads
@@ -217,7 +227,7 @@ impl Compiled {
         };
         let index = compiled.read((number(0), number(8)))?;
         let index: Vec<Line> = serde_json::from_slice(&index)?;
-        for (file, strict, identity, code, text) in index {
+        for (file, strict, identity, code, sum, text) in index {
             let identity = identity.map(|(device, inode, size, modified, changed)| Identity {
                 device,
                 inode,
@@ -225,7 +235,11 @@ impl Compiled {
                 modified,
                 changed,
             });
-            let entry = Entry { identity, code };
+            let entry = Entry {
+                identity,
+                code,
+                sum,
+            };
             compiled.scripts.insert((file, strict), entry);
             compiled.texts.push(text);
         }
@@ -252,18 +266,34 @@ impl Compiled {
         if entry.identity.as_ref() != identity {
             return None;
         }
-        self.read(entry.code).ok()
+        let code = self.read(entry.code).ok()?;
+        (checksum(&code) == entry.sum).then_some(code)
     }
 
-    /// A piece of the text of the script with this number.
-    pub(super) fn text(&self, number: usize, start: u64, length: u64) -> Option<String> {
-        let &(from, all) = self.texts.get(number)?;
-        start.checked_add(length).filter(|end| *end <= all)?;
-        String::from_utf8(self.read((from + start, length)).ok()?).ok()
+    /// The text of the script with this number.
+    pub(super) fn text(&self, number: usize) -> Option<String> {
+        let deflated = self.read(*self.texts.get(number)?).ok()?;
+        let mut text = String::new();
+        let mut inflate = DeflateDecoder::new(&*deflated);
+        inflate.read_to_string(&mut text).ok()?;
+        Some(text)
     }
 
     /// Number of scripts.
     pub fn count(&self) -> usize {
         self.scripts.len()
     }
+}
+
+/// A text as it is held, once for all workers: few ask for one.
+fn deflated(text: &str) -> io::Result<Vec<u8>> {
+    let mut out = DeflateEncoder::new(Vec::new(), Compression::fast());
+    out.write_all(text.as_bytes())?;
+    out.finish()
+}
+
+fn checksum(octets: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(octets);
+    crc.sum()
 }

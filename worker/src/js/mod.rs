@@ -11,6 +11,8 @@ mod call;
 mod code;
 pub(crate) mod compiled;
 #[cfg(test)]
+mod compiled_tests;
+#[cfg(test)]
 mod conformance;
 mod convert;
 mod engine;
