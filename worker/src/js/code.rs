@@ -247,7 +247,6 @@ fn marked(ctx: &Ctx<'_>, code: &Value<'_>, text: &str, number: usize) -> Option<
 fn with_marks(full: &[u8], bare: &[u8], text: &str, number: usize) -> Option<Vec<u8>> {
     let mut out = full.get(..HEADER)?.to_vec();
     let (mut full, mut bare) = (full.get(HEADER..)?, bare.get(HEADER..)?);
-    let finder = memchr::memmem::find;
     // A function ends before the one around it, and before the next: the search goes on from there.
     let mut ended: usize = 0;
     loop {
@@ -266,9 +265,7 @@ fn with_marks(full: &[u8], bare: &[u8], text: &str, number: usize) -> Option<Vec
         let (own, rest) = rest.split_at_checked(length)?;
         full = rest;
         let from = ended.saturating_sub(length);
-        let start = finder(text.as_bytes().get(from..)?, own)
-            .map(|at| at + from)
-            .or_else(|| finder(text.as_bytes(), own))?;
+        let start = place(text, own, from).or_else(|| place(text, own, 0))?;
         ended = start + length;
         let mark = format!("{MARK}{number},{start},{length}");
         let put = if mark.len() < length {
@@ -285,6 +282,17 @@ fn with_marks(full: &[u8], bare: &[u8], text: &str, number: usize) -> Option<Vec
         out.push(left as u8);
         out.extend_from_slice(put);
     }
+}
+
+/// Where a piece of a text begins, from here on. Its first octets are looked for, as getting ready to look
+/// for a long piece takes longer.
+fn place(text: &str, piece: &[u8], from: usize) -> Option<usize> {
+    const FIRST: usize = 32;
+    let text = text.as_bytes();
+    let first = piece.get(..FIRST).unwrap_or(piece);
+    memchr::memmem::find_iter(text.get(from..)?, first)
+        .map(|at| at + from)
+        .find(|at| text.get(*at..).is_some_and(|t| t.starts_with(piece)))
 }
 
 /// A number as the engine writes it, and what follows.
