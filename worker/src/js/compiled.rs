@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -144,7 +145,13 @@ impl Store {
     /// The system gives none.
     pub fn new() -> io::Result<Store> {
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        Ok(Store(memfd_create(c"haraka-scripts", flags)?.into()))
+        // Systems may insist on it (`vm.memfd_noexec`); those before Linux 6.3 do not know it.
+        let sealed = flags | MFdFlags::from_bits_retain(nix::libc::MFD_NOEXEC_SEAL);
+        let memory = match memfd_create(c"haraka-scripts", sealed) {
+            Err(Errno::EINVAL) => memfd_create(c"haraka-scripts", flags),
+            other => other,
+        };
+        Ok(Store(memory?.into()))
     }
 
     /// Writes what was recorded.
