@@ -83,7 +83,7 @@ fn parent_that_is_asked_out_of_turn_throws_and_costs_nothing() {
             setTimeout(() => next(OK, 'done'), 20)
         }"#;
     let server = Server::start(install_with(script).plugins(&["mine"]));
-    let worker = server.worker_pids();
+    let worker = server.wait_for_workers(1);
     let mut client = greeted(&server);
     client.cmd("NOOP").expect(250);
     server.wait_for_log("[mine] refused: rcpt_to.in_host_list", DEADLINE);

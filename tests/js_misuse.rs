@@ -58,7 +58,7 @@ fn objects_that_are_kept_after_their_end_do_no_harm() {
             }, 20)
         }"#,
     );
-    let worker = server.worker_pids();
+    let worker = server.wait_for_workers(1);
     let mut client = greeted(&server);
     client
         .send_mail("a@b.test", &["c@here.test"], MESSAGE)
@@ -105,7 +105,7 @@ fn values_of_any_kind_in_the_wrong_place_cost_no_answer() {
             next(DENYSOFT, cycle)
         }"#,
     );
-    let worker = server.worker_pids();
+    let worker = server.wait_for_workers(1);
     let mut client = greeted(&server);
     client.send_raw(b"MAIL FROM:<a@b.test>\r\n");
     server.wait_for_log("[mine] refused true", DEADLINE);
@@ -130,7 +130,7 @@ fn callbacks_that_throw_or_loop_leave_the_message_as_it_came() {
             next()
         }"#,
     );
-    let worker = server.worker_pids();
+    let worker = server.wait_for_workers(1);
     let stored = stored(&server, ATTACHED);
     assert!(stored.contains("\r\n\r\ntext\r\n--x"), "{stored}");
     server.wait_for_log("no attachments please", DEADLINE);

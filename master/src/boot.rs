@@ -16,7 +16,7 @@ use haraka_shared::ipc::{ToMaster, encode};
 use haraka_shared::log::Level;
 use haraka_shared::{log, log_server};
 use haraka_worker::tls::Prepared;
-use haraka_worker::{Checked, WorkerSetup};
+use haraka_worker::{Checked, Compiled, Store, WorkerSetup};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::WorkerSide;
@@ -101,16 +101,17 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
         "Starting up Haraka version {}",
         env!("CARGO_PKG_VERSION")
     );
-    let checked = vet(&config, warnings, install_dir, &side)?;
+    let vetted = vet(config, warnings, install_dir, &side)?;
+    let init_master = vetted.checked.init_master;
 
     // Each client and each delivery takes a descriptor; the workers inherit the limit.
     raise_descriptor_limit();
 
     // Ports below 1024 need root, so they are bound before it is given up; a port in use ends here.
-    let generation = generation(config, 0, Instant::now(), None)?;
+    let generation = generation(vetted, 0, Instant::now(), None)?;
 
     // Plugins that prepare what all workers use, while nothing is served yet.
-    if checked.init_master {
+    if init_master {
         let identity = generation.identity.as_ref();
         init_master::run(&generation.config, install_dir, identity, side)?;
     }
@@ -165,19 +166,28 @@ pub fn start(install_dir: &Path, side: WorkerSide) -> Result<u8, BootError> {
 }
 
 /// Reads and checks the configuration of an install directory. Warnings are logged.
-pub fn load(install_dir: &Path, side: &WorkerSide) -> Result<Config, BootError> {
+pub fn load(install_dir: &Path, side: &WorkerSide) -> Result<Vetted, BootError> {
     let (config, warnings) = settings(install_dir)?;
-    vet(&config, warnings, install_dir, side)?;
-    Ok(config)
+    vet(config, warnings, install_dir, side)
+}
+
+/// A configuration whose plugins can be loaded.
+pub struct Vetted {
+    /// The settings.
+    pub config: Config,
+    /// What its plugins want.
+    pub checked: Checked,
+    /// Its scripts, compiled.
+    pub scripts: Option<Arc<Compiled>>,
 }
 
 /// Logs the warnings and looks whether plugins can be loaded.
 fn vet(
-    config: &Config,
+    config: Config,
     warnings: Vec<Warning>,
     install_dir: &Path,
     side: &WorkerSide,
-) -> Result<Checked, BootError> {
+) -> Result<Vetted, BootError> {
     for warning in warnings {
         log_server!(Level::Warn, "{warning}");
     }
@@ -185,16 +195,28 @@ fn vet(
         log_server!(Level::Warn, "smtp.ini: nodes is not set, using 1");
     }
     if !haraka_worker::has_scripts(install_dir) {
-        return (side.check)(config, install_dir).map_err(BootError::Plugins);
+        let checked = (side.check)(&config, install_dir, None).map_err(BootError::Plugins)?;
+        return Ok(Vetted {
+            config,
+            checked,
+            scripts: None,
+        });
     }
+    // Without it workers compile for themselves.
+    let not_kept = |e| log_server!(Level::Warn, "compiled scripts not kept: {e}");
+    let store = Store::new().map_err(not_kept).ok();
     // A script engine is not for a process that forks.
     let ended = apart::run(|| {
-        let checked = (side.check)(config, install_dir)?;
+        let checked = (side.check)(&config, install_dir, store.as_ref())?;
         Ok(u8::from(checked.init_master))
     });
     match ended.map_err(io_error("plugins"))? {
-        Ended::Done(init_master) => Ok(Checked {
-            init_master: init_master != 0,
+        Ended::Done(init_master) => Ok(Vetted {
+            config,
+            checked: Checked {
+                init_master: init_master != 0,
+            },
+            scripts: store.and_then(|store| store.seal().map_err(not_kept).ok()),
         }),
         Ended::Failed(why) => Err(BootError::Plugins(why)),
         Ended::Died(how) => Err(BootError::Plugins(format!(
@@ -231,11 +253,14 @@ pub fn apply_log(config: &Config) {
 /// Turns a configuration into what workers can be forked from: users looked up, sockets bound,
 /// queue directory there. What `earlier` has bound is shared with it.
 pub fn generation(
-    config: Config,
+    vetted: Vetted,
     number: u64,
     now: Instant,
     earlier: Option<&Generation>,
 ) -> Result<Generation, BootError> {
+    let Vetted {
+        config, scripts, ..
+    } = vetted;
     let smtp = &config.smtp;
     let identity = Identity::resolve(smtp.user.as_deref(), smtp.group.as_deref())?;
     let nodes = smtp.nodes.count().max(1);
@@ -274,6 +299,7 @@ pub fn generation(
         up_by: now + READY_LIMIT,
         owns_queue: false,
         config,
+        scripts,
     })
 }
 
@@ -434,6 +460,7 @@ fn serve_alone(mut hub: Hub) -> Result<u8, BootError> {
         counted,
         ticket_keys: hub.tickets.keys(),
         tls: Prepared::default(),
+        scripts: hub.current.scripts.clone(),
     };
     hub.current.incarnations.push((incarnation.clone(), 0));
     hub.workers.push(WorkerHandle {

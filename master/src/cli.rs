@@ -125,7 +125,7 @@ fn perform(wanted: Wanted, verbose: bool, side: WorkerSide) -> Result<u8, String
         }
         Wanted::Order(dir) => {
             let dir = install_dir(&dir)?;
-            let config = boot::load(&dir, &side).map_err(text)?;
+            let config = boot::load(&dir, &side).map_err(text)?.config;
             print!("{}", (side.hook_order)(&config, &dir)?);
             Ok(0)
         }

@@ -34,7 +34,7 @@ pub mod trial;
 use std::path::Path;
 
 use haraka_shared::config::{Config, ConfigDir};
-use haraka_worker::{Checked, Inspection, WorkerSetup};
+use haraka_worker::{Checked, Inspection, Store, WorkerSetup};
 
 /// The worker's side as the master sees it. Tests put a scripted worker in its place.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,8 @@ pub struct WorkerSide {
     /// Serves; returns when the worker is done.
     pub run: fn(WorkerSetup) -> Result<(), String>,
     /// Whether plugins resolve, with what is wrong; leaves no thread and no state behind, as the master forks later.
-    pub check: fn(&Config, &Path) -> Result<Checked, String>,
+    /// Fills the store with the scripts that it compiles.
+    pub check: fn(&Config, &Path, Option<&Store>) -> Result<Checked, String>,
     /// Runs the hook `init_master`, in a process of its own.
     pub init_master: fn(&Config, &Path) -> Result<(), String>,
     /// All that is wrong with the plugins, for `--check`; leaves as little behind.
@@ -58,7 +59,9 @@ impl WorkerSide {
     pub const REAL: WorkerSide = WorkerSide {
         equip: haraka_worker::equip,
         run: |setup| haraka_worker::run(setup).map_err(|e| e.to_string()),
-        check: |config, dir| haraka_worker::check(config, dir).map_err(|e| e.to_string()),
+        check: |config, dir, store| {
+            haraka_worker::check(config, dir, store).map_err(|e| e.to_string())
+        },
         init_master: |config, dir| {
             haraka_worker::init_master(config, dir).map_err(|e| e.to_string())
         },

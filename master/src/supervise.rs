@@ -3,6 +3,7 @@
 //! The other side of a fork is `haraka_worker`; the two share only `haraka_shared::ipc` and
 //! `haraka_shared::flight`. When these rules are asked is `hub.rs`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use haraka_shared::config::Config;
@@ -10,6 +11,7 @@ use haraka_shared::flight::FlightPage;
 use haraka_shared::ipc::ToWorker;
 use haraka_shared::spool::Incarnation;
 use haraka_shared::traffic::Seat;
+use haraka_worker::Compiled;
 use nix::unistd::Pid;
 
 use crate::channel::Channel;
@@ -77,6 +79,8 @@ pub struct Generation {
     pub number: u64,
     /// What its workers run with.
     pub config: Config,
+    /// Their scripts, compiled.
+    pub scripts: Option<Arc<Compiled>>,
     /// Their sockets.
     pub listeners: ListenerSet,
     /// Who they become.

@@ -18,6 +18,7 @@ pub mod tls;
 pub mod trial;
 mod worker;
 
+pub use js::compiled::{Compiled, Store};
 pub use life::{
     Checked, Inspection, WorkerError, WorkerSetup, check, equip, has_scripts, hook_order,
     init_master, inspect, run,

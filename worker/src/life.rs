@@ -20,6 +20,8 @@ use haraka_shared::traffic::{Counted, Seat, Traffic};
 
 use crate::channel::{Channel, ChannelError, Received};
 use crate::hooks::{LoadError, Registry, Subject, lines};
+use crate::js::Origin;
+use crate::js::compiled::{Compiled, Recorder, Store};
 use crate::outbound::{self, OutboundError};
 use crate::reload::Follower;
 use crate::rt::{self, Runtime, TcpListener, UnixListener};
@@ -51,6 +53,8 @@ pub struct WorkerSetup {
     pub ticket_keys: Vec<TicketKey>,
     /// Certificates and keys, by [`equip`].
     pub tls: Prepared,
+    /// Scripts that were compiled before the fork.
+    pub scripts: Option<Arc<Compiled>>,
 }
 
 /// Reads what may be readable by root only, before the worker's process becomes somebody else. What is
@@ -156,7 +160,8 @@ async fn prepare(
     let dir = ConfigDir::open(&setup.install_dir)?;
     let watch = Watch::new();
     let follower = Follower::new(&dir, &watch);
-    let hooks = Registry::load(&setup.config, &dir, &setup.install_dir, &watch)?;
+    let code = setup.scripts.clone().map_or(Origin::Text, Origin::Compiled);
+    let hooks = Registry::load_from(&setup.config, &dir, &setup.install_dir, &watch, &code)?;
     let worker = Worker::new(Parts {
         config: setup.config.clone(),
         dir,
@@ -428,11 +433,22 @@ fn with_plugins<T>(dir: &ConfigDir, work: impl FnOnce() -> T) -> Result<T, Worke
 }
 
 /// Whether all plugins can be loaded; for the master before it starts anything, so nothing stays. With
-/// [`has_scripts`] it belongs into a process of its own.
-pub fn check(config: &Config, install_dir: &Path) -> Result<Checked, WorkerError> {
+/// [`has_scripts`] it belongs into a process of its own. What scripts it compiles goes into `store`.
+pub fn check(
+    config: &Config,
+    install_dir: &Path,
+    store: Option<&Store>,
+) -> Result<Checked, WorkerError> {
     let dir = ConfigDir::open(install_dir)?;
+    let recorder = store.map(|_| Rc::<Recorder>::default());
+    let code = recorder.clone().map_or(Origin::Text, Origin::Recorded);
     with_plugins(&dir, || {
-        let hooks = Registry::load(config, &dir, install_dir, &Watch::new())?;
+        let hooks = Registry::load_from(config, &dir, install_dir, &Watch::new(), &code)?;
+        if let Some((store, recorder)) = store.zip(recorder)
+            && let Err(e) = store.fill(&recorder)
+        {
+            log_server!(Level::Warn, "compiled scripts not kept: {e}");
+        }
         Ok(Checked {
             init_master: hooks.wants(HookName::InitMaster),
         })

@@ -268,8 +268,8 @@ impl Hub {
         }
         let now = Instant::now();
         let next = boot::load(&self.install_dir, &self.side)
-            .and_then(|config| {
-                boot::generation(config, self.current.number + 1, now, Some(&self.current))
+            .and_then(|vetted| {
+                boot::generation(vetted, self.current.number + 1, now, Some(&self.current))
             })
             .map_err(|e| e.to_string())?;
         if next.config.smtp.nodes == haraka_shared::config::Nodes::One {
@@ -444,6 +444,7 @@ fn fork_one(
                 counted,
                 ticket_keys: tickets.keys(),
                 tls: Prepared::default(),
+                scripts: generation.scripts.clone(),
             },
             identity: generation.identity.clone(),
             blocked: Some(blocked),

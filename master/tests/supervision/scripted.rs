@@ -23,7 +23,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 pub const SCRIPTED: WorkerSide = WorkerSide {
     equip: |_| {},
     run,
-    check: |config, _| match config.plugins.iter().any(|p| p == "bad_plugin") {
+    check: |config, _, _| match config.plugins.iter().any(|p| p == "bad_plugin") {
         true => Err("plugin bad_plugin: not found".to_owned()),
         false => Ok(Checked {
             init_master: config.plugins.iter().any(|p| p.starts_with("init_")),

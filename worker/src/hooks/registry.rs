@@ -15,7 +15,7 @@ use haraka_shared::services::Services;
 
 use super::late::LateHooks;
 use super::resolve;
-use crate::js::{ScriptError, Scripts, places};
+use crate::js::{Origin, ScriptError, Scripts, places};
 use crate::rt;
 
 /// Why the plugins cannot be loaded; each names the plugin.
@@ -120,7 +120,19 @@ impl Registry {
         install_dir: &Path,
         watch: &Watch,
     ) -> Result<Registry, LoadError> {
-        Registry::inspect(dir, install_dir, watch)?.accept(config)
+        Registry::load_from(config, dir, install_dir, watch, &Origin::Text)
+    }
+
+    /// As [`Registry::load`]; `code` tells where scripts get their code from.
+    pub(crate) fn load_from(
+        config: &Config,
+        dir: &ConfigDir,
+        install_dir: &Path,
+        watch: &Watch,
+        code: &Origin,
+    ) -> Result<Registry, LoadError> {
+        let listed = dir.placed_items("plugins")?;
+        Registry::try_all(listed, dir, install_dir, watch, code).accept(config)
     }
 
     /// Loads plugins of these names, whatever `config/plugins` says; see [`Registry::load`].
@@ -132,7 +144,14 @@ impl Registry {
     ) -> Result<Registry, LoadError> {
         let at = At::file("-t");
         let listed = names.iter().map(|name| (at.clone(), name.clone()));
-        Registry::try_all(listed.collect(), dir, dir.install_dir(), watch).accept(config)
+        Registry::try_all(
+            listed.collect(),
+            dir,
+            dir.install_dir(),
+            watch,
+            &Origin::Text,
+        )
+        .accept(config)
     }
 
     /// Whether a listed plugin is written in JavaScript. Loads nothing.
@@ -151,7 +170,8 @@ impl Registry {
         watch: &Watch,
     ) -> Result<Loading, LoadError> {
         let listed = dir.placed_items("plugins")?;
-        Ok(Registry::try_all(listed, dir, install_dir, watch))
+        let code = Origin::Text;
+        Ok(Registry::try_all(listed, dir, install_dir, watch, &code))
     }
 
     fn try_all(
@@ -159,10 +179,11 @@ impl Registry {
         dir: &ConfigDir,
         install_dir: &Path,
         watch: &Watch,
+        code: &Origin,
     ) -> Loading {
         let mut registrations: Vec<(Registration, Option<Duration>)> = Vec::new();
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
-        let scripts = Scripts::new(dir, install_dir, watch);
+        let scripts = Scripts::new(dir, install_dir, watch, code.clone());
         for (at, listed) in listed {
             let env = PluginEnv::new(dir, install_dir, watch);
             let name = resolve::current_name(&at, &listed, &env);

@@ -93,7 +93,7 @@ impl Engine {
             continued: Cell::default(),
             this: Weak::clone(this),
         });
-        modules::install(&engine.runtime);
+        modules::install(&engine.runtime, &engine.host);
         engine.boot()?;
         Ok(engine)
     }
@@ -102,7 +102,8 @@ impl Engine {
         let started = self.guarded(|ctx| {
             let natives = Object::new(ctx.clone())?;
             ops::install(ctx, &natives, &self.host)?;
-            let boot: Function<'_> = sources::compile(ctx, "boot.js", sources::BOOT)?;
+            let boot =
+                (self.host.code).function(ctx, ("boot.js", false), || sources::BOOT.to_owned())?;
             let bridge: Object<'_> = boot.call((natives,))?;
             *self.bridge.borrow_mut() = Some(Persistent::save(ctx, bridge));
             Ok(())
@@ -120,10 +121,19 @@ impl Engine {
     /// Plugins are loaded; scripts have less time from now on.
     pub(crate) fn serve(&self) {
         self.loading.set(false);
+        self.host.known.forget();
         self.burst.serve();
         self.runtime.set_gc_threshold(GC_THRESHOLD);
         self.runtime.run_gc();
         let used = self.host.heap.get();
+        let (taken, made) = self.host.code.counts();
+        log_at!(
+            Level::Info,
+            &"-",
+            "plugins",
+            [],
+            "scripts hold {used} octets; {taken} were compiled before the start, {made} by this worker"
+        );
         if used > self.limits.full {
             // A successor would be no better.
             self.collect_at.set(usize::MAX);

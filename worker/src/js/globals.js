@@ -173,6 +173,17 @@ hidden(Object.prototype, function (text, by) {
     return this.replace(new RegExp(text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'g'), by)
 })
 
+// Functions in compiled form have a mark in the place of their text, which leads to it; see `code.rs`.
+const shown = Function.prototype.toString
+const { toString } = {
+    toString() {
+        if (this === toString) return 'function toString() {\n    [native code]\n}'
+        const text = shown.call(this)
+        return text.charCodeAt(0) === 1 ? (natives.loader.text(text) ?? `function ${this.name}() {\n    [native code]\n}`) : text
+    },
+}
+Object.defineProperty(Function.prototype, 'toString', { value: toString, writable: true, configurable: true, enumerable: false })
+
 // Header fields end in a line break, which V8 passes over in a date.
 const parseDate = Date.parse
 Date.parse = (text) => parseDate(String(text).trim())

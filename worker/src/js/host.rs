@@ -17,11 +17,13 @@ use haraka_shared::log_at;
 use haraka_shared::services::Services;
 use rquickjs::{Function, IntoJs};
 
+use super::code::{Code, Origin};
 use super::convert::{Bytes, Json};
 use super::engine::Engine;
 use super::limits::Limits;
 use super::parent::{Asked, Parents};
 use super::rejections::Rejections;
+use super::resolve::Known;
 use crate::hooks::LateHooks;
 use crate::rt;
 
@@ -74,6 +76,9 @@ const MOST_ASKED: usize = 16;
 pub(super) struct Host {
     engine: Weak<Engine>,
     pub(super) limits: Limits,
+    pub(super) code: Rc<Code>,
+    /// Directories that were looked at.
+    pub(super) known: Rc<Known>,
     pub(super) config: ConfigDir,
     pub(super) watch: Watch,
     pub(super) install_dir: PathBuf,
@@ -111,6 +116,8 @@ impl Host {
         Host {
             engine: Weak::new(),
             limits: Limits::default(),
+            code: Rc::default(),
+            known: Rc::default(),
             config: config.clone(),
             watch: watch.clone(),
             install_dir: std::path::absolute(install_dir)
@@ -130,6 +137,14 @@ impl Host {
             follow_promises: Cell::default(),
             heap: Rc::default(),
             places: RefCell::default(),
+        }
+    }
+
+    /// With scripts from there.
+    pub(super) fn with_code(self, origin: Origin) -> Host {
+        Host {
+            code: Rc::new(Code::new(origin)),
+            ..self
         }
     }
 

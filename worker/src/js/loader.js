@@ -68,9 +68,21 @@ class Module {
 
     // Runs the text as this module.
     _compile(text, filename = this.filename, strict = false) {
-        const run = loader.compile(filename, text, strict)
-        run.call(this.exports, this.exports, this.require, this, filename, path.dirname(filename))
+        run(this, loader.compile(filename, text, strict), filename)
     }
+}
+
+const { _compile } = Module.prototype
+
+function run(module, script, filename) {
+    script.call(module.exports, module.exports, module.require, module, filename, path.dirname(filename))
+}
+
+// Runs its file, of which the native side may have the code; not where a script has put its own way in place.
+function runFile(module, strict = false) {
+    const { filename } = module
+    if (module._compile === _compile) run(module, loader.script(filename, strict), filename)
+    else module._compile(loader.file(filename), filename, strict)
 }
 
 function load(filename, parent) {
@@ -87,7 +99,7 @@ function load(filename, parent) {
         } else if (filename.endsWith('.node')) {
             throw new Error(`native addons cannot be loaded: ${filename}`)
         } else {
-            module._compile(loader.file(filename))
+            runFile(module)
             // Half of what some plugins do at a message is the grammar of this package.
             if (filename.endsWith(HEADER_GRAMMAR)) require('internal/header_addresses').speedUp(module)
         }
@@ -145,6 +157,7 @@ function makeRequire(module) {
 
 exports.FALLBACKS = FALLBACKS
 exports.Module = Module
+exports.runFile = runFile
 exports.load = load
 exports.cache = cache
 exports.makeRequire = makeRequire

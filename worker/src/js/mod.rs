@@ -8,6 +8,10 @@
 mod answer;
 mod burst;
 mod call;
+mod code;
+pub(crate) mod compiled;
+#[cfg(test)]
+mod compiled_tests;
 #[cfg(test)]
 mod conformance;
 mod convert;
@@ -38,5 +42,6 @@ mod sources;
 mod tests;
 mod watchdog;
 
+pub(crate) use code::Origin;
 pub use engine::ScriptError;
 pub(crate) use plugin::Scripts;

@@ -6,26 +6,28 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::rc::Rc;
 
 use rquickjs::loader::{ImportAttributes, Loader, Resolver};
 use rquickjs::module::Declared;
 use rquickjs::{Ctx, Function, Module, Object, Runtime};
 
+use super::host::Host;
 use super::ops::text_of;
-use super::resolve;
+use super::resolve::{self, Known};
 use super::rewrite::rewritten;
 
 /// Marks what `require` gives of a module with a default export.
 const REQUIRED: &str = "required:";
 
 /// Lets scripts import.
-pub(super) fn install(runtime: &Runtime) {
-    runtime.set_loader(FindsFiles, LoadsFiles);
+pub(super) fn install(runtime: &Runtime, host: &Rc<Host>) {
+    runtime.set_loader(FindsFiles, LoadsFiles(Rc::clone(&host.known)));
 }
 
 struct FindsFiles;
 
-struct LoadsFiles;
+struct LoadsFiles(Rc<Known>);
 
 fn asked<'js>(ctx: &Ctx<'js>, name: &str) -> rquickjs::Result<Function<'js>> {
     let esm: Object<'_> = ctx.globals().get("__esm")?;
@@ -60,7 +62,7 @@ impl Loader for LoadsFiles {
         }
         let file: String = asked(ctx, "file")?.call((name,))?;
         let path = Path::new(&file);
-        if path.is_absolute() && resolve::is_esm(path) {
+        if path.is_absolute() && resolve::is_esm(&self.0, path) {
             let text = text_of(ctx, &file)?;
             let module = Module::declare(ctx.clone(), name, &*rewritten(&text))?;
             asked(ctx, "describe")?.call::<_, ()>((module.meta()?, name))?;

@@ -16,6 +16,7 @@ use rquickjs::Function;
 use serde_json::Value;
 
 use super::call::Scripted;
+use super::code::Origin;
 use super::convert::Json;
 use super::engine::{Engine, ScriptError};
 use super::host::Host;
@@ -27,13 +28,20 @@ pub(crate) struct Scripts {
     config: ConfigDir,
     install_dir: PathBuf,
     watch: Watch,
+    code: Origin,
     engine: OnceCell<Rc<Engine>>,
     late: Rc<LateHooks>,
 }
 
 impl Scripts {
-    pub(crate) fn new(config: &ConfigDir, install_dir: &Path, watch: &Watch) -> Scripts {
+    pub(crate) fn new(
+        config: &ConfigDir,
+        install_dir: &Path,
+        watch: &Watch,
+        code: Origin,
+    ) -> Scripts {
         Scripts {
+            code,
             config: config.clone(),
             install_dir: install_dir.to_owned(),
             watch: watch.clone(),
@@ -69,8 +77,9 @@ impl Scripts {
 
     fn engine(&self) -> Result<&Rc<Engine>, ScriptError> {
         if self.engine.get().is_none() {
-            let late = Rc::clone(&self.late);
-            let host = Host::new(&self.config, &self.install_dir, &self.watch).with_late(late);
+            let host = Host::new(&self.config, &self.install_dir, &self.watch)
+                .with_code(self.code.clone())
+                .with_late(Rc::clone(&self.late));
             let engine = Engine::new(host, Limits::configured(&self.config))?;
             // Nobody else sets it: there is one thread.
             drop(self.engine.set(engine));

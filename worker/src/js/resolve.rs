@@ -2,10 +2,86 @@
 //!
 //! Looks at the file system and at `package.json`; loads and runs nothing.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use serde_json::Value;
+
+/// What is known of directories while plugins are loaded: a package of a hundred files asks at each of
+/// them for its `package.json`, and where it really is. After that each is looked at again.
+pub(super) struct Known(RefCell<Option<Directories>>);
+
+#[derive(Default)]
+struct Directories {
+    /// What is in their `package.json`: null if that makes no sense.
+    manifests: HashMap<PathBuf, Option<Rc<Value>>>,
+    real: HashMap<PathBuf, PathBuf>,
+}
+
+impl Default for Known {
+    fn default() -> Known {
+        Known(RefCell::new(Some(Directories::default())))
+    }
+}
+
+impl Known {
+    /// Plugins are loaded.
+    pub(super) fn forget(&self) {
+        self.0.take();
+    }
+
+    fn manifest(&self, root: &Path) -> Option<Rc<Value>> {
+        if let Some(known) = &*self.0.borrow()
+            && let Some(manifest) = known.manifests.get(root)
+        {
+            return manifest.clone();
+        }
+        let file = root.join("package.json");
+        let manifest = file.is_file().then(|| {
+            let text = fs::read_to_string(&file).ok();
+            let value = text.and_then(|text| serde_json::from_str(&text).ok());
+            Rc::new(value.unwrap_or_default())
+        });
+        if let Some(known) = &mut *self.0.borrow_mut() {
+            let manifest = manifest.clone();
+            known.manifests.insert(root.to_owned(), manifest);
+        }
+        manifest
+    }
+
+    /// The nearest directory with a `package.json`, from here upwards, and what that says.
+    fn package_of(&self, directory: &Path) -> Option<(PathBuf, Rc<Value>)> {
+        let mut above = directory.ancestors();
+        above.find_map(|d| Some((d.to_owned(), self.manifest(d)?)))
+    }
+
+    /// Without links, as far as the path leads anywhere.
+    fn real(&self, path: &Path) -> PathBuf {
+        let straight = || fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return straight();
+        };
+        if fs::symlink_metadata(path).is_ok_and(|file| file.is_symlink()) {
+            return straight();
+        }
+        if let Some(known) = &*self.0.borrow()
+            && let Some(real) = known.real.get(parent)
+        {
+            return real.join(name);
+        }
+        let Ok(real) = fs::canonicalize(parent) else {
+            return straight();
+        };
+        let found = real.join(name);
+        if let Some(known) = &mut *self.0.borrow_mut() {
+            known.real.insert(parent.to_owned(), real);
+        }
+        found
+    }
+}
 
 /// How the module is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,34 +96,33 @@ pub(super) enum How {
 const DEEPEST: u8 = 16;
 
 /// The file that `request` means when asked for in `directory`.
-pub(super) fn resolve(request: &str, directory: &Path, how: How) -> Option<PathBuf> {
+pub(super) fn resolve(known: &Known, request: &str, directory: &Path, how: How) -> Option<PathBuf> {
     let local =
         matches!(request, "." | "..") || ["./", "../", "/"].iter().any(|p| request.starts_with(p));
     if local {
-        let found = file_or_directory(&directory.join(request), how, DEEPEST)?;
-        return Some(real(&found));
+        let found = file_or_directory(known, &directory.join(request), how, DEEPEST)?;
+        return Some(known.real(&found));
     }
     if let Some(inner) = request.strip_prefix('#') {
-        return imports(inner, directory, how);
+        return imports(known, inner, directory, how);
     }
     let (package, inside) = split(request)?;
     for modules in module_directories(directory) {
         let root = modules.join(package);
         if root.is_dir() {
-            if let Some(found) = in_package(&root, inside, how) {
-                return Some(real(&found));
+            if let Some(found) = in_package(known, &root, inside, how) {
+                return Some(known.real(&found));
             }
         } else if inside.is_empty()
             && let Some(found) = file(&root)
         {
-            return Some(real(&found));
+            return Some(known.real(&found));
         }
     }
     // A package may ask for itself.
-    let root = package_of(directory)?;
-    let own = manifest(&root)?;
+    let (root, own) = known.package_of(directory)?;
     if own.get("name")?.as_str()? == package && own.get("exports").is_some() {
-        return in_package(&root, inside, how).map(|found| real(&found));
+        return in_package(known, &root, inside, how).map(|found| known.real(&found));
     }
     None
 }
@@ -63,14 +138,13 @@ pub(super) fn module_directories(directory: &Path) -> impl Iterator<Item = PathB
 }
 
 /// Whether a file is an ES module: `.mjs`, or `.js` in a package that says so.
-pub(super) fn is_esm(path: &Path) -> bool {
+pub(super) fn is_esm(known: &Known, path: &Path) -> bool {
     match path.extension().and_then(|e| e.to_str()) {
         Some("mjs") => true,
         Some("js") => path
             .parent()
-            .and_then(package_of)
-            .and_then(|root| manifest(&root))
-            .is_some_and(|m| m.get("type").and_then(Value::as_str) == Some("module")),
+            .and_then(|directory| known.package_of(directory))
+            .is_some_and(|(_, m)| m.get("type").and_then(Value::as_str) == Some("module")),
         _ => false,
     }
 }
@@ -92,8 +166,8 @@ fn split(request: &str) -> Option<(&str, &str)> {
     (!package.is_empty() && plain(package)).then_some((package, inside))
 }
 
-fn in_package(root: &Path, inside: &str, how: How) -> Option<PathBuf> {
-    let manifest = manifest(root);
+fn in_package(known: &Known, root: &Path, inside: &str, how: How) -> Option<PathBuf> {
+    let manifest = known.manifest(root);
     if let Some(exports) = manifest.as_ref().and_then(|m| m.get("exports")) {
         let wanted = if inside.is_empty() {
             ".".to_owned()
@@ -103,8 +177,8 @@ fn in_package(root: &Path, inside: &str, how: How) -> Option<PathBuf> {
         return exported(exports, &wanted, root, how);
     }
     match inside {
-        "" => directory(root, how, DEEPEST),
-        inside => file_or_directory(&root.join(inside), how, DEEPEST),
+        "" => directory(known, root, how, DEEPEST),
+        inside => file_or_directory(known, &root.join(inside), how, DEEPEST),
     }
 }
 
@@ -159,14 +233,13 @@ fn target(entry: &Value, middle: &str, root: &Path, how: How, deep: u8) -> Optio
 }
 
 /// `#name`, by the package that the script is in.
-fn imports(inner: &str, directory: &Path, how: How) -> Option<PathBuf> {
-    let root = package_of(directory)?;
-    let manifest = manifest(&root)?;
+fn imports(known: &Known, inner: &str, directory: &Path, how: How) -> Option<PathBuf> {
+    let (root, manifest) = known.package_of(directory)?;
     exported(manifest.get("imports")?, &format!("#{inner}"), &root, how)
 }
 
-fn file_or_directory(path: &Path, how: How, deep: u8) -> Option<PathBuf> {
-    file(path).or_else(|| directory(path, how, deep))
+fn file_or_directory(known: &Known, path: &Path, how: How, deep: u8) -> Option<PathBuf> {
+    file(path).or_else(|| directory(known, path, how, deep))
 }
 
 /// The path itself, or with an ending that scripts leave out.
@@ -183,32 +256,15 @@ fn file(path: &Path) -> Option<PathBuf> {
     })
 }
 
-fn directory(path: &Path, how: How, deep: u8) -> Option<PathBuf> {
+fn directory(known: &Known, path: &Path, how: How, deep: u8) -> Option<PathBuf> {
     let deep = deep.checked_sub(1)?;
     if !path.is_dir() {
         return None;
     }
-    let manifest = manifest(path);
+    let manifest = known.manifest(path);
     let main = manifest.as_ref().and_then(|m| m.get("main")?.as_str());
     let main = main.filter(|m| !m.is_empty()).map(|m| path.join(m));
     main.filter(|m| m != path)
-        .and_then(|m| file_or_directory(&m, how, deep))
+        .and_then(|m| file_or_directory(known, &m, how, deep))
         .or_else(|| file(&path.join("index")))
-}
-
-/// The nearest directory with a `package.json`, from here upwards.
-fn package_of(directory: &Path) -> Option<PathBuf> {
-    let found = directory
-        .ancestors()
-        .find(|d| d.join("package.json").is_file());
-    found.map(Path::to_owned)
-}
-
-fn manifest(root: &Path) -> Option<Value> {
-    let text = fs::read_to_string(root.join("package.json")).ok()?;
-    serde_json::from_str(&text).ok()
-}
-
-fn real(path: &Path) -> PathBuf {
-    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -1,10 +1,7 @@
-//! The scripts that are part of the program, and how a script becomes a function.
+//! The scripts that are part of the program.
 //!
 //! A built-in module is a CommonJS module with one more parameter, `natives`: the ops. Its name here
 //! is what scripts require; a file of `node/`, `haraka/` or `core_plugins/` each.
-
-use rquickjs::context::EvalOptions;
-use rquickjs::{Ctx, Function};
 
 /// What runs first and gives the bridge.
 pub(super) const BOOT: &str = include_str!("boot.js");
@@ -154,16 +151,4 @@ const PARTS: [&str; 11] = [
 /// The core's plugin of this name.
 pub(super) fn core_plugin(name: &str) -> Option<Entry> {
     CORE_PLUGINS.iter().find(|(known, _, _)| *known == name)
-}
-
-/// Evaluates a script whose value is a function. Errors show `file`.
-pub(super) fn compile<'js>(
-    ctx: &Ctx<'js>,
-    file: &str,
-    source: impl Into<Vec<u8>>,
-) -> rquickjs::Result<Function<'js>> {
-    let mut options = EvalOptions::default();
-    options.strict = false;
-    options.filename = Some(file.to_owned());
-    ctx.eval_with_options(source, options)
 }

@@ -13,7 +13,7 @@ use super::convert::Json;
 use super::engine::{Engine, ScriptError};
 use super::host::Host;
 use super::limits::Limits;
-use super::resolve::{How, resolve};
+use super::resolve::{How, Known, resolve};
 use crate::rt::Runtime;
 
 pub(super) struct Dir(PathBuf);
@@ -37,7 +37,7 @@ impl Dir {
     }
 
     fn find(&self, request: &str, from: &str, how: How) -> Option<String> {
-        let found = resolve(request, &self.0.join(from), how)?;
+        let found = resolve(&Known::default(), request, &self.0.join(from), how)?;
         Some(found.strip_prefix(&self.0).unwrap().display().to_string())
     }
 

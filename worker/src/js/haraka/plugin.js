@@ -188,7 +188,7 @@ function loadPlugin(name, file, timeout) {
     }
     module.exports = plugin
     module.require = customRequire(plugin, module)
-    module._compile(natives.loader.file(file), file, true)
+    loader.runFile(module, true)
     // A script that replaced its exports.
     if (module.exports !== plugin) Object.assign(plugin, module.exports)
     return plugin

@@ -7,6 +7,7 @@ use rquickjs::context::EvalOptions;
 use rquickjs::{Ctx, Error, Exception, Function, Module, Object, Value};
 
 use super::op;
+use crate::js::code::{self, Code};
 use crate::js::convert::throw_io;
 use crate::js::host::Host;
 use crate::js::places;
@@ -19,21 +20,23 @@ pub(super) fn install<'js>(
     field: &Object<'js>,
     host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
+    let known = Rc::clone(&host.known);
     op!(
         ctx,
         field,
         "resolve",
-        |request: String, directory: String| {
-            resolve(&request, Path::new(&directory), How::Require)
+        move |request: String, directory: String| {
+            resolve(&known, &request, Path::new(&directory), How::Require)
                 .map(|found| found.to_string_lossy().into_owned())
         }
     );
+    let known = Rc::clone(&host.known);
     op!(
         ctx,
         field,
         "resolveImport",
-        |request: String, directory: String| {
-            resolve(&request, Path::new(&directory), How::Import)
+        move |request: String, directory: String| {
+            resolve(&known, &request, Path::new(&directory), How::Import)
                 .map(|found| found.to_string_lossy().into_owned())
         }
     );
@@ -52,17 +55,33 @@ pub(super) fn install<'js>(
             .map(|d| d.to_string_lossy().into_owned())
             .collect::<Vec<_>>()
     });
-    op!(ctx, field, "isEsm", |path: String| {
-        crate::js::resolve::is_esm(Path::new(&path))
+    let known = Rc::clone(&host.known);
+    op!(ctx, field, "isEsm", move |path: String| {
+        crate::js::resolve::is_esm(&known, Path::new(&path))
     });
     op!(ctx, field, "hasBuiltIn", |name: String| {
         sources::is_built_in(&name)
     });
-    op!(ctx, field, "builtIn", built_in);
+    let code = Rc::clone(&host.code);
+    op!(ctx, field, "builtIn", move |ctx, name: String| built_in(
+        ctx, &code, &name
+    ));
     op!(ctx, field, "hasCorePlugin", |name: String| {
         sources::core_plugin(&name).is_some()
     });
-    op!(ctx, field, "corePlugin", core_plugin);
+    let code = Rc::clone(&host.code);
+    op!(ctx, field, "corePlugin", move |ctx, name: String| {
+        core_plugin(ctx, &code, &name)
+    });
+    let code = Rc::clone(&host.code);
+    op!(
+        ctx,
+        field,
+        "script",
+        move |ctx, path: String, strict: bool| script(ctx, &code, &path, strict)
+    );
+    let code = Rc::clone(&host.code);
+    op!(ctx, field, "text", move |mark: String| code.text(&mark));
     op!(ctx, field, "file", file);
     op!(ctx, field, "compile", compile);
     op!(ctx, field, "esm", esm);
@@ -73,20 +92,35 @@ pub(super) fn install<'js>(
 const MODULE: &str = "exports, require, module, __filename, __dirname";
 
 /// A built-in module as a function of CommonJS's parameters and the ops.
-fn built_in<'js>(ctx: Ctx<'js>, name: String) -> rquickjs::Result<Function<'js>> {
-    match sources::built_in(&name) {
-        Some((_, file, text)) => function(&ctx, file, &format!("{MODULE}, natives"), text, true),
+fn built_in<'js>(ctx: Ctx<'js>, code: &Code, name: &str) -> rquickjs::Result<Function<'js>> {
+    match sources::built_in(name) {
+        Some((_, file, text)) => code.function(&ctx, (file, true), || {
+            wrapped(&format!("{MODULE}, natives"), text, true)
+        }),
         None => Err(Exception::throw_message(&ctx, "no such built-in module")),
     }
 }
 
-fn core_plugin<'js>(ctx: Ctx<'js>, name: String) -> rquickjs::Result<Function<'js>> {
-    match sources::core_plugin(&name) {
-        Some((_, file, text)) => function(&ctx, file, MODULE, text, true),
+fn core_plugin<'js>(ctx: Ctx<'js>, code: &Code, name: &str) -> rquickjs::Result<Function<'js>> {
+    match sources::core_plugin(name) {
+        Some((_, file, text)) => code.function(&ctx, (file, true), || wrapped(MODULE, text, true)),
         None => Err(Exception::throw_message(&ctx, "no such core plugin")),
     }
 }
 
+/// A script file as a function of CommonJS's parameters.
+fn script<'js>(
+    ctx: Ctx<'js>,
+    code: &Code,
+    path: &str,
+    strict: bool,
+) -> rquickjs::Result<Function<'js>> {
+    let text = |octets: Vec<u8>| wrapped(MODULE, &rewritten(&code::text_of(&octets)), strict);
+    code.of_file(&ctx, (path, strict), text)
+        .map_err(|e| throw_io(&ctx, &e, "open", path))?
+}
+
+/// The text of a script file.
 fn file(ctx: Ctx<'_>, path: String) -> rquickjs::Result<String> {
     text_of(&ctx, &path)
 }
@@ -96,12 +130,8 @@ fn file(ctx: Ctx<'_>, path: String) -> rquickjs::Result<String> {
 /// # Errors
 /// Throws what Node throws of a file that cannot be read.
 pub(in crate::js) fn text_of(ctx: &Ctx<'_>, path: &str) -> rquickjs::Result<String> {
-    let text = std::fs::read(path).map_err(|e| throw_io(ctx, &e, "open", path))?;
-    let text = String::from_utf8_lossy(&text).into_owned();
-    Ok(match text.strip_prefix("#!") {
-        Some(rest) => format!("//{rest}"),
-        None => text,
-    })
+    let octets = std::fs::read(path).map_err(|e| throw_io(ctx, &e, "open", path))?;
+    Ok(code::text_of(&octets))
 }
 
 fn compile<'js>(
@@ -110,7 +140,8 @@ fn compile<'js>(
     text: String,
     strict: bool,
 ) -> rquickjs::Result<Function<'js>> {
-    function(&ctx, &path, MODULE, &rewritten(&text), strict)
+    let text = wrapped(MODULE, &rewritten(&text), strict);
+    Code::default().function(&ctx, (&path, strict), || text)
 }
 
 /// A script in the scope of all, as `vm` runs it; gives the value of its last statement.
@@ -122,16 +153,9 @@ fn evaluate<'js>(ctx: Ctx<'js>, file: String, text: String) -> rquickjs::Result<
 }
 
 /// All on one line before the text, so that errors show the lines of the file.
-fn function<'js>(
-    ctx: &Ctx<'js>,
-    file: &str,
-    parameters: &str,
-    text: &str,
-    strict: bool,
-) -> rquickjs::Result<Function<'js>> {
+fn wrapped(parameters: &str, text: &str, strict: bool) -> String {
     let strict = if strict { "\"use strict\";" } else { "" };
-    let source = format!("(function ({parameters}) {{{strict}{text}\n}})");
-    sources::compile(ctx, file, source)
+    format!("(function ({parameters}) {{{strict}{text}\n}})")
 }
 
 /// An ES module that is required: its promise jobs run now, so it must not wait for anything else.
