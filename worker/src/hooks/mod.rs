@@ -2,6 +2,7 @@
 
 mod dispatch;
 pub(crate) mod lines;
+mod overtime;
 mod registry;
 mod resolve;
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod handle;
 mod header_address_tests;
 mod heap;
 mod host;
+mod late_answers;
 mod limits;
 mod live;
 mod modules;

@@ -60,6 +60,9 @@ pub(super) async fn take_over(worker: Rc<Worker>) {
                 schedule.flush(epoch_ms());
             }
             drop(schedule);
+            for domain in out.to_flush.take() {
+                rt::spawn(flush_domain(Rc::clone(&worker), domain)).detach();
+            }
             out.wake.notify();
             trash::clear_now(&worker);
         }

@@ -18,6 +18,7 @@ use haraka_shared::log_server;
 use haraka_shared::spool::{Committed, SpoolError};
 use haraka_shared::spool::{Incarnation, NewMessage, QueueName, Spool};
 use haraka_shared::traffic::{Counted, Seat};
+use haraka_shared::transaction::{Keeping, Transaction};
 
 pub(super) use self::check::start;
 pub(super) use self::doubts::Estate;
@@ -238,14 +239,25 @@ impl Outbound {
 pub struct AtStake {
     set: Cell<bool>,
     noted: Option<(Rc<Book>, QueueName)>,
+    /// A message that a client waits for to be handed on.
+    in_hand: Option<Transaction>,
+    keeping: RefCell<Option<Keeping>>,
 }
 
 impl AtStake {
     /// Of an item, which is noted with it.
     pub(super) fn of(book: &Rc<Book>, name: &QueueName) -> AtStake {
         AtStake {
-            set: Cell::new(false),
             noted: Some((Rc::clone(book), name.clone())),
+            ..AtStake::default()
+        }
+    }
+
+    /// Of a message that a client waits for: the answer waits for the outcome (H4).
+    pub(super) fn of_transaction(txn: &Transaction) -> AtStake {
+        AtStake {
+            in_hand: Some(txn.clone()),
+            ..AtStake::default()
         }
     }
 
@@ -254,6 +266,10 @@ impl AtStake {
         self.set.set(true);
         if let Some((book, name)) = &self.noted {
             book.note(name, Out::Delivered);
+        }
+        if let Some(txn) = &self.in_hand {
+            let keeping = self.keeping.replace(Some(txn.keeping()));
+            drop(keeping);
         }
     }
 

@@ -50,6 +50,7 @@ mod secure_tests;
 mod settle;
 mod shaping;
 mod smtputf8;
+mod submit;
 mod suspend;
 mod template;
 #[cfg(test)]
@@ -122,13 +123,15 @@ const FRESH_BYTES: u64 = 64 * 1024 * 1024;
 /// Reports that are written at the same time, each with up to three copies of a message.
 const REPORTS: usize = 16;
 
-/// How far this worker is with its slot's backlog, and whether a flush waits for it. A flush of one
-/// domain counts as one of all: it is rare, and trying too much costs little.
+/// How far this worker is with its slot's backlog, and whether a flush waits for it.
 #[derive(Clone, Copy, Default)]
 struct Takeover {
     done: bool,
     flush: bool,
 }
+
+/// Flushes of single domains that wait for the backlog to be read; more of them are one of all.
+const DOMAINS_TO_FLUSH: usize = 64;
 
 /// The queue of one worker.
 pub(crate) struct Outbound {
@@ -149,6 +152,8 @@ pub(crate) struct Outbound {
     /// Set, and replaced, at every flush: who waits out local trouble tries again.
     flushed: RefCell<Event>,
     takeover: Cell<Takeover>,
+    /// Domains that are to be flushed when the backlog is read.
+    to_flush: RefCell<HashSet<String>>,
     flight: Arc<FlightPage>,
     mail: Mail,
     policies: Policies,
@@ -200,6 +205,7 @@ impl Outbound {
             stopping: Event::new(),
             flushed: RefCell::default(),
             takeover: Cell::default(),
+            to_flush: RefCell::default(),
             flight,
             mail,
             policies: Policies::new(config, dns),
@@ -274,11 +280,7 @@ impl Outbound {
     pub(crate) fn flush(&self, worker: &Rc<Worker>, domain: Option<String>) {
         self.flushed.replace(Event::new()).set();
         if !self.takeover.get().done {
-            // The backlog is still being read; what it brings is to be flushed as well.
-            self.takeover.set(Takeover {
-                done: false,
-                flush: true,
-            });
+            self.flush_backlog(domain.as_ref());
         }
         match domain {
             None => {
@@ -286,9 +288,22 @@ impl Outbound {
                 self.wake.notify();
             }
             Some(domain) => {
-                self.schedule.borrow_mut().flush_begun();
+                self.schedule.borrow_mut().flush_begun(Some(&domain));
                 rt::spawn(flush_domain(Rc::clone(worker), domain)).detach();
             }
+        }
+    }
+
+    /// The backlog is still being read; what it brings is to be flushed as well.
+    fn flush_backlog(&self, domain: Option<&String>) {
+        let mut domains = self.to_flush.borrow_mut();
+        let one = domain.filter(|_| domains.len() < DOMAINS_TO_FLUSH);
+        match one {
+            Some(domain) => drop(domains.insert(domain.clone())),
+            None => self.takeover.set(Takeover {
+                done: false,
+                flush: true,
+            }),
         }
     }
 
@@ -375,10 +390,11 @@ impl Outbound {
         self.schedule.borrow().flushes()
     }
 
-    /// An item that was put off waits for its time, unless there was a flush since its attempt ended.
-    fn wait_for(&self, name: &QueueName, flushes: u64) {
+    /// An item for this domain that was put off waits for its time, unless there was a flush since its
+    /// attempt ended.
+    fn wait_for(&self, name: &QueueName, domain: &str, flushes: u64) {
         let mut schedule = self.schedule.borrow_mut();
-        schedule.later(name, flushes, epoch_ms());
+        schedule.later(name, domain, flushes, epoch_ms());
         drop(schedule);
         self.wake.notify();
     }

@@ -1,0 +1,50 @@
+//! System calls of a running process that take their time, so that what happens meanwhile can be tested.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::{processes, skip};
+
+/// Calls of these names are delayed, in all threads of a process and in those that it forks, until this is
+/// dropped.
+pub struct SlowCalls {
+    tracer: Child,
+    /// It would end when it finds nobody to tell of another process.
+    _words: BufReader<ChildStderr>,
+}
+
+impl SlowCalls {
+    /// `calls` has names with commas between. `None` if `strace` is not there.
+    pub fn of(pid: i32, calls: &str, delay: Duration) -> Option<SlowCalls> {
+        let what = format!("delay_enter={}", delay.as_micros());
+        let tracer = Command::new("strace")
+            .args(["-f", "-o", "/dev/null"])
+            .args(["-e", &format!("trace={calls}")])
+            .args(["-e", &format!("inject={calls}:{what}")])
+            .args(["-p", &pid.to_string()])
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut tracer) = tracer else {
+            skip("strace is not installed: no slow system calls");
+            return None;
+        };
+        let mut said = String::new();
+        let mut words = BufReader::new(tracer.stderr.take().unwrap());
+        words.read_line(&mut said).unwrap();
+        assert!(said.contains("attached"), "{said}");
+        Some(SlowCalls {
+            tracer,
+            _words: words,
+        })
+    }
+}
+
+impl Drop for SlowCalls {
+    fn drop(&mut self) {
+        processes::send(self.tracer.id() as i32, Signal::SIGINT);
+        let _ = self.tracer.wait();
+    }
+}
