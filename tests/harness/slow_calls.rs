@@ -4,9 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
-use super::{processes, skip};
+use super::skip;
 
 /// Calls of these names are delayed, in all threads of a process and in those that it forks, until this is
 /// dropped.
@@ -44,7 +42,8 @@ impl SlowCalls {
 
 impl Drop for SlowCalls {
     fn drop(&mut self) {
-        processes::send(self.tracer.id() as i32, Signal::SIGINT);
+        // One that is asked to end waits for calls of processes that were killed meanwhile.
+        let _ = self.tracer.kill();
         let _ = self.tracer.wait();
     }
 }
