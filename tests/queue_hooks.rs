@@ -1,5 +1,5 @@
 //! Queue hooks that take too long, and clients that do not wait: what the client is told is what is true of
-//! the queue (H4, ADR 0034).
+//! the queue (H4, ADR 0035).
 
 #![allow(
     clippy::unwrap_used,

@@ -79,7 +79,7 @@ impl Hooks for Maildir {
             host: Arc::clone(&settings.host),
             abandoned: Arc::new(AtomicBool::new(false)),
         };
-        // The answer waits for the outcome (ADR 0034).
+        // The answer waits for the outcome (ADR 0035).
         let keeping = transaction.keeping();
         // If the client is told to try again because this took too long, nothing may be delivered.
         let _abandon = Abandon(Arc::clone(&job.abandoned));

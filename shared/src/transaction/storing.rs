@@ -1,5 +1,5 @@
 //! Whether a message is just being put where it will outlive this process, and for whom it is there
-//! already: the answer to the client waits for that, and must agree with it (ADR 0034).
+//! already: the answer to the client waits for that, and must agree with it (ADR 0035).
 //!
 //! Kept by whoever stores the message; read by the session. Must never wait for anything itself.
 

@@ -1,6 +1,6 @@
 //! Queue hooks whose time is up while the message is being stored, or after it was (H4): the client is
 //! not told to send a message again that is in the queue, and one that it was told to send again does
-//! not go there (ADR 0034). Must never store anything itself.
+//! not go there (ADR 0035). Must never store anything itself.
 
 use std::pin::pin;
 use std::rc::Rc;

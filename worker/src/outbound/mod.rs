@@ -16,6 +16,7 @@ pub mod client;
 #[cfg(test)]
 mod client_tests;
 mod conversation;
+mod declared;
 mod deliver;
 mod double_bounces;
 mod exchange;
@@ -79,6 +80,7 @@ use haraka_shared::spool::{
     SpoolError, SpoolOptions,
 };
 use haraka_shared::traffic::Counted;
+use haraka_shared::usage::Usage;
 
 use self::backlog::{flush_domain, flush_portion, rescan_from, take_over};
 use self::batch::Batches;
@@ -319,6 +321,11 @@ impl Outbound {
             pending: stats.pending + self.shaper.waiting() as u64,
             ..stats
         }
+    }
+
+    /// How much of the limits per destination is in use.
+    pub(crate) fn usage(&self) -> Vec<Usage> {
+        self.shaper.rows()
     }
 
     /// The next item to start, if there is one and room for it.

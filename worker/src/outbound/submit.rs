@@ -1,5 +1,5 @@
 //! Storing a message and handing its items on, whether or not anybody still waits for that: what is
-//! committed is in the schedule, or taken back where the client was told to send it again (ADR 0034).
+//! committed is in the schedule, or taken back where the client was told to send it again (ADR 0035).
 
 use std::rc::Rc;
 use std::sync::Arc;
