@@ -23,7 +23,7 @@ use std::path::Path;
 use harness::server::{Signal, peer_command};
 use harness::{Authority, DEADLINE, Install, Rule, Server, Sink, Stage, greeted, skip, wait_for};
 use postfix::Postfix;
-use relaying::{attempts, field, mail, numbered, report, routed, submit, wait_empty};
+use relaying::{attempts, field, mail, numbered, report, routed, submit, to_next_hop, wait_empty};
 
 /// A Unix socket that leads to a host, as long as the test runs.
 fn forwarded(path: &Path, to: SocketAddr) {

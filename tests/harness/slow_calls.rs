@@ -17,7 +17,15 @@ pub struct SlowCalls {
 impl SlowCalls {
     /// `calls` has names with commas between. `None` if `strace` is not there.
     pub fn of(pid: i32, calls: &str, delay: Duration) -> Option<SlowCalls> {
-        let what = format!("delay_enter={}", delay.as_micros());
+        Self::with(pid, calls, &format!("delay_enter={}", delay.as_micros()))
+    }
+
+    /// They fail with this error, such as `EIO`, instead.
+    pub fn failing(pid: i32, calls: &str, error: &str) -> Option<SlowCalls> {
+        Self::with(pid, calls, &format!("error={error}"))
+    }
+
+    fn with(pid: i32, calls: &str, what: &str) -> Option<SlowCalls> {
         let tracer = Command::new("strace")
             .args(["-f", "-o", "/dev/null"])
             .args(["-e", &format!("trace={calls}")])

@@ -131,6 +131,9 @@ const REPORTS: usize = 16;
 struct Takeover {
     done: bool,
     flush: bool,
+    under_way: bool,
+    /// The share has changed since it began.
+    again: bool,
 }
 
 /// Flushes of single domains that wait for the backlog to be read; more of them are one of all.
@@ -143,6 +146,8 @@ pub(crate) struct Outbound {
     removals: Batches<QueueName, Result<(), SpoolError>>,
     schedule: RefCell<Schedule>,
     ownership: RefCell<Ownership>,
+    /// What was made whole and taken over.
+    taken_over: RefCell<Option<Ownership>>,
     /// Items that are being delivered; none of them is started twice.
     in_flight: RefCell<HashSet<QueueName>>,
     /// Items whose last attempt could not be written down yet; none of them is started before.
@@ -202,6 +207,7 @@ impl Outbound {
             spool,
             schedule: RefCell::new(Schedule::new(config.outbound.concurrency_max, PER_DOMAIN)),
             ownership: RefCell::new(Ownership::new(1, slot, own).waiting()),
+            taken_over: RefCell::default(),
             in_flight: RefCell::default(),
             fresh: Rc::default(),
             wake,
@@ -262,11 +268,16 @@ impl Outbound {
         }
         *self.ownership.borrow_mut() = ownership;
         self.book.set_settled(false);
+        let was = self.takeover.get();
         self.takeover.set(Takeover {
             done: false,
-            ..self.takeover.get()
+            under_way: true,
+            again: was.under_way,
+            ..was
         });
-        rt::spawn(take_over(Rc::clone(worker))).detach();
+        if !was.under_way {
+            rt::spawn(take_over(Rc::clone(worker))).detach();
+        }
     }
 
     /// Goes by these settings from now on.
@@ -308,8 +319,8 @@ impl Outbound {
         match one {
             Some(domain) => drop(domains.insert(domain.clone())),
             None => self.takeover.set(Takeover {
-                done: false,
                 flush: true,
+                ..self.takeover.get()
             }),
         }
     }
@@ -417,11 +428,20 @@ impl Outbound {
         self.wake.notify();
     }
 
-    /// An item is under way no more.
+    /// An item is under way no more. What cannot be written down of it yet stays noted: another process
+    /// would do it all again.
     fn release(&self, name: &QueueName) {
-        self.book.forget(name);
+        if !self.held.borrow().contains(name) {
+            self.book.forget(name);
+        }
         self.in_flight.borrow_mut().remove(name);
         self.ended.notify();
+    }
+
+    /// What became of an item is written down; the next attempt notes what it does itself.
+    fn no_longer_held(&self, name: &QueueName) {
+        self.held.borrow_mut().remove(name);
+        self.book.forget(name);
     }
 
     fn flight(&self) -> Arc<FlightPage> {

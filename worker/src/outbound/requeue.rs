@@ -49,7 +49,7 @@ pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName, kind: Out) {
                     break;
                 }
             }
-            worker.outbound.held.borrow_mut().remove(&name);
+            worker.outbound.no_longer_held(&name);
         })
         .detach();
     }
@@ -122,7 +122,7 @@ pub(super) async fn rewrite(worker: &Rc<Worker>, name: QueueName, todo: Todo, ag
                 break;
             }
         }
-        worker.outbound.held.borrow_mut().remove(&name);
+        worker.outbound.no_longer_held(&name);
     })
     .detach();
 }
