@@ -88,6 +88,7 @@ impl Book {
             stirred: Notify::new(),
         };
         book.page().open(incarnation);
+        book.ledger.open_roll(incarnation);
         book
     }
 
@@ -107,7 +108,9 @@ impl Book {
             let page = ledger.page(seat);
             page.begin_batch(spool.next_serial());
             let done = spool.commit(batch);
-            let items = done.iter().flatten().map(|c| c.items.len() as u64).sum();
+            let names = || done.iter().flatten().flat_map(|c| &c.items);
+            names().for_each(|name| ledger.enroll(spool.incarnation(), name.counter));
+            let items = names().count() as u64;
             between.fetch_add(items, Ordering::Relaxed);
             page.end_batch(items);
             done
@@ -168,6 +171,9 @@ impl Book {
             }
             None => self.page().went(kind, 1),
         }
+        if let Some(incarnation) = name.incarnation {
+            self.ledger.strike(incarnation, name.counter);
+        }
     }
 
     fn came(&self, name: &QueueName) {
@@ -182,6 +188,9 @@ impl Book {
                 self.page().count_noted(place);
             }
             None => self.page().came(In::Returned, 1),
+        }
+        if let Some(incarnation) = name.incarnation {
+            self.ledger.enroll(incarnation, name.counter);
         }
     }
 
