@@ -424,6 +424,6 @@ mod tests {
     fn another_version_is_refused_with_its_name() {
         assert_eq!(check_version(PROTOCOL, BUILD), Ok(()));
         let refused = check_version(PROTOCOL + 1, "9.9").unwrap_err();
-        assert_eq!(refused.to_string(), "protocol 5 of build 9.9, expected 4");
+        assert_eq!(refused.to_string(), "protocol 6 of build 9.9, expected 5");
     }
 }
