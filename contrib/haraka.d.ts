@@ -160,6 +160,9 @@ declare namespace Haraka {
         readonly state: string
         /** The decoded octets. */
         stream(): AttachmentStream
+        /** Of a body that has not come. */
+        add_filter(filter: (ct: string, encoding: string, octets: any, disposition: string) => Uint8Array | string | void): void
+        set_banner(banners: [text: string, html?: string]): void
     }
 
     interface AttachmentStream {
@@ -211,6 +214,8 @@ declare namespace Haraka {
         /** A line in wire form: dots doubled, with CRLF. */
         add_data(line: string | Uint8Array): void
         end_data(done?: () => void): void
+        /** `body` before the message is there. */
+        ensure_body(): void
         attachment_hooks(start: (ct: string, filename: string, body: Body, stream: AttachmentStream) => void): void
         set_banner(text: string, html?: string): void
         add_body_filter(match: RegExp | string, filter: (ct: string, encoding: string, octets: any) => Uint8Array | string | void): void
@@ -270,16 +275,37 @@ declare namespace Haraka {
         remove_date?: boolean
         origin?: object
     }
+    interface QueueStat {
+        queue_dir: string
+        queue_count: number
+    }
+    interface QueueItem extends Todo {
+        file: string
+        full_path: string
+        pid: number
+    }
     interface Outbound {
         send_email(from: string | Address, to: string | Address | (string | Address)[], contents: unknown, next?: (code: Code, message: unknown) => void, options?: SendOptions): void
         send_trans_email(transaction: Transaction, next?: (code: Code, message: unknown) => void): void
-        list_queue(done?: (err: Error | null, items: object[]) => void): Promise<object[]> | void
+        list_queue(done?: (err: Error | null, items: QueueItem[]) => void): Promise<QueueItem[]> | void
         config: Config
         net_utils: any
         name: string
         HMailItem: new (...args: any[]) => HMail
         TODOItem: new (domain: string, recipients: Address[], transaction: Transaction) => Todo
-        stat_queue(done?: (err: Error | null, stat: { queue_count: number }) => void): Promise<{ queue_count: number }> | void
+        stat_queue(done?: (err: Error | null, stat: QueueStat) => void): Promise<QueueStat> | void
+        /** In progress, these and what is due, put off; of this worker. */
+        get_stats(): string
+        /** What this worker has put off; with a domain what goes there, of all workers. */
+        flush_queue(domain?: string): Promise<void>
+        readonly delivery_queue: { length(): number; readonly tasks: { filename: string; path: string }[] }
+        readonly temp_fail_queue: {
+            length(): number
+            drain(): void
+            /** Throws. */
+            discard(id: string): never
+            readonly queue: { id: string; fire_time: number; cb(): void }[]
+        }
     }
 
     interface DSN {

@@ -160,7 +160,8 @@ fn packages_modules_core_modules_and_parents_are_found() {
         const dep = require('dep/inner'), data = require('../data.json')
         exports.register = function () {
             this.loginfo(`${dep.name} ${data.n} ${OK} ${this.config.get('pack.ini').main.a} ${require.resolve('dep/inner').split('/').pop()}`)
-            import('esm').then((m) => this.loginfo(`esm ${m.default} ${m.base('/x/y.z')}`))
+            const { Address } = require('@haraka/email-address')
+            import('esm').then((m) => this.loginfo(`esm ${m.default} ${m.base('/x/y.z')} ${m.old(new Address('<x@y.test>'))} ${m.listed}`))
             this.loginfo(`required esm ${require('esm').default}`)
         }"#;
     let install = install_with(
@@ -187,7 +188,8 @@ fn packages_modules_core_modules_and_parents_are_found() {
     .file("node_modules/esm/package.json", r#"{"type":"module","main":"./m.js"}"#)
     .file(
         "node_modules/esm/m.js",
-        "import path, { basename } from 'node:path'\nimport inner from './in.cjs'\nexport default inner.v + path.sep\nexport const base = basename\n",
+        "import path, { basename } from 'node:path'\nimport inner from './in.cjs'\nexport default inner.v + path.sep\nexport const base = basename\n\
+            export const old = (a) => `${a.user()} a.user()`\nimport utils from 'haraka-utils'\nexport const listed = utils.in_array(1, [1])\n",
     )
     .file("node_modules/esm/in.cjs", "exports.v = 'inner'")
     .plugins(&["mine", "haraka-plugin-pack", "rcpt_to.in_host_list", "queue/test"]);
@@ -198,7 +200,7 @@ fn packages_modules_core_modules_and_parents_are_found() {
     );
     server.wait_for_log("[pack] dep 7 906 shipped in.cjs", DEADLINE);
     server.wait_for_log("[pack] required esm inner/", DEADLINE);
-    server.wait_for_log("[pack] esm inner/ y.z", DEADLINE);
+    server.wait_for_log("[pack] esm inner/ y.z x a.user() true", DEADLINE);
 }
 
 // covers PLG-03, PLG-12

@@ -17,7 +17,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use harness::scripts::{MESSAGE, install_with, serves};
-use harness::{DEADLINE, Install, Server, greeted, processes};
+use harness::{DEADLINE, Install, Server, greeted, poll_until, processes};
 use nix::sys::signal::Signal;
 
 /// Little of everything, so that it is used up soon.
@@ -396,6 +396,63 @@ fn what_a_plugin_left_open_does_not_hold_up_the_end() {
         while children.iter().any(|child| processes::alive(*child)) {
             assert!(began.elapsed() < DEADLINE, "the child lives on");
             std::thread::yield_now();
+        }
+    }
+}
+
+/// Starts programs and says which, when a worker begins.
+const PROGRAMS: &str = "
+const { spawn } = require('child_process')
+exports.hook_init_child = function (next) {
+    // Without the mark by which the test knows what belongs to the server.
+    const env = { PATH: process.env.PATH }
+    const all = [spawn('sleep', ['1000'], { env }), spawn('sleep', ['1000'], { env, detached: true, stdio: 'ignore' }), spawn('cat', { env })]
+    this.loginfo(`children ${all.map((child) => child.pid).join(' ')}.`)
+    next()
+}";
+
+fn programs(server: &Server, of_worker: usize) -> Vec<i32> {
+    let told = poll_until(DEADLINE, || {
+        let log = server.log_text();
+        let line = log.split("children ").nth(of_worker)?.split_once('.')?.0;
+        Some(line.to_owned())
+    });
+    let told = told.expect("no programs were started");
+    told.split(' ').map(|pid| pid.parse().unwrap()).collect()
+}
+
+fn is_over(pid: i32) {
+    let over = poll_until(DEADLINE, || (!processes::alive(pid)).then_some(()));
+    assert!(over.is_some(), "{pid} lives on");
+}
+
+// covers PRC-19
+#[test]
+fn programs_of_a_worker_that_is_killed_live_on_as_with_haraka_but_see_the_end_of_their_pipes() {
+    let ours = Some(Server::start(install_with(PROGRAMS)));
+    for (mut server, is_ours) in [
+        (ours, true),
+        (Server::start_peer(install_with(PROGRAMS)), false),
+    ]
+    .into_iter()
+    .filter_map(|(server, is_ours)| Some((server?, is_ours)))
+    {
+        let [plain, detached, reads] = programs(&server, 1)[..] else {
+            panic!("three programs");
+        };
+        processes::send(server.wait_for_workers(1)[0], Signal::SIGKILL);
+        is_over(reads);
+        assert!(processes::alive(plain) && processes::alive(detached));
+        let next = programs(&server, 2);
+        assert!(server.stop().success() || !is_ours);
+        is_over(next[2]);
+        // At an end in order we end what is not detached, which Node does not.
+        if is_ours {
+            is_over(next[0]);
+        }
+        assert!(processes::alive(next[1]));
+        for left in [plain, detached, next[0], next[1]] {
+            processes::send(left, Signal::SIGKILL);
         }
     }
 }

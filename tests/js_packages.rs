@@ -19,12 +19,16 @@ mod harness;
 mod archives;
 #[path = "js_packages/clients.rs"]
 mod clients;
+#[path = "js_packages/core_objects.rs"]
+mod core_objects;
 #[path = "js_packages/dkim.rs"]
 mod dkim;
 #[path = "js_packages/elastic.rs"]
 mod elastic;
 #[path = "js_packages/mail.rs"]
 mod mail;
+#[path = "js_packages/modules.rs"]
+mod modules;
 #[path = "js_packages/redis.rs"]
 mod redis;
 #[path = "js_packages/scanners.rs"]

@@ -145,8 +145,8 @@ own machinery (`cmd_mail`, `mail_respond`, …) and that no documentation names 
 
 Core modules are found as `require('./NAME')` in plugins of a single file, and with `this.haraka_require('NAME')` in all:
 `address`, `config`, `connection`, `constants`, `dsn`, `endpoint`, `host_pool`, `line_socket`, `logger`, `net_utils`, `notes`,
-`outbound` (with `outbound/hmail`, `outbound/todo`), `plugins`, `results`, `rfc1869`, `server`, `smtp_client`, `tls_socket`,
-`transaction`, `utils`. `tls_socket` is for clients. Absent, with an error that says where to look: `dkim`, `haraka`,
+`outbound` (with `outbound/hmail`, `outbound/queue`, `outbound/todo`), `plugins`, `results`, `rfc1869`, `server`,
+`smtp_client`, `tls_socket`, `transaction`, `utils`. `tls_socket` is for clients. Absent, with an error that says where to look: `dkim`, `haraka`,
 `outbound/client_pool`, `outbound/qfile`, `outbound/tls`.
 
 The packages `haraka-dsn`, `haraka-email-message`, `haraka-net-utils`, `haraka-tld`, `haraka-utils`,
@@ -163,6 +163,9 @@ plugin that inherits.
 operator has nothing, but for lists that would let somebody in (`host_list`, `xclient.hosts`). A file that ends in `.js` is
 a script, whose exports are what is read; with `HARAKA_JS_CONFIG` in the environment `NAME.js` stands for any `NAME` that is
 missing, as it is.
+
+A hook that is registered after the plugin was loaded runs behind all others, whatever its priority; a thousand of them are
+kept. `log` can be registered while loading only.
 
 The constants and `server` are the same for all plugins, and none can change them. The plugins of a worker share one set of
 the language's own objects (`Array.prototype` and its like); files and network are open to all of them, with the rights of

@@ -12,6 +12,7 @@ use crate::dial::{DialError, Dialogue, Endpoint};
 use crate::plugin::LocalFuture;
 use crate::reply::Reply;
 use crate::route::Route;
+use crate::spool::QueueName;
 use crate::transaction::Transaction;
 
 /// Why a DNS question has no answer.
@@ -80,6 +81,31 @@ pub enum QueueError {
     Local(String),
 }
 
+/// How many items of a worker's part of the queue are in which state (OUT-14).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// Being delivered.
+    pub in_progress: u64,
+    /// Due, waiting for their turn.
+    pub pending: u64,
+    /// Waiting for their time.
+    pub deferred: u64,
+}
+
+/// A worker's part of the queue: the items that it accepted or took over.
+pub trait WorkerQueue {
+    /// How many there are.
+    fn counts(&self) -> QueueCounts;
+    /// Items that are due and wait for their turn, and items that wait for their time, of each at most
+    /// so many; those that are known by name, in no order.
+    fn waiting(&self, most: usize) -> (Vec<QueueName>, Vec<QueueName>);
+    /// Makes what waits for its time due: all of this worker (OUT-15), or what goes to one domain, of all
+    /// workers.
+    fn flush(&self, domain: Option<&str>);
+    /// Makes one item due, if it is this worker's and not under way.
+    fn retry(&self, file: &str);
+}
+
 /// What plugins may ask of the worker that runs them.
 pub trait Services {
     /// The settings of now; some of them follow their files.
@@ -101,6 +127,10 @@ pub trait Services {
     /// Asks the master for another worker in this one's place, which ends when that serves. Sessions and
     /// deliveries are finished first.
     fn ask_for_successor(&self) {}
+    /// The worker's part of the queue; none where there is no worker.
+    fn queue(&self) -> Option<&dyn WorkerQueue> {
+        None
+    }
     /// Resolves after this time.
     fn sleep(&self, time: Duration) -> LocalFuture<'static, ()>;
     /// Runs blocking work on another thread and resolves when it is done.

@@ -15,7 +15,7 @@ use haraka_shared::ipc::ToMaster;
 use haraka_shared::log::{self, Level};
 use haraka_shared::plugin::LocalFuture;
 use haraka_shared::route::Route;
-use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services};
+use haraka_shared::services::{Dns, ForwardError, Forwarded, QueueError, Services, WorkerQueue};
 use haraka_shared::traffic::Counted;
 use haraka_shared::transaction::Transaction;
 
@@ -185,6 +185,10 @@ impl Services for Worker {
 
     fn ask_for_successor(&self) {
         self.tell_master(ToMaster::Successor);
+    }
+
+    fn queue(&self) -> Option<&dyn WorkerQueue> {
+        Some(self)
     }
 
     fn sleep(&self, time: Duration) -> LocalFuture<'static, ()> {

@@ -34,9 +34,8 @@ impl Banner {
 /// Which parts a filter wants, by their lower-cased Content-Type.
 pub type TypeMatch = Box<dyn Fn(&str) -> bool>;
 
-/// Gets Content-Type, character set and the decoded octets of a part; answers with other octets, or
-/// with none to leave it alone.
-pub type FilterText = Box<dyn Fn(&str, &str, &[u8]) -> Option<Vec<u8>>>;
+/// Gets a part and its decoded octets; answers with other octets, or with none to leave it alone.
+pub type FilterText = Box<dyn Fn(&Part, &[u8]) -> Option<Vec<u8>>>;
 
 /// A filter of text parts.
 pub struct BodyFilter {
@@ -47,7 +46,8 @@ pub struct BodyFilter {
 }
 
 impl BodyFilter {
-    /// A filter of parts whose Content-Type begins with this, any case.
+    /// A filter of parts whose Content-Type begins with this, any case. It gets Content-Type, character
+    /// set and octets.
     pub fn of_type(
         prefix: &str,
         text: impl Fn(&str, &str, &[u8]) -> Option<Vec<u8>> + 'static,
@@ -55,7 +55,7 @@ impl BodyFilter {
         let prefix = prefix.to_lowercase();
         BodyFilter {
             wants: Box::new(move |content_type| content_type.starts_with(&prefix)),
-            text: Box::new(text),
+            text: Box::new(move |part, octets| text(part.content_type(), part.charset(), octets)),
         }
     }
 }
@@ -115,7 +115,7 @@ fn filtered(
     }
     let mut changed = false;
     for filter in filters {
-        if let Some(new) = (filter.text)(part.content_type(), part.charset(), &text) {
+        if let Some(new) = (filter.text)(part, &text) {
             changed |= new != text;
             text = new;
         }

@@ -12,19 +12,15 @@ use super::entry::Entry;
 use super::error::SpoolError;
 use super::name::QueueName;
 use super::store::{LoadError, read_header};
-use crate::address::Address;
+use super::todo::Todo;
 
 /// One line of the queue listing; its text form is the one that Haraka prints.
 #[derive(Debug, Clone)]
 pub struct Listed {
     /// The file.
     pub name: QueueName,
-    /// Its recipients.
-    pub rcpt_count: usize,
-    /// Its sender.
-    pub mail_from: Address,
-    /// Where it goes.
-    pub domain: String,
+    /// Its envelope.
+    pub todo: Todo,
 }
 
 impl fmt::Display for Listed {
@@ -32,7 +28,10 @@ impl fmt::Display for Listed {
         write!(
             f,
             "Q: {} rcpt:{} from:{} domain:{}",
-            self.name, self.rcpt_count, self.mail_from, self.domain
+            self.name,
+            self.todo.rcpt_to.len(),
+            self.todo.mail_from,
+            self.todo.domain
         )
     }
 }
@@ -62,9 +61,7 @@ impl Listing {
         match read_header(&self.dir, name.as_str()) {
             Ok((_, _, todo, _)) => Ok(Listed {
                 name: name.clone(),
-                rcpt_count: todo.rcpt_to.len(),
-                mail_from: todo.mail_from,
-                domain: todo.domain,
+                todo,
             }),
             Err(LoadError::System(error)) => Err(error),
             Err(LoadError::Damaged(cause)) => Err(SpoolError::Broken {

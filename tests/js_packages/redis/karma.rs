@@ -177,3 +177,96 @@ fn karma_keeps_who_is_bad_waiting_as_with_haraka() {
         );
     });
 }
+
+/// Finds the network of a client by its address, as the package asn would.
+const NETWORKS: &str = "
+exports.hook_lookup_rdns = function (next, connection) {
+    const asn = { '20.0.1': 64501, '20.0.2': 64502, '20.0.3': 'none' }[connection.remote.ip.replace(/\\.\\d+$/, '')]
+    if (asn) connection.results.add(this, { asn, asn_org: 'Net' })
+    next()
+}
+";
+
+// covers PLG-03, PLG-12, RES-05
+#[test]
+fn karma_remembers_clients_and_networks_over_two_workers_as_with_haraka() {
+    let Some(redis) = Redis::start() else { return };
+    let awards = "017 = karma | fail | equals | asn:history | -3\n018 = karma | pass | equals | asn:all_good | 1\n";
+    let karma = KARMA.replace("[result_awards]\n", &format!("[result_awards]\n{awards}"));
+    let karma = format!("{karma}[tarpit]\ndelay=0.01\nmax=0.01\n");
+    let setup = Setup {
+        plugins: &["redis", "asn", "karma", "judge"],
+        config: &[
+            ("redis.ini", &ini(&redis)),
+            ("smtp.ini", "listen=127.0.0.1:0\nnodes=2\n"),
+            ("../plugins/asn.js", NETWORKS),
+            ("../plugins/judge.js", JUDGE),
+            ("karma.ini", &karma),
+        ],
+        volatile: &[],
+    };
+    let must = [
+        "\"asn_score\":-7",
+        "asn:all_bad",
+        "asn:all_good",
+        "kept 3 as64501: ",
+        "\"history\":-1",
+    ];
+    same_as_haraka(&setup, None, &must, |side| {
+        side.logged("connected to redis", 6);
+        redis.command(
+            3,
+            &[
+                "HSET",
+                "as64502",
+                "bad",
+                "7",
+                "good",
+                "0",
+                "connections",
+                "9",
+            ],
+        );
+        // More connections than workers, so that either has some.
+        for (client, from) in [
+            ("20.0.1.1", "good"),
+            ("20.0.1.2", "good"),
+            ("20.0.1.1", "awful"),
+            ("20.0.1.3", "plain"),
+            ("20.0.1.1", "awful"),
+            ("20.0.1.1", "good"),
+            ("20.0.2.1", "good"),
+            ("20.0.2.1", "plain"),
+            ("20.0.3.1", "good"),
+        ] {
+            side.from(client, |c| {
+                scored(c, "x.test", &format!("{from}@sender.com"), &["c@here.test"]);
+                c.says(&["NOOP", "QUIT"]);
+            });
+        }
+        let networks = [
+            "3 as64501: bad=",
+            "3 as64502: bad=",
+            "3 karma|20.0.3.1: bad=",
+        ];
+        kept(side, &redis, &networks);
+        redis.command(
+            3,
+            &[
+                "HSET",
+                "as64501",
+                "bad",
+                "0",
+                "good",
+                "9",
+                "connections",
+                "9",
+            ],
+        );
+        side.from("20.0.1.9", |c| {
+            scored(c, "x.test", "plain@sender.com", &["c@here.test"]);
+            c.says(&["NOOP", "QUIT"]);
+        });
+        kept(side, &redis, &["3 as64501: bad=0 connections=10 good="]);
+    });
+}

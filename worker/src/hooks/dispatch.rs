@@ -60,18 +60,20 @@ impl Subject<'_> {
 impl Registry {
     /// Runs a hook and gives the chain's verdict. Costs nothing when no plugin wants the hook.
     pub async fn run(&self, call: Call<'_>, subject: &Subject<'_>) -> Verdict {
-        let chain = self.chain(call.hook());
-        if chain.is_empty() {
+        if !self.wants(call.hook()) {
             return Verdict::CONT;
         }
-        Box::pin(self.run_chain(chain, call, subject)).await
+        Box::pin(self.run_chain(call, subject)).await
     }
 
-    async fn run_chain(&self, chain: &[Entry], call: Call<'_>, subject: &Subject<'_>) -> Verdict {
+    async fn run_chain(&self, call: Call<'_>, subject: &Subject<'_>) -> Verdict {
         let hook = call.hook();
         let policy = hook.policy();
         let mut last = Verdict::CONT;
-        for (at, entry) in chain.iter().enumerate() {
+        let late = self.late(hook);
+        let chain = self.chain(hook).iter().chain(late.iter().map(|e| &**e));
+        let last_at = chain.clone().count();
+        for (at, entry) in chain.enumerate() {
             if subject.gone() && !policy.required {
                 subject.log(
                     Level::Debug,
@@ -99,7 +101,7 @@ impl Registry {
             }
             if verdict.code == Code::Cont {
                 // The text given with CONT is dropped, but for the last plugin's (PA-01).
-                if at + 1 == chain.len() {
+                if at + 1 == last_at {
                     last = verdict;
                 }
                 continue;
@@ -112,7 +114,7 @@ impl Registry {
                     call,
                 };
                 if let Some(message) = self.overturned(&denial, subject).await {
-                    if at + 1 == chain.len() {
+                    if at + 1 == last_at {
                         last = Verdict {
                             code: Code::Cont,
                             message,
@@ -129,7 +131,9 @@ impl Registry {
     /// Asks the `deny` hook; OK cancels the denial and the other plugins of the hook go on (PA-02).
     /// Gives what was said with that OK, which counts as the last plugin's text if there is none.
     async fn overturned(&self, denial: &Denial<'_>, subject: &Subject<'_>) -> Option<Message> {
-        for entry in self.chain(HookName::Deny) {
+        let late = self.late(HookName::Deny);
+        let chain = self.chain(HookName::Deny).iter();
+        for entry in chain.chain(late.iter().map(|e| &**e)) {
             if subject.skips(&entry.plugin) {
                 continue;
             }

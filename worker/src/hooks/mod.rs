@@ -1,6 +1,7 @@
 //! The plugins of a worker: who is asked at each hook, in which order, and what comes of it.
 
 mod dispatch;
+mod late;
 pub(crate) mod lines;
 mod overtime;
 mod registry;
@@ -9,4 +10,5 @@ mod resolve;
 pub(crate) mod tests;
 
 pub use dispatch::Subject;
+pub(crate) use late::LateHooks;
 pub use registry::{LoadError, Loading, Registry};

@@ -1,4 +1,5 @@
-//! Which plugin methods run at each hook. Built once from `config/plugins`, then frozen.
+//! Which plugin methods run at each hook. Built once from `config/plugins`; what plugins register later
+//! is `late`'s.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use haraka_shared::log_at;
 use haraka_shared::plugin::{PluginEnv, PluginError, Registration};
 use haraka_shared::services::Services;
 
+use super::late::LateHooks;
 use super::resolve;
 use crate::js::{ScriptError, Scripts, places};
 use crate::rt;
@@ -91,7 +93,7 @@ impl Loading {
 }
 
 /// One plugin method in a chain.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub(super) plugin: Rc<str>,
     pub(super) method: Rc<str>,
     pub(super) priority: i8,
@@ -105,6 +107,7 @@ pub struct Registry {
     chains: Vec<Box<[Entry]>>,
     plugins: Vec<(Rc<str>, Rc<dyn Handler>)>,
     scripts: Option<Scripts>,
+    late: Rc<LateHooks>,
 }
 
 impl Registry {
@@ -175,6 +178,7 @@ impl Registry {
         }
         Loading {
             registry: Registry {
+                late: Rc::clone(scripts.late()),
                 scripts: Some(scripts),
                 ..Registry::build(registrations)
             },
@@ -213,6 +217,7 @@ impl Registry {
             chains: chains.into_iter().map(Vec::into_boxed_slice).collect(),
             plugins,
             scripts: None,
+            late: Rc::default(),
         }
     }
 
@@ -255,9 +260,14 @@ impl Registry {
         self.chains.get(hook as usize).map_or(&[], |c| c)
     }
 
+    /// Methods of this hook that were registered since; they run behind the chain.
+    pub(super) fn late(&self, hook: HookName) -> Vec<Rc<Entry>> {
+        self.late.of(hook)
+    }
+
     /// Whether any plugin wants this hook.
     pub fn wants(&self, hook: HookName) -> bool {
-        !self.chain(hook).is_empty()
+        !self.chain(hook).is_empty() || self.late.has(hook)
     }
 
     /// The run order as `haraka -o` prints it (CLI-11).

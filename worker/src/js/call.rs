@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use haraka_shared::connection::Connection;
 use haraka_shared::delivery::MailHost;
-use haraka_shared::hook::{Call, Code, Handler, HookFuture, Message, Verdict};
+use haraka_shared::hook::{Call, Handler, HookFuture, Message, Verdict};
 use haraka_shared::plugin::HookCx;
 use haraka_shared::spool::Recipient;
 use rquickjs::Function;
@@ -26,26 +26,16 @@ pub(super) struct Scripted {
     /// The plugin's number there.
     pub(super) number: u32,
     pub(super) name: Rc<str>,
-    /// Its methods, in the order of what it wants.
-    pub(super) methods: Vec<Wanted>,
-}
-
-/// What runs at a hook.
-#[derive(Clone, Copy)]
-pub(super) enum Wanted {
-    /// The method of this number in the engine.
-    Method(u32),
-    /// What the plugin has registered for the hook since it was loaded.
-    Later,
+    /// The numbers of its methods, in the order of what it wants.
+    pub(super) methods: Vec<u32>,
 }
 
 /// One method of a plugin, which may have several for a hook.
-struct Method {
-    engine: Rc<Engine>,
-    name: Rc<str>,
-    /// The plugin's number in the engine.
-    plugin: u32,
-    wanted: Wanted,
+pub(super) struct Method {
+    pub(super) engine: Rc<Engine>,
+    pub(super) name: Rc<str>,
+    /// Its number in the engine.
+    pub(super) number: u32,
 }
 
 /// Waits for an answer until it is dropped.
@@ -69,16 +59,7 @@ impl Drop for Expected {
 
 impl Handler for Method {
     fn call<'a>(&'a self, call: Call<'a>, cx: &'a HookCx) -> HookFuture<'a> {
-        match self.wanted {
-            Wanted::Method(number) => Box::pin(self.ask(number, call, cx)),
-            Wanted::Later => {
-                let key = (self.plugin, call.hook() as usize);
-                match self.engine.host.late.borrow().get(&key).cloned() {
-                    Some(methods) => Box::pin(self.ask_each(methods, call, cx)),
-                    None => Box::pin(std::future::ready(Verdict::CONT)),
-                }
-            }
-        }
+        Box::pin(self.ask(self.number, call, cx))
     }
 }
 
@@ -92,8 +73,7 @@ impl Handler for Scripted {
         Some(Rc::new(Method {
             engine: Rc::clone(&self.engine),
             name: Rc::clone(&self.name),
-            plugin: self.number,
-            wanted: *self.methods.get(index)?,
+            number: *self.methods.get(index)?,
         }))
     }
 
@@ -107,17 +87,6 @@ impl Handler for Scripted {
 }
 
 impl Method {
-    /// In order, up to the first that has an answer.
-    async fn ask_each(&self, methods: Vec<u32>, call: Call<'_>, cx: &HookCx) -> Verdict {
-        for method in methods {
-            let verdict = self.ask(method, call, cx).await;
-            if verdict.code != Code::Cont {
-                return verdict;
-            }
-        }
-        Verdict::CONT
-    }
-
     async fn ask(&self, number: u32, call: Call<'_>, cx: &HookCx) -> Verdict {
         let engine = &self.engine;
         let hook = call.hook();

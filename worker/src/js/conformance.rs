@@ -140,6 +140,7 @@ modules! {
     buffer_says_what_node_says,
     child_process_says_what_node_says,
     crypto_says_what_node_says,
+    esm_says_what_node_says,
     events_says_what_node_says,
     fs_says_what_node_says,
     http_says_what_node_says,

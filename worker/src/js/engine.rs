@@ -93,7 +93,7 @@ impl Engine {
             continued: Cell::default(),
             this: Weak::clone(this),
         });
-        modules::install(&engine.runtime, &engine.host);
+        modules::install(&engine.runtime);
         engine.boot()?;
         Ok(engine)
     }

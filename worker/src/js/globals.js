@@ -144,13 +144,10 @@ constants.import(known)
 for (const [name, code] of Object.entries(known)) fixed(name, code)
 fixed('server', require('internal/server'))
 
-// For modules.rs: what an ES module gets of a CommonJS or built-in one.
-const loader = require('internal/loader')
-define('__required', (name) => loader.main.require(name))
-define('__exportNames', (name) => {
-    const found = loader.main.require(name)
-    return found === null || !['object', 'function'].includes(typeof found) ? [] : Object.keys(found)
-})
+// For modules.rs.
+const esm = require('internal/esm')
+define('__esm', esm)
+define('__required', esm.required)
 
 // Plugins were written for both generations of addresses: `a.address` is text, `a.address()` is
 // that text as well. The loader turns such calls into these (`rewrite.rs`).

@@ -23,6 +23,7 @@ use super::late_answers::LateAnswers;
 use super::limits::Limits;
 use super::parent::{Asked, Parents};
 use super::rejections::Rejections;
+use crate::hooks::LateHooks;
 use crate::rt;
 
 /// What became of work that a script awaits.
@@ -91,8 +92,8 @@ pub(super) struct Host {
     pub(super) watched: RefCell<HashMap<u32, Observing>>,
     /// Connections that ended, or a transaction of theirs alone.
     pub(super) ended: RefCell<Vec<(u32, Option<String>)>>,
-    /// Methods registered after loading, by plugin and hook.
-    pub(super) late: RefCell<HashMap<(u32, usize), Vec<u32>>>,
+    /// Takes methods that are registered after loading.
+    pub(super) late: Rc<LateHooks>,
     /// Native plugins that scripts inherit from.
     pub(super) parents: Parents,
     pub(super) rejections: Rejections,
@@ -126,7 +127,7 @@ impl Host {
             tasks: RefCell::default(),
             watched: RefCell::default(),
             ended: RefCell::default(),
-            late: RefCell::default(),
+            late: Rc::default(),
             parents: Parents::default(),
             rejections: Rejections::default(),
             ticks: Cell::default(),
@@ -143,6 +144,11 @@ impl Host {
             limits,
             ..self
         }
+    }
+
+    /// With the place for methods that are registered after loading.
+    pub(super) fn with_late(self, late: Rc<LateHooks>) -> Host {
+        Host { late, ..self }
     }
 
     /// The worker is there.
@@ -272,6 +278,7 @@ impl Host {
     pub(super) fn close(&self) {
         drop(self.tasks.take());
         drop(self.watched.take());
+        self.late.clear();
         for end in self.at_end.take() {
             end();
         }

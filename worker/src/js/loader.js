@@ -81,7 +81,7 @@ function load(filename, parent) {
     parent?.children.push(module)
     try {
         if (loader.isEsm(filename)) {
-            module.exports = loader.esm(filename)
+            module.exports = required(filename)
         } else if (filename.endsWith('.json')) {
             module.exports = JSON.parse(loader.file(filename))
         } else if (filename.endsWith('.node')) {
@@ -97,6 +97,16 @@ function load(filename, parent) {
     }
     module.loaded = true
     return module.exports
+}
+
+// What Node gives for an ES module: its exports, marked where there is a default among them, or the one
+// that says it is all of them.
+function required(filename) {
+    const { href } = require('url').pathToFileURL(filename)
+    const found = loader.esm(href)
+    if (Object.hasOwn(found, 'module.exports')) return found['module.exports']
+    if (!Object.hasOwn(found, 'default') || Object.hasOwn(found, '__esModule')) return found
+    return loader.esm(`required:${href}`)
 }
 
 function makeRequire(module) {
@@ -133,6 +143,7 @@ function makeRequire(module) {
     return requireFrom
 }
 
+exports.FALLBACKS = FALLBACKS
 exports.Module = Module
 exports.load = load
 exports.cache = cache

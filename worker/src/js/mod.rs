@@ -30,6 +30,9 @@ mod rejections;
 mod resolve;
 mod rewrite;
 #[cfg(test)]
+mod rewrite_tests;
+mod scan;
+#[cfg(test)]
 mod script_tests;
 mod sources;
 #[cfg(test)]

@@ -1,54 +1,46 @@
 //! ES modules: finding and loading what `import` names, next to CommonJS and built-in modules.
 //!
 //! A CommonJS or built-in module is wrapped: its exports are the default export, and each of their
-//! names an export of its own. How a name becomes a file is told in `resolve`.
+//! names an export of its own. What a name means is told by `node/esm.js`, and how it becomes a file by
+//! `resolve`.
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::rc::Rc;
 
 use rquickjs::loader::{ImportAttributes, Loader, Resolver};
 use rquickjs::module::Declared;
-use rquickjs::{Ctx, Error, Function, Module, Runtime};
+use rquickjs::{Ctx, Function, Module, Object, Runtime};
 
-use super::host::Host;
-use super::resolve::{self, How};
-use super::sources;
+use super::ops::text_of;
+use super::resolve;
+use super::rewrite::rewritten;
 
-/// Marks the names of modules that `boot.js` knows.
-const BUILT_IN: &str = "node:";
+/// Marks what `require` gives of a module with a default export.
+const REQUIRED: &str = "required:";
 
 /// Lets scripts import.
-pub(super) fn install(runtime: &Runtime, host: &Rc<Host>) {
-    let install_dir = host.install_dir.clone();
-    runtime.set_loader(FindsFiles { install_dir }, LoadsFiles);
+pub(super) fn install(runtime: &Runtime) {
+    runtime.set_loader(FindsFiles, LoadsFiles);
 }
 
-struct FindsFiles {
-    install_dir: std::path::PathBuf,
-}
+struct FindsFiles;
 
 struct LoadsFiles;
+
+fn asked<'js>(ctx: &Ctx<'js>, name: &str) -> rquickjs::Result<Function<'js>> {
+    let esm: Object<'_> = ctx.globals().get("__esm")?;
+    esm.get(name)
+}
 
 impl Resolver for FindsFiles {
     fn resolve<'js>(
         &mut self,
-        _ctx: &Ctx<'js>,
+        ctx: &Ctx<'js>,
         base: &str,
         name: &str,
         _attributes: Option<ImportAttributes<'js>>,
     ) -> rquickjs::Result<String> {
-        let bare = name.strip_prefix(BUILT_IN).unwrap_or(name);
-        if sources::is_built_in(bare) {
-            return Ok(format!("{BUILT_IN}{bare}"));
-        }
-        let path = name.strip_prefix("file://").unwrap_or(name);
-        let directory = Path::new(base).parent().filter(|d| d.is_absolute());
-        let directory = directory.unwrap_or(&self.install_dir);
-        match resolve::resolve(path, directory, How::Import) {
-            Some(found) => Ok(found.to_string_lossy().into_owned()),
-            None => Err(Error::new_resolving(base, name)),
-        }
+        asked(ctx, "locate")?.call((base, name))
     }
 }
 
@@ -59,15 +51,23 @@ impl Loader for LoadsFiles {
         name: &str,
         _attributes: Option<ImportAttributes<'js>>,
     ) -> rquickjs::Result<Module<'js, Declared>> {
-        let path = Path::new(name);
-        if !name.starts_with(BUILT_IN) && resolve::is_esm(path) {
-            let source =
-                std::fs::read(path).map_err(|e| Error::new_loading_message(name, e.to_string()))?;
+        if let Some(wrapped) = name.strip_prefix(REQUIRED) {
+            let quoted = serde_json::Value::from(wrapped);
+            let source = format!(
+                "export * from {quoted};\nexport {{ default }} from {quoted};\nexport const __esModule = true;"
+            );
             return Module::declare(ctx.clone(), name, source);
         }
-        let names: Function<'_> = ctx.globals().get("__exportNames")?;
-        let names: Vec<String> = names.call((name,))?;
-        let quoted = serde_json::Value::from(name).to_string();
+        let file: String = asked(ctx, "file")?.call((name,))?;
+        let path = Path::new(&file);
+        if path.is_absolute() && resolve::is_esm(path) {
+            let text = text_of(ctx, &file)?;
+            let module = Module::declare(ctx.clone(), name, &*rewritten(&text))?;
+            asked(ctx, "describe")?.call::<_, ()>((module.meta()?, name))?;
+            return Ok(module);
+        }
+        let names: Vec<String> = asked(ctx, "names")?.call((name,))?;
+        let quoted = serde_json::Value::from(name);
         let mut source = format!("const m = __required({quoted});\nexport default m;\n");
         for export in names.iter().filter(|n| is_identifier(n)) {
             // Writing to a String cannot fail.

@@ -15,11 +15,12 @@ use haraka_shared::services::Services;
 use rquickjs::Function;
 use serde_json::Value;
 
-use super::call::{Scripted, Wanted};
+use super::call::Scripted;
 use super::convert::Json;
 use super::engine::{Engine, ScriptError};
 use super::host::Host;
 use super::limits::Limits;
+use crate::hooks::LateHooks;
 
 /// The scripts of one worker. Costs nothing until the first one is loaded.
 pub(crate) struct Scripts {
@@ -27,6 +28,7 @@ pub(crate) struct Scripts {
     install_dir: PathBuf,
     watch: Watch,
     engine: OnceCell<Rc<Engine>>,
+    late: Rc<LateHooks>,
 }
 
 impl Scripts {
@@ -36,7 +38,13 @@ impl Scripts {
             install_dir: install_dir.to_owned(),
             watch: watch.clone(),
             engine: OnceCell::new(),
+            late: Rc::default(),
         }
+    }
+
+    /// What they register after they were loaded.
+    pub(crate) fn late(&self) -> &Rc<LateHooks> {
+        &self.late
     }
 
     /// The worker is there: scripts reach its services, and have little time from now on.
@@ -61,7 +69,8 @@ impl Scripts {
 
     fn engine(&self) -> Result<&Rc<Engine>, ScriptError> {
         if self.engine.get().is_none() {
-            let host = Host::new(&self.config, &self.install_dir, &self.watch);
+            let late = Rc::clone(&self.late);
+            let host = Host::new(&self.config, &self.install_dir, &self.watch).with_late(late);
             let engine = Engine::new(host, Limits::configured(&self.config))?;
             // Nobody else sets it: there is one thread.
             drop(self.engine.set(engine));
@@ -95,14 +104,9 @@ impl Scripts {
         let mut wants = Vec::new();
         let mut methods = Vec::new();
         for wanted in wanted.0.as_array().into_iter().flatten() {
-            if wanted.get(0).and_then(Value::as_str) == Some("*") {
-                for hook in later() {
-                    wants.push((Wants::at(hook, 100), Rc::from("registered later")));
-                    methods.push(Wanted::Later);
-                }
-            } else if let Some((want, method, number)) = read_want(&name, wanted) {
+            if let Some((want, method, number)) = read_want(&name, wanted) {
                 wants.push((want, method));
-                methods.push(Wanted::Method(number));
+                methods.push(number);
             }
         }
         Ok(Registration {
@@ -128,13 +132,6 @@ impl Scripts {
         let mut places = engine.host.places.borrow_mut();
         places.push((real, Rc::clone(name)));
     }
-}
-
-/// The hooks that a plugin may register after it was loaded. Log lines are many, and none is worth a
-/// look each whether some plugin wants them by now.
-fn later() -> impl Iterator<Item = HookName> {
-    let all = HookName::ALL.iter().copied();
-    all.filter(|hook| *hook != HookName::Log)
 }
 
 /// What `register_hook` was given: `[hook, method, priority, number]`.

@@ -2,28 +2,45 @@
 //! addresses, and replacements whose pattern is plain text.
 //!
 //! Here, as scripts are long and the engine's own expressions slow. Must keep lines where they are, and
-//! must change nothing that would answer differently; `globals.js` has the methods that are called then.
+//! must change nothing that would answer differently, and nothing but code: `scan` tells what that is.
+//! `globals.js` has the methods that are called then.
 
 use std::borrow::Cow;
+
+use super::scan::Parentheses;
+
+/// Without one of these nothing is changed; most scripts have none.
+const CHANGED: [&str; 4] = [".address(", ".host(", ".user(", ".replace(/"];
 
 /// The text with `x.user()` as `x.user$called()`, which answers for text and for a function, and with
 /// `x.replace(/0/g, 'o')` as `x.replace$all('0', 'o')`: the engine makes an expression of the pattern at
 /// each call, and looks up each of its flags by name.
 pub(super) fn rewritten(text: &str) -> Cow<'_, str> {
+    if !CHANGED.iter().any(|call| text.contains(call)) {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::new();
     let mut copied = 0;
-    for (at, _) in text.match_indices('(') {
+    for at in Parentheses::of(text) {
         let (before, after) = (text.get(..at), text.get(at + 1..));
         let (Some(before), Some(after)) = (before, after) else {
             continue;
         };
-        let called = [".address", ".host", ".user"];
-        if after.trim_start().starts_with(')') && called.iter().any(|c| before.ends_with(c)) {
+        let mut names = ["address", "host", "user", "replace"].into_iter();
+        let Some(name) = names.find(|name| before.ends_with(name)) else {
+            continue;
+        };
+        if !calls_member(before, name) {
+            continue;
+        }
+        if name != "replace" {
+            if !after.trim_start().starts_with(')') {
+                continue;
+            }
             out.push_str(text.get(copied..at).unwrap_or_default());
             out.push_str("$called");
             copied = at;
-        } else if before.ends_with(".replace")
-            && let Some((pattern, rest)) = plain_pattern(after)
+        } else if let Some((pattern, rest)) = plain_pattern(after)
             && is_plain_replacement(rest)
         {
             out.push_str(text.get(copied..at).unwrap_or_default());
@@ -38,6 +55,22 @@ pub(super) fn rewritten(text: &str) -> Cow<'_, str> {
     }
     out.push_str(text.get(copied..).unwrap_or_default());
     Cow::Owned(out)
+}
+
+/// Whether the name at the end is that of a method of some value: not a variable behind `...`, not the
+/// method of a parent, and not what `new` makes something of.
+fn calls_member(before: &str, name: &str) -> bool {
+    let Some(value) = before.strip_suffix(name).and_then(|b| b.strip_suffix('.')) else {
+        return false;
+    };
+    let value = value.strip_suffix('?').unwrap_or(value);
+    let part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '.' | '?' | '#');
+    let keyword = value.trim_end_matches(part);
+    let path = value.strip_prefix(keyword).unwrap_or_default();
+    let keyword = keyword.trim_end();
+    let made = keyword.strip_suffix("new").filter(|_| !path.is_empty());
+    let made = made.is_some_and(|b| !b.ends_with(part));
+    !value.ends_with('.') && path != "super" && !made
 }
 
 /// The text that a global expression looks for if that is all it does, as it stands in a string; and
@@ -81,65 +114,4 @@ fn is_plain_replacement(rest: &str) -> bool {
         return false;
     };
     !text.contains(['$', '\\', '\r', '\n']) && after.trim_start_matches(blank).starts_with(')')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // covers CON-30
-    #[test]
-    fn calls_of_address_parts_are_marked_and_nothing_else() {
-        let marked = rewritten("a.address( \n) + b.host() + c.user(1) + d.users() + user()");
-        assert_eq!(
-            marked,
-            "a.address$called( \n) + b.host$called() + c.user(1) + d.users() + user()"
-        );
-        assert!(matches!(rewritten("é.user(x)"), Cow::Borrowed(_)));
-    }
-
-    #[test]
-    fn replacing_plain_text_everywhere_needs_no_expression() {
-        for (script, expected) in [
-            ("s.replace(/0/g, 'o')", "s.replace$all('0', 'o')"),
-            (
-                "s\n.replace(/\\)/g,\"g\" ).replace(/\\$/g, '')",
-                "s\n.replace$all(')',\"g\" ).replace$all('$', '')",
-            ),
-            (r"s.replace(/a'\\/g, 'é')", r"s.replace$all('a\'\\', 'é')"),
-            (
-                "s.replace(/\\/\\//g,\n 'é(')",
-                "s.replace$all('//',\n 'é(')",
-            ),
-        ] {
-            assert_eq!(rewritten(script), expected);
-        }
-    }
-
-    #[test]
-    fn replacing_that_is_more_than_plain_text_stays_as_it_is() {
-        for script in [
-            "s.replace(/0/, 'o')",
-            "s.replace(/0/gi, 'o')",
-            "s.replace(/./g, 'o')",
-            "s.replace(/a|b/g, 'o')",
-            "s.replace(/[0]/g, 'o')",
-            "s.replace(/\\d/g, 'o')",
-            "s.replace(/\\n/g, 'o')",
-            "s.replace(/é/g, 'o')",
-            "s.replace(/0/g, '$&')",
-            "s.replace(/0/g, 'a\\n')",
-            "s.replace(/0/g, 'a' + b)",
-            "s.replace(/0/g, `a`)",
-            "s.replace(/0/g, f)",
-            "s.replace(/0/g)",
-            "s.replace(//g, 'a')",
-            "replace(/0/g, 'a')",
-            "s.replace(/0",
-            "s.replace(/0\\",
-            "s.replace(/0/g, '",
-        ] {
-            assert_eq!(rewritten(script), script);
-        }
-    }
 }

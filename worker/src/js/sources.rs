@@ -61,6 +61,7 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "haraka-results" => "haraka/results.js",
     "internal/errors" => "node/errors.js",
     "internal/inspect" => "node/inspect.js",
+    "internal/esm" => "node/esm.js",
     "internal/equal" => "node/equal.js",
     "internal/keys" => "node/keys.js",
     "internal/watch" => "node/watch.js",

@@ -21,6 +21,7 @@ mod deliver;
 mod double_bounces;
 mod exchange;
 mod extensions;
+mod for_plugins;
 mod hooks_after;
 mod hooks_before;
 mod item;

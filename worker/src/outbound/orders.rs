@@ -34,6 +34,16 @@ pub(crate) fn carry_out(worker: &Rc<Worker>, request: u64, order: Order) {
     .detach();
 }
 
+/// Makes an item due, for a plugin. One that is not this worker's, or under way, stays as it is.
+pub(super) fn retry_one(worker: &Rc<Worker>, file: &str) {
+    let worker = Rc::clone(worker);
+    let order = Order {
+        verb: Verb::Retry,
+        names: vec![file.to_owned()],
+    };
+    rt::spawn(async move { drop(Box::pin(outcomes(&worker, order)).await) }).detach();
+}
+
 async fn outcomes(worker: &Rc<Worker>, order: Order) -> Outcomes {
     let verb = order.verb;
     if let Verb::Adopt { hold } = verb {

@@ -29,6 +29,8 @@ module.exports = async (out) => {
     out(await ended(spawn('no-such-program', ['x'])))
     out(await ended(spawn('pwd', { cwd: '/', env: { X: '1' } })), await ended(spawn('echo $X', { shell: true, env: { X: 'env', PATH: process.env.PATH } })))
     out(await ended(spawn('echo', ['x'], { stdio: 'ignore' })))
+    const leads = 'set -- $(cat /proc/$$/stat); test $5 = $$ && echo a group; test $6 = $$ && echo a session'
+    out(await ended(spawn('sh', ['-c', leads], { detached: true })), await ended(spawn('sh', ['-c', leads])))
     const result = (run) => new Promise((resolve) => run((err, stdout, stderr) => resolve([err && [err.code, err.killed, err.signal, err.cmd, err.message], stdout, stderr])))
     out(await result((done) => exec('echo hi; echo no >&2', done)))
     out(await result((done) => exec('exit 4', done)))

@@ -3,12 +3,15 @@ const os = require('os')
 
 module.exports = async (out) => {
     const done = new Promise((resolve) => {
-        setTimeout(() => {
-            out('timer')
-            resolve()
-        }, 5)
+        setImmediate((v) => {
+            out('immediate', v)
+            // Which of the two comes first is not said, so that one waits for the other.
+            setTimeout(() => {
+                out('timer')
+                resolve()
+            }, 1)
+        }, 1)
     })
-    setImmediate((v) => out('immediate', v), 1)
     Promise.resolve().then(() => {
         out('promise')
         process.nextTick(() => out('tick in promise'))
@@ -24,7 +27,7 @@ module.exports = async (out) => {
     out('now')
     await done
     const [seconds, rest] = process.hrtime()
-    out(typeof seconds, typeof rest, typeof process.hrtime.bigint(), process.hrtime([seconds, rest])[0])
+    out(typeof seconds, typeof rest, typeof process.hrtime.bigint(), process.hrtime([seconds, rest])[0] < 60)
     out(typeof process.pid, process.platform, process.cwd() === process.cwd(), process.arch === os.arch(), process.version === `v${process.versions.node}`)
     const memory = process.memoryUsage()
     out(Object.keys(memory).join(), memory.rss > 1e6, typeof process.memoryUsage.rss(), typeof process.cpuUsage().user, process.uptime() > 0)

@@ -287,7 +287,7 @@ fn filters_write_a_part_anew_only_if_they_change_it() {
 
         transaction.add_body_filter(BodyFilter {
             wants: Box::new(|content_type| content_type.contains("charset")),
-            text: Box::new(|_, _, text| Some([text, b".dot\n..", text].concat())),
+            text: Box::new(|_, text| Some([text, b".dot\n..", text].concat())),
         });
         prepare(&transaction);
         let edited = stored(&transaction);

@@ -5,15 +5,23 @@ const Header = require('internal/header')
 
 const { body: ops, message } = natives
 
+const hidden = (body, name, value) => Object.defineProperty(body, name, { value, writable: true, configurable: true })
+
+// Where Haraka's reader stands behind a multipart.
+const multipart = (part) => (part.children.length > 0 ? 'end' : 'multipart_preamble')
+
 class Body {
     constructor(tree, parts, index) {
-        const hidden = (name, value) => Object.defineProperty(this, name, { value, writable: true, configurable: true })
-        hidden('tree', tree)
-        hidden('index', index)
-        hidden('said', undefined)
+        if (parts) this.fill(tree, parts, index)
+    }
+
+    fill(tree, parts, index) {
+        hidden(this, 'tree', tree)
+        hidden(this, 'index', index)
+        hidden(this, 'said', undefined)
         const part = parts[index]
         this.ct = part.ct
-        this.state = part.kind === 'multipart' ? 'multipart_preamble' : part.kind === 'text' ? 'body' : 'attachment'
+        this.state = part.kind === 'multipart' ? multipart(part) : part.kind === 'text' ? 'body' : 'attachment'
         this.is_html = part.html
         this.filename = part.filename
         this.children = part.children.map((child) => new Body(tree, parts, child))
@@ -42,9 +50,46 @@ class Body {
         return this.text()[1] || 'UTF-8'
     }
 
+    // Filters change what has not come yet: this is there already.
+    add_filter() {}
+
+    set_banner() {}
+
     // The decoded octets, from their beginning.
     stream() {
         return new PartStream(ops.open(this.tree, this.index))
+    }
+}
+
+// The body of a message that has not come: it says what is to become of it, and is filled then.
+class Coming extends Body {
+    constructor(transaction) {
+        super()
+        hidden(this, 'transaction', transaction)
+        hidden(this, 'said', ['', null])
+        Object.assign(this, { ct: null, state: 'start', is_html: undefined, filename: '', children: [] })
+    }
+
+    fill(tree, parts, index) {
+        super.fill(tree, parts, index)
+        hidden(this, 'transaction', undefined)
+    }
+
+    get header() {
+        return this.transaction ? this.transaction.header : super.header
+    }
+
+    add_filter(filter) {
+        this.transaction?.add_body_filter('', filter)
+    }
+
+    set_banner([text, html]) {
+        this.transaction?.set_banner(text, html)
+    }
+
+    on(event, listener) {
+        if (event === 'attachment_start') this.transaction?.attachment_hooks(listener)
+        return this
     }
 }
 
@@ -118,8 +163,8 @@ exports.filterWants = (number, ct) => {
     return ct.startsWith(String(match).toLowerCase())
 }
 
-exports.filterRun = (number, ct, encoding, octets) => {
-    const made = hooks.get(number)?.filter(ct, encoding, Buffer.from(octets.buffer))
+exports.filterRun = (number, ct, encoding, octets, disposition) => {
+    const made = hooks.get(number)?.filter(ct, encoding, Buffer.from(octets.buffer), disposition)
     if (made === undefined || made === null) return undefined
     return typeof made === 'string' ? Buffer.from(made) : made
 }
@@ -144,9 +189,11 @@ exports.settled = async (streams) => {
 // The parts of the message as they are now; none before they were asked for.
 exports.of = (handle, known) => {
     const tree = ops.tree(handle)
-    if (!tree) return null
+    if (!tree) return known?.transaction ? known : null
+    if (known?.transaction) known.fill(tree, ops.parts(tree), 0)
     if (known && ops.same(known.tree, tree)) return known
     return new Body(tree, ops.parts(tree), 0)
 }
 
 exports.Body = Body
+exports.Coming = Coming

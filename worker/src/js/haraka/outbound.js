@@ -1,5 +1,6 @@
 // `outbound`: mail that plugins send themselves, and a look at the queue (OUT-22 to OUT-24).
 
+const path = require('path')
 const { Address } = require('internal/address')
 const { HMailItem, TODOItem } = require('internal/hmail')
 const { Transaction } = require('internal/transaction')
@@ -105,25 +106,56 @@ exports.send_trans_email = (transaction, next) => {
     )
 }
 
-// The items of the queue directory; `done(err, list)`, or a promise.
-exports.list_queue = (done) => {
-    const all = natives.outcome(outbound.list()).then((items) =>
-        items.map((item) => ({
-            file: item.file,
-            uuid: item.uuid,
-            domain: item.domain,
-            mail_from: Address.of(item.mail_from),
-            rcpt_to: Array.from({ length: item.rcpts }),
-        })),
-    )
-    if (!done) return all
-    all.then((list) => done(null, list), done)
-    return undefined
+// The items of the queue directory, those of all workers.
+const list_queue = async () => {
+    const items = await natives.outcome(outbound.list())
+    return items.map((item) => ({ ...item, mail_from: Address.of(item.mail_from), rcpt_to: item.rcpt_to.map(Address.of) }))
 }
 
-exports.stat_queue = (done) => {
-    const all = natives.outcome(outbound.count()).then((queue_count) => ({ queue_count }))
-    if (!done) return all
-    all.then((stat) => done(null, stat), done)
-    return undefined
+const stat_queue = () => natives.outcome(outbound.count())
+
+// Both give promises; who gives a callback is called.
+function called(ask) {
+    return (done) => {
+        if (!done) return ask()
+        ask().then((found) => done(null, found), done)
+        return undefined
+    }
 }
+exports.list_queue = called(list_queue)
+exports.stat_queue = called(stat_queue)
+
+const IN_PROGRESS = 0
+const PENDING = 1
+const DEFERRED = 2
+
+// Items of this worker that wait for their time, as a timer queue shows them. Each look is a new list.
+exports.temp_fail_queue = {
+    get queue() {
+        const timer = ([id, fire_time]) => ({ id, fire_time, cb: () => outbound.retry(id) })
+        return outbound.waiting()[1].map(timer).sort((a, b) => a.fire_time - b.fire_time)
+    },
+    length: () => outbound.counts()[DEFERRED],
+    drain: () => outbound.flush(undefined),
+    discard(id) {
+        throw new Error(`${id} is not given up for a plugin: hold or remove it with haraka queue`)
+    },
+}
+
+// Those that are being delivered or due.
+exports.delivery_queue = {
+    get tasks() {
+        return outbound.waiting()[0].map(([filename]) => ({ filename, path: path.join(exports.queue_dir, filename) }))
+    },
+    length: () => outbound.counts()[IN_PROGRESS] + outbound.counts()[PENDING],
+}
+
+Object.defineProperty(exports, 'queue_dir', { get: () => outbound.dir(), enumerable: false })
+
+exports.get_stats = () => {
+    const counts = outbound.counts()
+    return `${counts[IN_PROGRESS]}/${counts[IN_PROGRESS] + counts[PENDING]}/${counts[DEFERRED]}`
+}
+
+// What this worker has put off is tried now; with a domain, what goes there, of all workers.
+exports.flush_queue = async (domain) => outbound.flush(domain ? String(domain) : undefined)

@@ -86,9 +86,12 @@ class Plugin {
         numbers += 1
         methods.set(numbers, { plugin: this, name: method })
         const called = typeof method === 'function' ? method.name || 'anonymous' : String(method)
-        if (this.settled && this.number === undefined) this.logerror(`${called} comes too late for hook ${hook}: what a plugin wants is asked when it is loaded`)
-        else if (this.number === undefined) this.wants.push([String(hook), called, clamped, numbers])
-        else if (!hookOps.late(this.number, String(hook), numbers)) this.logerror(`there is no hook ${hook}`)
+        // One that comes when the plugin was loaded runs behind all others, whatever its priority.
+        if (!this.settled) this.wants.push([String(hook), called, clamped, numbers])
+        else {
+            const refused = hookOps.late(this.name, String(hook), called, Number(this.timeout) || 0, numbers)
+            if (refused) this.logerror(refused)
+        }
         ;(this.hooks[hook] ??= []).push(method)
     }
 
@@ -212,18 +215,12 @@ function customRequire(plugin, module) {
 
 exports.load = (number, name, file, timeout) => {
     const plugin = loadPlugin(name, file, timeout)
-    const registering = plugin.register()
+    plugin.register()
     for (const method in plugin) {
         const hook = /^hook_(\w+)\b/.exec(method)
         if (hook) plugin.register_hook(hook[1], method)
     }
     loaded.set(number, plugin)
-    // One that looks around first registers later, as one does that wants nothing yet; what it wants then
-    // runs last.
-    if (typeof registering?.then === 'function' || plugin.wants.length === 0) {
-        plugin.wants.push(['*', 'registered later', 100, number])
-        Object.defineProperty(plugin, 'number', { value: number })
-    }
     Object.defineProperty(plugin, 'settled', { value: true })
     exports.registered_plugins[name] = plugin
     exports.plugin_list.push(name)

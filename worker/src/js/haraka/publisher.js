@@ -55,6 +55,8 @@ class Publisher {
             this.again = Date.now() + REST
         }
         socket.on('error', lost).on('close', lost)
+        // Nothing is answered, so that what is small would wait for the acknowledgement of what went before.
+        socket.setNoDelay(true)
         socket.unref()
         if (password) socket.write(username ? command('AUTH', username, password) : command('AUTH', password))
         // Its name in what redis tells of its clients.

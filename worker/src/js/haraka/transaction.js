@@ -124,6 +124,11 @@ class Transaction {
         this.#body = given ? { own: given } : undefined
     }
 
+    // `body` before the message is there, to have a say in what becomes of it.
+    ensure_body() {
+        if (!this.body) this.#body = new bodies.Coming(this)
+    }
+
     get mail_from() {
         const version = transaction.get(this.#handle, 'mail_from version')
         if (this.#sender?.version !== version) this.#note(withParams(transaction.get(this.#handle, 'mail_from')))

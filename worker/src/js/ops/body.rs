@@ -177,12 +177,20 @@ fn filter(engine: Weak<Engine>, number: u32) -> BodyFilter {
             });
             wants.unwrap_or_else(|e| failed(&engine, &e.to_string()).is_some())
         }),
-        text: Box::new(move |content_type, charset, octets| {
+        text: Box::new(move |part, octets| {
             let engine = engine.upgrade()?;
             let octets = Bytes(octets.to_vec());
+            let all = part.header().get_all_decoded("content-disposition");
+            let disposition = all.collect::<Vec<_>>().join("\n");
             let made = engine.enter("body filter", |_, bridge| {
                 let run: Function<'_> = bridge.get("filterRun")?;
-                run.call::<_, Option<Bytes>>((number, content_type, charset, octets))
+                run.call::<_, Option<Bytes>>((
+                    number,
+                    part.content_type(),
+                    part.charset(),
+                    octets,
+                    disposition,
+                ))
             });
             match made {
                 Ok(made) => made.map(|bytes| bytes.0),

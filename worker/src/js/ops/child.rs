@@ -241,7 +241,7 @@ fn command(file: &str, how: &Value) -> Command {
         command.gid(gid);
     }
     if is_detached(how) {
-        command.process_group(0);
+        leads_session(&mut command);
     }
     let stdio = |at: usize| match how.get("stdio").and_then(|s| s.get(at)?.as_str()) {
         Some("ignore") => Stdio::null(),
@@ -250,6 +250,16 @@ fn command(file: &str, how: &Value) -> Command {
     };
     command.stdin(stdio(0)).stdout(stdio(1)).stderr(stdio(2));
     command
+}
+
+/// Makes a program the leader of a session of its own, as Node does with one that is detached.
+#[allow(unsafe_code)]
+fn leads_session(command: &mut Command) {
+    let begin = || nix::unistd::setsid().map(drop).map_err(io::Error::from);
+    // SAFETY: between fork and exec only setsid is called, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(begin);
+    }
 }
 
 fn spawn(file: &str, how: &Value) -> io::Result<Program> {

@@ -1,6 +1,7 @@
 //! Answers of hooks, hooks that a plugin wants after it was loaded, and being told of promises.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use haraka_shared::hook::HookName;
 use haraka_shared::plugin::Registration;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::op;
 use crate::js::answer::verdict;
+use crate::js::call::Method;
 use crate::js::convert::Json;
 use crate::js::host::Host;
 use crate::js::parent::{Asked, fits};
@@ -18,19 +20,14 @@ pub(super) fn install<'js>(
     field: &Object<'js>,
     host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
-    let late = Rc::clone(host);
-    // False if there is no such hook.
+    let h = Rc::clone(host);
+    // Nothing, or why not.
     op!(
         ctx,
         field,
         "late",
-        move |plugin: u32, hook: String, method: u32| {
-            let known = HookName::parse(&hook);
-            if let Some(hook) = known {
-                let mut all = late.late.borrow_mut();
-                all.entry((plugin, hook as usize)).or_default().push(method);
-            }
-            known.is_some()
+        move |plugin: String, hook: String, called: String, seconds: f64, method: u32| {
+            late(&h, &plugin, &hook, &called, seconds, method).err()
         }
     );
     let h = Rc::clone(host);
@@ -88,6 +85,28 @@ pub(super) fn install<'js>(
         }
     );
     Ok(())
+}
+
+/// Registers a method of a plugin that was loaded already.
+fn late(
+    host: &Rc<Host>,
+    plugin: &str,
+    hook: &str,
+    called: &str,
+    seconds: f64,
+    number: u32,
+) -> Result<(), String> {
+    let known = HookName::parse(hook).ok_or_else(|| format!("there is no hook {hook}"))?;
+    let engine = host.engine().ok_or("the engine ends")?;
+    let limit = Duration::try_from_secs_f64(seconds).ok();
+    let method = Method {
+        engine,
+        name: Rc::from(plugin),
+        number,
+    };
+    let limit = limit.filter(|limit| !limit.is_zero());
+    let added = host.late.add(known, plugin, called, limit, Rc::new(method));
+    added.map_err(|e| format!("hook {hook}: {e}"))
 }
 
 /// The hooks of a native plugin: name, method and priority.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use rquickjs::context::EvalOptions;
-use rquickjs::{Ctx, Exception, Function, Module, Object, Value};
+use rquickjs::{Ctx, Error, Exception, Function, Module, Object, Value};
 
 use super::op;
 use crate::js::convert::throw_io;
@@ -25,6 +25,15 @@ pub(super) fn install<'js>(
         "resolve",
         |request: String, directory: String| {
             resolve(&request, Path::new(&directory), How::Require)
+                .map(|found| found.to_string_lossy().into_owned())
+        }
+    );
+    op!(
+        ctx,
+        field,
+        "resolveImport",
+        |request: String, directory: String| {
+            resolve(&request, Path::new(&directory), How::Import)
                 .map(|found| found.to_string_lossy().into_owned())
         }
     );
@@ -78,9 +87,16 @@ fn core_plugin<'js>(ctx: Ctx<'js>, name: String) -> rquickjs::Result<Function<'j
     }
 }
 
-/// The text of a script file, without the line that makes it a program on Unix.
 fn file(ctx: Ctx<'_>, path: String) -> rquickjs::Result<String> {
-    let text = std::fs::read(&path).map_err(|e| throw_io(&ctx, &e, "open", &path))?;
+    text_of(&ctx, &path)
+}
+
+/// The text of a script file, without the line that makes it a program on Unix.
+///
+/// # Errors
+/// Throws what Node throws of a file that cannot be read.
+pub(in crate::js) fn text_of(ctx: &Ctx<'_>, path: &str) -> rquickjs::Result<String> {
+    let text = std::fs::read(path).map_err(|e| throw_io(ctx, &e, "open", path))?;
     let text = String::from_utf8_lossy(&text).into_owned();
     Ok(match text.strip_prefix("#!") {
         Some(rest) => format!("//{rest}"),
@@ -120,5 +136,13 @@ fn function<'js>(
 
 /// An ES module that is required: its promise jobs run now, so it must not wait for anything else.
 fn esm<'js>(ctx: Ctx<'js>, path: String) -> rquickjs::Result<Object<'js>> {
-    Module::import(&ctx, path)?.finish()
+    match Module::import(&ctx, &*path)?.finish() {
+        Err(Error::WouldBlock) => {
+            let text = format!("{path} awaits at its top, so that it can only be imported");
+            let exception = Exception::from_message(ctx, &text)?;
+            exception.set("code", "ERR_REQUIRE_ASYNC_MODULE")?;
+            Err(exception.throw())
+        }
+        found => found,
+    }
 }

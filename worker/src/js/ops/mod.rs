@@ -98,4 +98,5 @@ use op;
 
 pub(super) use address::{shown, with};
 pub(super) use delivery::recipient;
+pub(super) use loader::text_of;
 pub(super) use transaction::{params, path};

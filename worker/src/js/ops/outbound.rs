@@ -6,16 +6,16 @@ use haraka_shared::address::Address;
 use haraka_shared::body::BodyWriter;
 use haraka_shared::header::{Header, HeaderLimits};
 use haraka_shared::hook::Path;
-use haraka_shared::services::Services;
-use haraka_shared::spool::{Listing, QueueStat};
+use haraka_shared::services::{Services, WorkerQueue};
+use haraka_shared::spool::{Listing, QueueName, QueueStat};
 use haraka_shared::transaction::Transaction;
 use rquickjs::{Ctx, Object};
 use serde_json::{Value, json};
 
-use super::address::shown;
+use super::address::{shown, with};
 use super::message::with_services;
 use super::op;
-use crate::js::convert::Bytes;
+use crate::js::convert::{Bytes, Json};
 use crate::js::handle::Handle;
 use crate::js::host::{Host, Outcome};
 use crate::rt;
@@ -62,11 +62,34 @@ pub(super) fn install<'js>(
         with_services(&h, async |services| list(services).await)
     });
     let h = Rc::clone(host);
+    op!(ctx, field, "counts", move || Json(counts(&h)));
+    let h = Rc::clone(host);
+    op!(ctx, field, "waiting", move || Json(waiting(&h)));
+    let h = Rc::clone(host);
+    // None while plugins are loaded.
+    op!(ctx, field, "dir", move || h
+        .services()
+        .map(|s| queue_dir(&*s)));
+    let h = Rc::clone(host);
+    op!(ctx, field, "flush", move |domain: Option<String>| {
+        if let Some(queue) = h.services().as_deref().and_then(Services::queue) {
+            queue.flush(domain.as_deref());
+        }
+    });
+    let h = Rc::clone(host);
+    op!(ctx, field, "retry", move |file: String| {
+        if let Some(queue) = h.services().as_deref().and_then(Services::queue) {
+            queue.retry(&file);
+        }
+    });
+    let h = Rc::clone(host);
     op!(ctx, field, "count", move || {
         with_services(&h, async |services| {
             let dir = services.config().queue_dir.clone();
             match rt::offload(move || QueueStat::of(&dir)).await {
-                Ok(Ok(stat)) => Outcome::Data(stat.queue_count.into()),
+                Ok(Ok(stat)) => Outcome::Data(json!({
+                    "queue_dir": stat.queue_dir, "queue_count": stat.queue_count,
+                })),
                 Ok(Err(e)) => std::io::Error::other(e).into(),
                 Err(e) => std::io::Error::other(e).into(),
             }
@@ -97,11 +120,51 @@ async fn list(services: &dyn Services) -> Outcome {
         Ok(Err(e)) => return std::io::Error::other(e).into(),
         Err(e) => return std::io::Error::other(e).into(),
     };
+    let dir = queue_dir(services);
     let shown = items.iter().map(|item| {
-        json!({
-            "file": item.name.as_str(), "domain": item.domain,
-            "mail_from": shown(&item.mail_from), "rcpts": item.rcpt_count,
-        })
+        let todo = &item.todo;
+        let rcpt_to: Value = todo.rcpt_to.iter().map(|r| shown(&r.address)).collect();
+        let mut told = serde_json::to_value(todo).unwrap_or_default();
+        if let Some(told) = told.as_object_mut() {
+            // A key of ours.
+            told.remove("size");
+        }
+        for (key, value) in [
+            ("mail_from", shown(&todo.mail_from)),
+            ("rcpt_to", rcpt_to),
+            ("file", item.name.as_str().into()),
+            ("full_path", format!("{dir}/{}", item.name).into()),
+            ("pid", item.name.pid.into()),
+        ] {
+            told = with(told, key, value);
+        }
+        told
     });
     Outcome::Data(shown.collect())
+}
+
+fn queue_dir(services: &dyn Services) -> String {
+    let dir = services.config().queue_dir.clone();
+    let whole = std::path::absolute(&dir).unwrap_or(dir);
+    whole.to_string_lossy().into_owned()
+}
+
+/// Being delivered, waiting for their turn, waiting for their time; of this worker.
+fn counts(host: &Host) -> Value {
+    let services = host.services();
+    let queue = services.as_deref().and_then(Services::queue);
+    let counts = queue.map(WorkerQueue::counts).unwrap_or_default();
+    json!([counts.in_progress, counts.pending, counts.deferred])
+}
+
+/// The names of those that wait, and when they are due.
+fn waiting(host: &Host) -> Value {
+    let services = host.services();
+    let queue = services.as_deref().and_then(Services::queue);
+    let (due, later) = queue.map(|q| q.waiting(MOST)).unwrap_or_default();
+    let named = |names: Vec<QueueName>| -> Value {
+        let pairs = names.iter().map(|n| json!([n.as_str(), n.next_attempt]));
+        pairs.collect()
+    };
+    json!([named(due), named(later)])
 }

@@ -51,6 +51,23 @@ impl Schedule {
         self.ready.len() + self.parked + self.waiting.len() + self.suspended.len()
     }
 
+    /// Names in the book that are due, and those that wait for their time or for the end of a
+    /// suspension; of each at most so many.
+    pub(in crate::outbound) fn names(&self, most: usize) -> (Vec<QueueName>, Vec<QueueName>) {
+        let ready = self.ready.iter().map(|job| &job.name);
+        let parked = self.lanes.values().flat_map(|lane| &lane.parked);
+        let due = ready.chain(parked).take(most).cloned().collect();
+        let mut later = Vec::new();
+        for heap in [&self.waiting, &self.suspended] {
+            heap.for_each(|name| {
+                if later.len() < most {
+                    later.push(name.clone());
+                }
+            });
+        }
+        (due, later)
+    }
+
     /// Whether nothing is started any more.
     pub(in crate::outbound) fn is_closed(&self) -> bool {
         self.closed

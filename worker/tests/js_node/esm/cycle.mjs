@@ -1,0 +1,2 @@
+import main, { total } from './main.mjs'
+export const back = () => `${main.name} ${total}`

@@ -1,0 +1,2 @@
+exports.value = 7
+exports.other = () => {}

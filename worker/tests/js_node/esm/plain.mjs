@@ -1,0 +1,2 @@
+export default 'plain'
+export const named = 1
