@@ -12,9 +12,11 @@ mod harness;
 mod relaying;
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use harness::server::Signal;
-use harness::{DEADLINE, Rule, Server, Sink, Stage, poll_until, wait_for};
+use harness::slow_calls::SlowCalls;
+use harness::{DEADLINE, Rule, Server, Sink, Stage, poll_until, processes, wait_for};
 use relaying::{numbered, submit, to_next_hop, wait_empty};
 use serde_json::Value;
 
@@ -173,4 +175,60 @@ fn item_that_somebody_took_away_is_missed_once() {
     );
     wait_empty(server.install());
     assert_eq!(server.log_text().matches("ledger: ").count(), 1);
+}
+
+#[test]
+fn item_of_a_dead_worker_that_nobody_finds_is_named() {
+    let sink = Sink::start();
+    sink.rule(Rule::reply(Stage::Rcpt, "451 4.3.0 later"));
+    let server = server(&sink);
+    for n in 0..5 {
+        send(&server, &format!("later{n}@one.test"));
+    }
+    let files = put_off(&server, 5);
+    // Until its queue was found once, after a second, a server takes what it finds for all there is; a
+    // look of the worker comes no earlier.
+    let begun = Instant::now();
+    wait_for("the first look at the queue", || {
+        begun.elapsed() > Duration::from_secs(2) && ledger(&server)["closes"] == true
+    });
+    let Some(slow) = SlowCalls::of(
+        server.pid(),
+        "getdents64",
+        std::time::Duration::from_secs(1),
+    ) else {
+        return;
+    };
+    let worker = server.wait_for_workers(1)[0];
+    processes::send(worker, Signal::SIGKILL);
+    for file in &files[1..3] {
+        std::fs::remove_file(server.install().path().join("queue").join(file)).unwrap();
+    }
+    drop(slow);
+    let alarm = server.wait_for_log("ledger: drift", DEADLINE);
+    assert!(
+        alarm.contains("[ALERT]") && alarm.contains("2 items of workers that died"),
+        "{alarm}"
+    );
+    for (n, file) in files.iter().enumerate() {
+        let fields: Vec<&str> = file.split('_').collect();
+        let pattern = format!("*_{}_{}_*", fields[4], fields[5]);
+        assert_eq!(
+            alarm.contains(&pattern),
+            (1..3).contains(&n),
+            "{pattern}: {alarm}"
+        );
+    }
+    // The next death is not about them again.
+    let first = server.wait_for_workers(1);
+    processes::send(first[0], Signal::SIGKILL);
+    wait_for("another worker", || {
+        let now = server.worker_pids();
+        now.len() == 1 && now != first
+    });
+    let settled = poll_until(DEADLINE, || {
+        Some(ledger(&server)).filter(|l| l["queued"] == 3 && l["estate"] == 0)
+    });
+    assert!(settled.is_some(), "{}", ledger(&server));
+    assert_eq!(server.log_text().matches("ledger: drift").count(), 1);
 }

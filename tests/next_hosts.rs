@@ -23,7 +23,7 @@ use std::path::Path;
 use harness::server::{Signal, peer_command};
 use harness::{Authority, DEADLINE, Install, Rule, Server, Sink, Stage, greeted, skip, wait_for};
 use postfix::Postfix;
-use relaying::{attempts, field, mail, numbered, report, routed, submit, wait_empty};
+use relaying::{attempts, field, mail, numbered, report, routed, submit, to_next_hop, wait_empty};
 
 /// A Unix socket that leads to a host, as long as the test runs.
 fn forwarded(path: &Path, to: SocketAddr) {
@@ -336,5 +336,44 @@ fn quarantine_plugin_keeps_the_same_copy_and_answers_the_same_as_in_haraka() {
             entries(&kept.join("tmp")).is_empty()
         });
         assert!(server.install().stored().is_empty());
+    }
+}
+
+// covers OUT-33
+#[test]
+fn size_that_is_declared_is_that_of_the_message_without_doubled_dots() {
+    for spool_after in ["-1", "0"] {
+        let sink = Sink::start();
+        let install =
+            to_next_hop(sink.addr()).set("connection.ini", "main", "spool_after", spool_after);
+        let server = Server::start(install);
+        let dots = format!(
+            "Subject: dots\r\n\r\n{}",
+            ".\r\n..\r\n.text\r\n".repeat(400)
+        );
+        let declared = || {
+            submit(&server, "from@client.test", &["to@far.test"], &dots);
+            let message = sink.messages().pop();
+            message.map(|m| (m.from.clone(), m.content().len()))
+        };
+        wait_for("a first message", || declared().is_some());
+        let message = sink.messages().remove(0);
+        let size = message.content().len();
+        assert!(message.raw.len() >= size + 1200);
+        assert!(
+            message.from.ends_with(&format!(" SIZE={size}")),
+            "{}",
+            message.from
+        );
+        // A host that takes exactly this.
+        let before = sink.accepted().len();
+        sink.capabilities(&[&format!("SIZE {size}")]);
+        submit(&server, "from@client.test", &["to@other.test"], &dots);
+        wait_for("a message that just fits", || {
+            let all = sink.accepted();
+            all.iter()
+                .skip(before)
+                .any(|m| m.to.iter().any(|to| to.contains("other.test")))
+        });
     }
 }

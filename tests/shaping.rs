@@ -109,6 +109,75 @@ fn limits_hold_exactly_across_four_workers_and_while_they_are_killed() {
     assert!(again <= kills * 3, "{again} came twice");
 }
 
+/// What `haraka queue stat` shows, for people and as JSON.
+fn stat(server: &Server) -> (String, serde_json::Value) {
+    let run = |json: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_haraka"))
+            .args(["queue", "stat", "-c"])
+            .arg(server.install().path())
+            .args(json)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let json = run(&["--json"]);
+    let first = json.lines().next().unwrap();
+    (run(&[]), serde_json::from_str(first).unwrap())
+}
+
+#[test]
+fn limits_in_use_are_shown_by_provider_domain_and_source_for_all_workers_together() {
+    let ips = ["127.26.9.1", "127.26.9.2"];
+    let Some(sink) = CountingSink::on_port_25(&ips) else {
+        return;
+    };
+    sink.pause(Duration::from_secs(2));
+    let dns = provider(ips);
+    let rules = "[provider.far]\nmx = [\"*.mx.far.test\"]\nconnections = 4\nrate = \"1000/min\"\n\
+        reply = [{ match = '^451.* busy', action = \"slow_down\" }]\n\
+        [domain.\"a.test\"]\nconnections = 2\n\
+        [source.new]\naddress = \"127.0.0.5\"\nconnections = 3\n\
+        warm_up = { begins = 2026-01-01, messages = 500, growth = 1.0 }\n\
+        [pool.all]\nsources = [\"new\"]\n[[select]]\npool = \"all\"\n";
+    let server = Server::start(shaped(&dns, rules));
+    submit_from(&server, "from@client.test", &serials("shown", 60));
+    let mut seen = (String::new(), serde_json::Value::Null);
+    let row = |seen: &serde_json::Value, name: &str| {
+        let rows = seen["limits"].as_array().cloned().unwrap_or_default();
+        rows.into_iter().find(|row| row["name"] == name)
+    };
+    let shown = poll_until(LONG, || {
+        seen = stat(&server);
+        let far = row(&seen.1, "far")?;
+        let from = row(&seen.1, "far from new")?;
+        // The source takes three of the four, whichever worker has them.
+        let full = far["connections"] == 3 && from["connections"] == 3;
+        (full && far["waiting"].as_u64() > Some(0) && seen.0.contains("3/4")).then_some((far, from))
+    });
+    let Some((far, from)) = shown else {
+        panic!("{} {}", seen.0, seen.1["limits"]);
+    };
+    assert_eq!(
+        (&far["most_connections"], &from["most_connections"]),
+        (&4.into(), &3.into())
+    );
+    assert_eq!(far["rate"]["messages"], 1000);
+    assert_eq!(far["share"], 100);
+    assert_eq!(
+        row(&seen.1, "warm-up of new").unwrap()["today"]["most"],
+        500
+    );
+    assert!(seen.0.contains("of 500 messages today"), "{}", seen.0);
+    sink.complain("451 4.3.2 busy");
+    server.wait_for_log("complains and is sent less: ", harness::DEADLINE);
+    wait_for("the complaint to be shown", || {
+        let seen = stat(&server);
+        let less = |name| row(&seen.1, name).is_some_and(|r| r["share"].as_u64() < Some(100));
+        (less("far") || less("far from new")) && seen.0.contains("after complaints")
+    });
+}
+
 // covers PB-51
 #[test]
 fn destination_with_a_narrow_limit_does_not_hold_up_others() {

@@ -47,6 +47,8 @@ pub enum Command {
     Stat,
     /// `ledger`: what became of the items and recipients so far, as JSON.
     Ledger,
+    /// `usage`: how much of the limits per destination is in use, as JSON.
+    Usage,
     /// `queue JSON`: an order of the queue tools.
     Queue(Order),
     /// `suspensions`: they have changed.
@@ -68,6 +70,7 @@ impl Command {
             Some("graceful") => Command::Graceful,
             Some("stat") => Command::Stat,
             Some("ledger") => Command::Ledger,
+            Some("usage") => Command::Usage,
             Some("suspensions") => Command::Suspensions,
             Some("ping") => Command::Ping,
             _ => return Err("unknown command"),
@@ -360,6 +363,7 @@ mod tests {
         assert_eq!(Command::parse("graceful"), Ok(Command::Graceful));
         assert_eq!(Command::parse("stat"), Ok(Command::Stat));
         assert_eq!(Command::parse("ledger"), Ok(Command::Ledger));
+        assert_eq!(Command::parse("usage"), Ok(Command::Usage));
         assert_eq!(Command::parse("ping"), Ok(Command::Ping));
         assert_eq!(Command::parse("suspensions"), Ok(Command::Suspensions));
         let order = Order {

@@ -14,10 +14,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::queue_order::{Order, Outcome};
+use crate::usage::Usage;
 
 /// Version of the protocol. Both sides come from one executable, so a difference means that a
 /// worker was left behind by an upgrade.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// Which build of the program speaks; shown in the log when versions differ.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -67,6 +68,11 @@ pub enum ToWorker {
     ReopenLog,
     /// Answer with `Stats`.
     QueueStats {
+        /// Comes back in the answer.
+        request: u64,
+    },
+    /// Answer with `Usage`.
+    Usage {
         /// Comes back in the answer.
         request: u64,
     },
@@ -131,6 +137,13 @@ pub enum ToMaster {
         pending_delivery: u64,
         /// Messages that wait for their time.
         deferred: u64,
+    },
+    /// Answer to `Usage` of the master.
+    Usage {
+        /// As asked.
+        request: u64,
+        /// The limits per destination that the sender knows to be in use.
+        rows: Vec<Usage>,
     },
     /// Answer to `Order`.
     OrderDone {
@@ -411,6 +424,6 @@ mod tests {
     fn another_version_is_refused_with_its_name() {
         assert_eq!(check_version(PROTOCOL, BUILD), Ok(()));
         let refused = check_version(PROTOCOL + 1, "9.9").unwrap_err();
-        assert_eq!(refused.to_string(), "protocol 5 of build 9.9, expected 4");
+        assert_eq!(refused.to_string(), "protocol 6 of build 9.9, expected 5");
     }
 }

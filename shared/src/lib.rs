@@ -40,4 +40,5 @@ pub mod stuffing;
 pub mod tls;
 pub mod traffic;
 pub mod transaction;
+pub mod usage;
 pub mod waiting;

@@ -25,3 +25,8 @@ pub const COMMIT_BATCH: u64 = 256;
 
 /// Bytes of message bodies that one round of fsyncs takes on.
 pub const COMMIT_BATCH_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Seconds that a queue hook whose time is up is waited for while its message is being stored. Clients
+/// wait ten minutes for the reply to the final dot (RFC 5321 §4.5.3.2.6), of which the hooks before it
+/// have had their share.
+pub const STORING_PATIENCE: u64 = 240;

@@ -4,6 +4,7 @@
 //! short and synchronous; no borrow lives across an `.await`.
 
 mod message;
+mod storing;
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -17,6 +18,7 @@ use crate::notes::Notes;
 use crate::results::Results;
 
 pub use self::message::{Attachment, AttachmentHook, Wishes};
+pub use self::storing::{Keeping, Stored, Storing};
 
 /// How many recipients or messages were accepted, put off, refused; written `a/t/r` in log lines.
 #[derive(Debug, Default)]
@@ -119,6 +121,8 @@ pub struct TransactionState {
     pub wishes: Wishes,
     /// What became of the message.
     pub status: Cell<Option<Outcome>>,
+    /// Whether it is being stored, and for whom it is.
+    pub storing: Storing,
 }
 
 impl Transaction {
@@ -139,6 +143,7 @@ impl Transaction {
             relaying: Cell::new(None),
             wishes: Wishes::default(),
             status: Cell::new(None),
+            storing: Storing::default(),
         }))
     }
 

@@ -14,8 +14,9 @@ fn page() -> String {
          A plugin is asked in the order of `config/plugins`, by priority first (-100 to 100, lower runs first). The chain\n\
          stops at the first answer other than CONT, unless the table says that all run. A denial is first put to the `deny`\n\
          hook, where OK cancels it and the remaining plugins go on. A plugin that takes longer than its time-out\n\
-         (`config/plugin_timeout`, `config/<plugin>.timeout`, 30 s) counts as DENYSOFT; one that fails counts as CONT, with a\n\
-         CRIT line. `haraka -o -c DIR` prints who runs when.\n\n\
+         (`config/plugin_timeout`, `config/<plugin>.timeout`, 30 s) counts as DENYSOFT, at the queue hooks only once\n\
+         the message is neither stored nor being stored (ADR 0035); one that fails counts as CONT, with a CRIT line.\n\
+         `haraka -o -c DIR` prints who runs when.\n\n\
          | hook | called with | answer | runs |\n|---|---|---|---|\n",
     );
     for hook in HookName::ALL {

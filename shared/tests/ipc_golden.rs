@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use haraka_shared::ipc::{Decoder, TicketKey, ToMaster, ToWorker, encode};
 use haraka_shared::queue_order::{Order, Outcome, Verb};
+use haraka_shared::usage::Usage;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -49,7 +50,7 @@ fn frames_to_a_worker_are_encoded_as_recorded() {
             (
                 "Hello",
                 ToWorker::Hello {
-                    protocol: 4,
+                    protocol: 5,
                     build: "0.1.0".to_owned(),
                 },
             ),
@@ -77,6 +78,7 @@ fn frames_to_a_worker_are_encoded_as_recorded() {
             ("Stop", ToWorker::Stop),
             ("ReopenLog", ToWorker::ReopenLog),
             ("QueueStats", ToWorker::QueueStats { request: 7 }),
+            ("Usage", ToWorker::Usage { request: 7 }),
             (
                 "Order",
                 ToWorker::Order {
@@ -109,7 +111,7 @@ fn frames_to_the_master_are_encoded_as_recorded() {
             (
                 "Hello",
                 ToMaster::Hello {
-                    protocol: 4,
+                    protocol: 5,
                     build: "0.1.0".to_owned(),
                 },
             ),
@@ -127,6 +129,24 @@ fn frames_to_the_master_are_encoded_as_recorded() {
                     in_progress: 1,
                     pending_delivery: 300,
                     deferred: 70_000,
+                },
+            ),
+            (
+                "Usage",
+                ToMaster::Usage {
+                    request: 7,
+                    rows: vec![Usage {
+                        name: "big".to_owned(),
+                        connections: 3,
+                        most: Some(20),
+                        rate: Some((100, 60_000)),
+                        share: 50,
+                        suspended: None,
+                        paced: Some(5),
+                        today: Some((7, 50)),
+                        waiting: 2,
+                        why: Some("busy".to_owned()),
+                    }],
                 },
             ),
             (

@@ -51,7 +51,7 @@ fn take_in(dir: &QueueDir, spool: &Spool) -> Result<(), SpoolError> {
         && !staged.is_empty()
     {
         for file in &staged {
-            spool.adopt(file, false)?;
+            spool.adopt(file, &spool.item_of(file, false))?;
         }
         spool.sync_names()?;
     }

@@ -28,6 +28,7 @@ pub mod secured;
 pub mod server;
 pub mod sink;
 pub mod sink_rules;
+pub mod slow_calls;
 pub mod transcript;
 pub mod unread;
 

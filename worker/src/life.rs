@@ -327,6 +327,10 @@ fn carry_out(worker: &Rc<Worker>, frame: ToWorker) {
                 deferred: stats.deferred,
             });
         }
+        ToWorker::Usage { request } => {
+            let rows = worker.outbound.usage();
+            worker.tell_master(ToMaster::Usage { request, rows });
+        }
         ToWorker::Order { request, order } => outbound::carry_out(worker, request, order),
         ToWorker::Suspensions => worker.outbound.suspensions_changed(),
         ToWorker::TicketKeys { keys } => worker.tls.tickets().replace(&keys),

@@ -62,18 +62,21 @@ impl Hub {
         }
         let estate = ledger.estate();
         if estate == 0 {
+            // The sums say that nothing is missing: these went while their process died.
+            drop(ledger.take_lost());
             self.ledger_watch = LedgerWatch::default();
         } else if self.ledger_watch.last.replace(estate) == Some(estate) {
             log_server!(
                 Level::Alert,
-                "ledger: drift: {} items of workers that died {}; their queue files, if there are any, \
+                "ledger: drift: {} items of workers that died {} [perhaps of {}]; their queue files, if there are any, \
                  are scheduled",
                 estate.unsigned_abs(),
                 if estate > 0 {
                     "were not found by others"
                 } else {
                     "were in no book"
-                }
+                },
+                lost(ledger)
             );
             ledger.write_off(estate);
             self.ledger_watch = LedgerWatch::default();
@@ -96,6 +99,16 @@ impl Hub {
     pub(super) fn tell_ledger(&self) -> String {
         format!("ok {}", as_json(&self.seats.ledger))
     }
+}
+
+/// The items that nobody found, as patterns of their names: what a dead worker knew of them is gone but
+/// for their numbers. As many as an alarm has.
+fn lost(ledger: &Ledger) -> String {
+    let lost = ledger.take_lost().into_iter();
+    let names: Vec<String> = lost
+        .map(|(incarnation, serial)| format!("*_{incarnation}_{serial}_*"))
+        .collect();
+    names.join(" ")
 }
 
 fn as_json(ledger: &Ledger) -> Value {

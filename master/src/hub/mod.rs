@@ -278,6 +278,10 @@ impl Hub {
                 let of = worker.incarnation.clone();
                 self.on_stats(request, &of, [in_progress, pending_delivery, deferred]);
             }
+            ToMaster::Usage { request, rows } => {
+                let of = worker.incarnation.clone();
+                self.on_usage(request, &of, rows);
+            }
             ToMaster::OrderDone { request, outcomes } => {
                 let of = worker.incarnation.clone();
                 self.on_order_done(request, &of, outcomes);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use haraka_shared::ipc::ToWorker;
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
+use haraka_shared::usage::{Usage, Usages};
 use nix::unistd::{dup2_stderr, dup2_stdout};
 
 use super::{Hub, Leave, Stopping};
@@ -24,10 +25,27 @@ pub struct StatQuery {
     /// Incarnations that have not answered.
     waiting: Vec<String>,
     answered: usize,
-    /// Deliveries under way, pending, deferred.
-    sums: [u64; 3],
+    asked: Asked,
     /// It is answered then with what is known.
     pub until: Instant,
+}
+
+/// What is asked, and what the workers have told so far.
+#[derive(Debug)]
+enum Asked {
+    /// Deliveries under way, pending, deferred.
+    Counts([u64; 3]),
+    /// How much of the limits is in use.
+    Usage(Usages),
+}
+
+impl Asked {
+    fn frame(&self, request: u64) -> ToWorker {
+        match self {
+            Asked::Counts(_) => ToWorker::QueueStats { request },
+            Asked::Usage(_) => ToWorker::Usage { request },
+        }
+    }
 }
 
 impl Hub {
@@ -83,7 +101,11 @@ impl Hub {
             }
             Command::Ledger => self.tell_ledger(),
             Command::Stat => {
-                self.ask_queue(client);
+                self.ask_workers(client, Asked::Counts([0; 3]));
+                return Ok(());
+            }
+            Command::Usage => {
+                self.ask_workers(client, Asked::Usage(Usages::default()));
                 return Ok(());
             }
         };
@@ -157,27 +179,46 @@ impl Hub {
         }
     }
 
-    fn ask_queue(&mut self, client: ClientId) {
+    fn ask_workers(&mut self, client: ClientId, asked: Asked) {
         self.asked += 1;
         let request = self.asked;
         let ready = self.workers.iter().filter(|w| w.ready);
+        let frame = asked.frame(request);
         self.queries.push(StatQuery {
             client,
             request,
             waiting: ready.map(|w| w.incarnation.clone()).collect(),
             answered: 0,
-            sums: [0; 3],
+            asked,
             until: Instant::now() + STAT_LIMIT,
         });
         for index in 0..self.workers.len() {
             if self.workers.get(index).is_some_and(|w| w.ready) {
-                self.send(index, &ToWorker::QueueStats { request });
+                self.send(index, &frame);
             }
         }
         self.answer_complete_queries();
     }
 
     pub(super) fn on_stats(&mut self, request: u64, from: &str, counts: [u64; 3]) {
+        self.on_answer(request, from, |asked| {
+            if let Asked::Counts(sums) = asked {
+                for (sum, count) in sums.iter_mut().zip(counts) {
+                    *sum = sum.saturating_add(count);
+                }
+            }
+        });
+    }
+
+    pub(super) fn on_usage(&mut self, request: u64, from: &str, rows: Vec<Usage>) {
+        self.on_answer(request, from, |asked| {
+            if let Asked::Usage(all) = asked {
+                all.add(rows);
+            }
+        });
+    }
+
+    fn on_answer(&mut self, request: u64, from: &str, take: impl FnOnce(&mut Asked)) {
         let Some(query) = self.queries.iter_mut().find(|q| q.request == request) else {
             return;
         };
@@ -186,9 +227,7 @@ impl Hub {
         };
         query.waiting.swap_remove(place);
         query.answered += 1;
-        for (sum, count) in query.sums.iter_mut().zip(counts) {
-            *sum = sum.saturating_add(count);
-        }
+        take(&mut query.asked);
         self.answer_complete_queries();
     }
 
@@ -212,12 +251,18 @@ impl Hub {
     fn answer_queries(&mut self, mut over: impl FnMut(&StatQuery) -> bool) {
         let over: Vec<StatQuery> = self.queries.extract_if(.., |q| over(q)).collect();
         for query in over {
-            let [in_progress, pending, deferred] = query.sums;
-            let line = format!(
-                "ok in_progress={in_progress} pending={pending} deferred={deferred} workers={} silent={}",
-                query.answered,
-                query.waiting.len()
-            );
+            let (answered, silent) = (query.answered, query.waiting.len());
+            let line = match query.asked {
+                Asked::Counts([in_progress, pending, deferred]) => format!(
+                    "ok in_progress={in_progress} pending={pending} deferred={deferred} \
+                     workers={answered} silent={silent}"
+                ),
+                Asked::Usage(all) => {
+                    let rows = all.into_rows();
+                    let rows: Vec<_> = rows.iter().map(Usage::to_json).collect();
+                    format!("ok {}", serde_json::Value::Array(rows))
+                }
+            };
             self.answer(query.client, &line);
         }
     }

@@ -15,6 +15,7 @@ mod show;
 mod stat;
 mod suspend;
 mod text;
+mod usage;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};

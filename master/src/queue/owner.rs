@@ -139,7 +139,8 @@ fn one(spool: &Spool, place: &Place, verb: &Verb, file: &str) -> Result<Outcome,
         let Some(staged) = StagedName::parse(file) else {
             return Ok(Outcome::Refused("was not staged".to_owned()));
         };
-        return spool.adopt(&staged, *hold).map(|_| Outcome::Done);
+        let item = spool.item_of(&staged, *hold);
+        return spool.adopt(&staged, &item).map(|()| Outcome::Done);
     }
     let Some(item) = StoredName::parse(file) else {
         return Ok(Outcome::Refused("is no queue file".to_owned()));

@@ -10,7 +10,7 @@ use super::args::Select;
 use super::filter::{Filter, Wait};
 use super::select::{Finder, Found, Means};
 use super::text::{plain, size};
-use super::{Complete, Place, Progress, ToolError, items, suspend};
+use super::{Complete, Place, Progress, ToolError, items, suspend, usage};
 use crate::control::{AskError, ask};
 
 /// Domains that are counted one by one; the rest is counted together.
@@ -100,18 +100,22 @@ pub(super) fn run(place: &Place, json: bool, out: &mut impl Write) -> Result<Com
         Err(AskError::NotRunning(_)) => None,
         Err(e) => return Err(e.into()),
     };
-    let ledger = match &server {
-        Some(_) => Some(told(place)?),
+    let told = match &server {
+        Some(_) => Some(Told {
+            ledger: told(place, "ledger")?,
+            usage: told(place, "usage")?,
+        }),
         None => None,
     };
     let mut domains: Vec<(String, Count)> = domains.into_iter().collect();
     domains.sort_by(|(a, x), (b, y)| (y.waiting(), a).cmp(&(x.waiting(), b)));
     match json {
-        true => as_json(&finder, &total, &domains, (server.as_deref(), &ledger), out)?,
+        true => as_json(&finder, &total, &domains, (server.as_deref(), &told), out)?,
         false => as_text(&finder, &total, &domains, server.as_deref(), out)?,
     }
-    if let (false, Some(ledger)) = (json, &ledger) {
-        ledger_text(ledger, out)?;
+    if let (false, Some(told)) = (json, &told) {
+        usage::as_text(&told.usage, out)?;
+        ledger_text(&told.ledger, out)?;
     }
     if !json && finder.suspensions.active(finder.now).next().is_some() {
         suspend::list(place, false, out)?;
@@ -120,9 +124,14 @@ pub(super) fn run(place: &Place, json: bool, out: &mut impl Write) -> Result<Com
     Ok(finder.tell_problems())
 }
 
-/// What the server has counted since it started.
-fn told(place: &Place) -> Result<Value, ToolError> {
-    let line = ask(&place.install_dir, "ledger")?;
+/// What the server tells: counts since it started, and the limits that are in use.
+struct Told {
+    ledger: Value,
+    usage: Value,
+}
+
+fn told(place: &Place, what: &str) -> Result<Value, ToolError> {
+    let line = ask(&place.install_dir, what)?;
     serde_json::from_str(&line).map_err(|e| AskError::Refused(e.to_string()).into())
 }
 
@@ -249,7 +258,7 @@ fn as_json(
     finder: &Finder,
     total: &Count,
     domains: &[(String, Count)],
-    (server, ledger): (Option<&str>, &Option<Value>),
+    (server, told): (Option<&str>, &Option<Told>),
     out: &mut impl Write,
 ) -> Result<(), ToolError> {
     let object = |count: &Count| {
@@ -263,7 +272,10 @@ fn as_json(
     };
     let mut all = object(total);
     all.insert("server".to_owned(), json!(server));
+    let ledger = told.as_ref().map(|t| &t.ledger);
     all.insert("ledger".to_owned(), json!(ledger));
+    let usage = told.as_ref().map(|t| &t.usage);
+    all.insert("limits".to_owned(), json!(usage));
     let suspended: Vec<_> = finder.suspensions.active(finder.now).collect();
     all.insert("suspensions".to_owned(), json!(suspended));
     writeln!(out, "{}", json!(all))?;

@@ -79,10 +79,13 @@ impl Hooks for Maildir {
             host: Arc::clone(&settings.host),
             abandoned: Arc::new(AtomicBool::new(false)),
         };
+        // The answer waits for the outcome (ADR 0035).
+        let keeping = transaction.keeping();
         // If the client is told to try again because this took too long, nothing may be delivered.
         let _abandon = Abandon(Arc::clone(&job.abandoned));
         let error = match cx.blocking(move || job.run()).await {
             Some(Ok(())) => {
+                keeping.stored(&transaction.recipients());
                 transaction.results.add(&cx.plugin, "pass", "maildir");
                 log_plugin!(Level::Info, cx, "delivered to {count} mailboxes");
                 return Verdict::ok("Message delivered");

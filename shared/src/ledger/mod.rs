@@ -5,15 +5,18 @@
 //! its estate until somebody takes it over. Must never decide anything about an item.
 
 mod page;
+mod roll;
 mod tally;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use self::page::{About, Doubt, In, Item, Out, SeatPage};
 use self::page::{Header, Page};
+use self::roll::{Lost, Rolls};
 use self::tally::Tally;
 pub use self::tally::{Outcome, Tallied};
 use crate::mapping::{Mapping, MappingError, Shareable};
+use crate::spool::Incarnation;
 use crate::traffic::Seat;
 
 /// All pages.
@@ -25,7 +28,15 @@ pub struct Ledger {
     spare: Mapping<Page>,
     domains: Tally,
     providers: Tally,
+    rolls: Rolls,
+    lost: Mapping<Lost>,
 }
+
+/// Processes whose items are known by number, beside those that live.
+const ROLLS: usize = 64;
+
+/// Items that nobody found, and that an alarm names.
+const MOST_LOST: usize = 20;
 
 /// Items of the whole server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,6 +73,8 @@ impl Ledger {
             spare: Mapping::zeroed(1)?,
             domains: Tally::new(4096)?,
             providers: Tally::new(2048)?,
+            rolls: Rolls::new(seats.saturating_add(ROLLS))?,
+            lost: Mapping::zeroed(MOST_LOST)?,
         })
     }
 
@@ -163,6 +176,45 @@ impl Ledger {
         totals.estate = self.estate();
         totals.drift = header.drift.load(Relaxed);
         totals
+    }
+
+    /// This process is going to accept items.
+    pub fn open_roll(&self, incarnation: Incarnation) {
+        let lives = |of: u64| of != 0 && self.pages.iter().any(|page| page.is_of(of));
+        self.rolls.open(incarnation, lives);
+    }
+
+    /// An item of this process is in the queue.
+    pub fn enroll(&self, incarnation: Incarnation, serial: u32) {
+        self.rolls.add(incarnation, serial);
+    }
+
+    /// It is not any more.
+    pub fn strike(&self, incarnation: Incarnation, serial: u32) {
+        self.rolls.remove(incarnation, serial);
+    }
+
+    /// Numbers of the items of this process that are in the queue, as far as they are known.
+    #[must_use]
+    pub fn enrolled(&self, incarnation: Incarnation) -> Vec<u32> {
+        self.rolls.left(incarnation)
+    }
+
+    /// Processes whose items are known by number.
+    pub fn rolls(&self) -> impl Iterator<Item = Incarnation> {
+        self.rolls.owners()
+    }
+
+    /// Nobody finds an item of this process, which is dead; further ones than an alarm names are not noted.
+    pub fn lose(&self, incarnation: Incarnation, serial: u32) {
+        self.strike(incarnation, serial);
+        roll::lose(&self.lost, incarnation, serial);
+    }
+
+    /// The items that nobody finds, each told once. For the master.
+    #[must_use]
+    pub fn take_lost(&self) -> Vec<(Incarnation, u32)> {
+        roll::take(&self.lost)
     }
 
     /// Counts recipients of a domain.

@@ -105,6 +105,8 @@ pub struct Item {
     pub identity: u64,
     /// Whose it is.
     pub owner: OwnerKey,
+    /// Its number among those of the process that accepted it.
+    pub serial: u32,
 }
 
 impl<T: AsRef<str>> From<&ParsedName<T>> for Item {
@@ -112,6 +114,7 @@ impl<T: AsRef<str>> From<&ParsedName<T>> for Item {
         Item {
             identity: name.identity_hash(),
             owner: name.owner_key(),
+            serial: name.counter,
         }
     }
 }
@@ -140,7 +143,7 @@ pub enum About {
 struct Note {
     /// 0: none; else 1 + the place of an [`Out`], or [`RETURNING`], or [`ACCEPTING`].
     kind: AtomicU32,
-    rest: AtomicU32,
+    serial: AtomicU32,
     identity: AtomicU64,
     owner: AtomicU64,
     arrival: AtomicU64,
@@ -185,14 +188,14 @@ pub(super) struct Header {
     doubts: [Note; DOUBTS],
 }
 
-fn packed(incarnation: Option<Incarnation>) -> u64 {
+pub(super) fn packed(incarnation: Option<Incarnation>) -> u64 {
     let bytes = incarnation
         .map(|i| i.as_str().to_owned())
         .unwrap_or_default();
     bytes.bytes().fold(0, |sum, b| sum << 8 | u64::from(b))
 }
 
-fn unpacked(packed: u64) -> Option<Incarnation> {
+pub(super) fn unpacked(packed: u64) -> Option<Incarnation> {
     let [_, _, text @ ..] = packed.to_be_bytes();
     Incarnation::parse(std::str::from_utf8(&text).ok()?)
 }
@@ -200,6 +203,7 @@ fn unpacked(packed: u64) -> Option<Incarnation> {
 impl Note {
     fn write(&self, item: &Item, kind: u32) {
         self.identity.store(item.identity, Relaxed);
+        self.serial.store(item.serial, Relaxed);
         self.owner.store(item.owner.hash, Relaxed);
         self.arrival.store(item.owner.arrival.unwrap_or(0), Relaxed);
         self.incarnation
@@ -217,6 +221,7 @@ impl Note {
         ] {
             to.store(from.load(Relaxed), Relaxed);
         }
+        self.serial.store(from.serial.load(Relaxed), Relaxed);
         self.kind.store(from.kind.load(SeqCst), SeqCst);
     }
 
@@ -230,6 +235,7 @@ impl Note {
                 hash: self.owner.load(Relaxed),
                 arrival: Some(self.arrival.load(Relaxed)).filter(|a| *a != 0),
             },
+            serial: self.serial.load(Relaxed),
         };
         match kind {
             RETURNING => Some(About::Returning(item)),
@@ -272,6 +278,11 @@ impl Page {
             RETURNING => self.ins.get(In::Returned as usize),
             kind => self.outs.get(usize::try_from(kind.checked_sub(1)?).ok()?),
         }
+    }
+
+    /// Whether this process sits here.
+    pub(super) fn is_of(&self, incarnation: u64) -> bool {
+        self.incarnation.load(Relaxed) == incarnation
     }
 
     /// Whether the note that is in this place was counted when its process died.
@@ -325,6 +336,7 @@ impl Header {
                     hash: 0,
                     arrival: None,
                 },
+                serial: 0,
             };
             self.doubt(|note| note.write(&item, ACCEPTING));
         }

@@ -1,3 +1,5 @@
+//! Estates, doubts and tallies: what is left when processes die at any point of counting.
+
 use super::page::About;
 use super::*;
 use crate::spool::{Incarnation, QueueName};

@@ -30,6 +30,8 @@ pub struct Ownership {
     claims: HashMap<Incarnation, Claim>,
     takes_over: bool,
     as_of: u64,
+    /// See [`Ownership::beyond`].
+    before: Option<Box<Ownership>>,
 }
 
 impl Ownership {
@@ -43,7 +45,16 @@ impl Ownership {
             claims: HashMap::new(),
             takes_over: true,
             as_of: u64::MAX,
+            before: None,
         }
+    }
+
+    /// What was ours by that view was recovered then: it is in use, and nothing of it is debris. For
+    /// another recovery by a process that delivers already.
+    #[must_use]
+    pub fn beyond(mut self, before: &Ownership) -> Self {
+        self.before = Some(Box::new(before.clone()));
+        self
     }
 
     /// The table is from this time, in milliseconds since 1970. Files that an unknown incarnation
@@ -116,7 +127,8 @@ impl Ownership {
     /// process that wrote it is gone and its files are ours (PB-25).
     #[must_use]
     pub fn clears(&self, key: OwnerKey) -> bool {
-        key.incarnation != Some(self.own) && self.owns_key(key)
+        let recovered = self.before.as_ref().is_some_and(|b| b.owns_key(key));
+        key.incarnation != Some(self.own) && self.owns_key(key) && !recovered
     }
 }
 
@@ -191,6 +203,22 @@ mod tests {
         assert!(view.owns_key(key(own)) && !view.clears(key(own)));
         assert!(!view.owns_key(key(other)) && !view.clears(key(other)));
         assert!(view.clears(key(dead)));
+    }
+
+    // covers PB-25
+    #[test]
+    fn what_was_recovered_before_is_owned_and_no_debris() {
+        let own = Incarnation::random();
+        let (first, second) = (Incarnation::random(), Incarnation::random());
+        let mut before = Ownership::new(2, 0, own);
+        before.claim(first, Claim::Dead { slot: 0 });
+        before.claim(second, Claim::Dead { slot: 1 });
+        let mut now = before.clone();
+        now.claim(second, Claim::Dead { slot: 0 });
+        let now = now.beyond(&before);
+        let key = |i: Incarnation| name(i.as_str(), 1).owner_key();
+        assert!(now.owns_key(key(first)) && !now.clears(key(first)));
+        assert!(now.owns_key(key(second)) && now.clears(key(second)));
     }
 
     #[test]

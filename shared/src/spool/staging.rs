@@ -91,18 +91,22 @@ impl Spool {
         debris.iter().try_for_each(|file| self.dir.unlink(file))
     }
 
-    /// Makes an item of a staged file. Not durable before [`Spool::sync_names`].
-    ///
-    /// # Errors
-    /// [`SpoolError::is_gone`] if it is one already, or the system refuses.
-    pub fn adopt(&self, staged: &StagedName, held: bool) -> Result<StoredName, SpoolError> {
+    /// The item that [`Spool::adopt`] is to make of a staged file: a name that nobody has had.
+    #[must_use]
+    pub fn item_of(&self, staged: &StagedName, held: bool) -> StoredName {
         let name = self
             .new_name(staged.arrival, staged.next_attempt, Form::Plain)
             .rescheduled(staged.next_attempt, staged.attempts);
         let state = if held { State::Held } else { State::Queued };
-        let item = StoredName { state, name };
-        self.dir.rename(&staged.file(), &item.file())?;
-        Ok(item)
+        StoredName { state, name }
+    }
+
+    /// Makes an item of a staged file. Not durable before [`Spool::sync_names`].
+    ///
+    /// # Errors
+    /// [`SpoolError::is_gone`] if it is one already, or the system refuses.
+    pub fn adopt(&self, staged: &StagedName, item: &StoredName) -> Result<(), SpoolError> {
+        self.dir.rename(&staged.file(), &item.file())
     }
 
     /// An open and locked file of the tools; the lock goes when it is dropped.

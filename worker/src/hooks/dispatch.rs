@@ -12,7 +12,9 @@ use haraka_shared::hook::{Call, Code, Denial, HookName, Message, Path, Verdict};
 use haraka_shared::log::{self, Level};
 use haraka_shared::plugin::HookCx;
 use haraka_shared::services::Services;
+use haraka_shared::transaction::Stored;
 
+use super::overtime;
 use super::registry::{Entry, Registry};
 use crate::rt;
 
@@ -195,9 +197,17 @@ async fn ask(entry: &Entry, call: Call<'_>, subject: &Subject<'_>) -> Verdict {
     };
     // Inside the guard from the first step: a method need not be an `async fn`.
     let answer = rt::catch(async { entry.handler.call(call, &cx).await });
-    let answer = match entry.time_limit {
-        Some(limit) => rt::timeout(limit, answer).await,
-        None => Ok(answer.await),
+    let message = overtime::message(call.hook(), subject);
+    let answer = match (entry.time_limit, message) {
+        (Some(limit), Some(txn)) => {
+            let message = overtime::Message { txn: &txn, limit };
+            Box::pin(message.answer(answer, subject, &entry.plugin)).await
+        }
+        (Some(limit), None) => {
+            let answer = rt::timeout(limit, answer).await;
+            answer.map_err(|_| Stored::No)
+        }
+        (None, _) => Ok(answer.await),
     };
     let verdict = match answer {
         Ok(Ok(verdict)) => verdict,
@@ -209,7 +219,7 @@ async fn ask(entry: &Entry, call: Call<'_>, subject: &Subject<'_>) -> Verdict {
             );
             Verdict::CONT
         }
-        Err(rt::Elapsed) => {
+        Err(stored) => {
             subject.log(
                 Level::Crit,
                 &[],
@@ -218,7 +228,7 @@ async fn ask(entry: &Entry, call: Call<'_>, subject: &Subject<'_>) -> Verdict {
                     entry.plugin
                 ),
             );
-            Verdict::deny_soft("plugin timeout")
+            overtime::verdict(stored, &entry.plugin, subject)
         }
     };
     report(entry, call, &verdict, subject);

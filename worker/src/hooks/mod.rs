@@ -3,6 +3,7 @@
 mod dispatch;
 mod late;
 pub(crate) mod lines;
+mod overtime;
 mod registry;
 mod resolve;
 #[cfg(test)]

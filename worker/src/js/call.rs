@@ -14,6 +14,7 @@ use super::convert::Json;
 use super::engine::{Engine, ScriptError};
 use super::handle::Handle;
 use super::host::Heard;
+use super::late_answers::Queueing;
 use super::live::Kept;
 use super::ops::{params, path, recipient, shown, with};
 use super::parent;
@@ -41,11 +42,18 @@ pub(super) struct Method {
 struct Expected {
     engine: Rc<Engine>,
     call: u32,
+    /// Whose answer would be worth a word even when nobody waits any more.
+    queueing: Option<Queueing>,
 }
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.engine.host.give_up(self.call);
+        let host = &self.engine.host;
+        if !host.give_up(self.call)
+            && let Some(queueing) = self.queueing.take()
+        {
+            host.late_answers.borrow_mut().expect(self.call, queueing);
+        }
     }
 }
 
@@ -92,6 +100,7 @@ impl Method {
         let expected = Expected {
             engine: Rc::clone(engine),
             call: engine.host.expect_answer(),
+            queueing: Queueing::of(hook, cx),
         };
         let what = format!("Plugin {} on hook {}", self.name, hook.name());
         let called = engine.enter(&what, |_, bridge| {

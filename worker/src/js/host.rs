@@ -20,6 +20,7 @@ use rquickjs::{Function, IntoJs};
 use super::code::{Code, Origin};
 use super::convert::{Bytes, Json};
 use super::engine::Engine;
+use super::late_answers::LateAnswers;
 use super::limits::Limits;
 use super::parent::{Asked, Parents};
 use super::rejections::Rejections;
@@ -55,6 +56,7 @@ impl From<std::io::Error> for Outcome {
 /// A hook call that waits for `next()`.
 #[derive(Default)]
 struct Waiting {
+    answered: bool,
     verdict: Option<Verdict>,
     /// Methods of native plugins that are to run meanwhile.
     asked: VecDeque<Asked>,
@@ -87,6 +89,8 @@ pub(super) struct Host {
     answers: RefCell<HashMap<u32, Waiting>>,
     /// Hook calls made since the engine was last idle.
     recent: RefCell<Vec<u32>>,
+    /// Answers of queue hooks that nobody waits for any more.
+    pub(super) late_answers: RefCell<LateAnswers>,
     /// Timers and other work under way, so that they can be called off.
     pub(super) tasks: RefCell<HashMap<u32, rt::Task<()>>>,
     /// Who follows which configuration files, by the script's number.
@@ -126,6 +130,7 @@ impl Host {
             numbers: Cell::default(),
             answers: RefCell::default(),
             recent: RefCell::default(),
+            late_answers: RefCell::default(),
             tasks: RefCell::default(),
             watched: RefCell::default(),
             ended: RefCell::default(),
@@ -209,11 +214,13 @@ impl Host {
     pub(super) fn answer(&self, call: u32, verdict: Verdict) -> bool {
         let mut answers = self.answers.borrow_mut();
         let Some(waiting) = answers.get_mut(&call) else {
+            self.late_answers.borrow_mut().comes(call, verdict.code);
             return false;
         };
-        if waiting.verdict.is_some() {
+        if waiting.answered {
             return false;
         }
+        waiting.answered = true;
         waiting.verdict = Some(verdict);
         if let Some(waker) = waiting.waker.take() {
             waker.wake();
@@ -227,7 +234,7 @@ impl Host {
         let Some(waiting) = answers.get_mut(&call) else {
             return false;
         };
-        if waiting.verdict.is_some() || waiting.asked.len() >= MOST_ASKED {
+        if waiting.answered || waiting.asked.len() >= MOST_ASKED {
             return false;
         }
         waiting.asked.push_back(asked);
@@ -258,9 +265,10 @@ impl Host {
         .await
     }
 
-    /// Nobody waits for the answer any more.
-    pub(super) fn give_up(&self, call: u32) {
-        self.answers.borrow_mut().remove(&call);
+    /// Nobody waits for the answer any more; whether it has come.
+    pub(super) fn give_up(&self, call: u32) -> bool {
+        let waiting = self.answers.borrow_mut().remove(&call);
+        waiting.is_none_or(|w| w.answered)
     }
 
     /// Starts work whose outcome settles the script's promise of this number.

@@ -21,6 +21,7 @@ mod handle;
 mod header_address_tests;
 mod heap;
 mod host;
+mod late_answers;
 mod limits;
 mod live;
 mod modules;

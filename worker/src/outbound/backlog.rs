@@ -19,10 +19,49 @@ use crate::worker::Worker;
 /// Time to wait before a directory that could not be read is read again.
 const SCAN_RETRY: Duration = Duration::from_secs(60);
 
+/// Until it works, as nobody else delivers what this slot has.
 pub(super) async fn take_over(worker: Rc<Worker>) {
     let out = &worker.outbound;
+    loop {
+        out.takeover.set(Takeover {
+            again: false,
+            ..out.takeover.get()
+        });
+        let why = match Box::pin(take_over_once(&worker)).await {
+            Ok(()) if !out.takeover.get().again => break,
+            Ok(()) => continue,
+            Err(why) => why,
+        };
+        log_server!(
+            Level::Crit,
+            "queue not taken over, trying again later: {why}"
+        );
+        out.moment(SCAN_RETRY).await;
+    }
+    let was = out.takeover.replace(Takeover {
+        done: true,
+        ..Takeover::default()
+    });
+    out.book.set_settled(true);
+    if was.flush {
+        out.schedule.borrow_mut().flush(epoch_ms());
+    }
+    for domain in out.to_flush.take() {
+        rt::spawn(flush_domain(Rc::clone(&worker), domain)).detach();
+    }
+    out.wake.notify();
+    trash::clear_now(&worker);
+}
+
+/// What was taken over before is being delivered, and must not be looked at as what the dead have left.
+async fn take_over_once(worker: &Rc<Worker>) -> Result<(), String> {
+    let out = &worker.outbound;
     let spool = out.spool();
-    let ownership = out.ownership.borrow().clone();
+    let share = out.ownership.borrow().clone();
+    let ownership = match out.taken_over.borrow().as_ref() {
+        Some(before) => share.clone().beyond(before),
+        None => share.clone(),
+    };
     let mut estate = Estate::new(&out.book, &ownership, out.known());
     let found = rt::offload(move || {
         let mut heap = PendingHeap::default();
@@ -34,38 +73,27 @@ pub(super) async fn take_over(worker: Rc<Worker>) {
         (heap, estate, report)
     })
     .await;
-    match found {
-        Ok((heap, estate, Ok(report))) => {
-            log_server!(
-                Level::Info,
-                "queue taken over: {} items, {} completed, {} removed, {} set aside now, {} before",
-                report.items,
-                report.completed,
-                report.removed,
-                report.broken,
-                report.aside
-            );
-            let mut schedule = out.schedule.borrow_mut();
-            schedule.absorb(heap);
-            estate.settle(&out.book, report.broken);
-            out.book.set_settled(true);
-            if let Some(oldest) = report.oldest_trash {
-                out.trash.note(oldest);
-            }
-            let was = out.takeover.replace(Takeover {
-                done: true,
-                flush: false,
-            });
-            if was.flush {
-                schedule.flush(epoch_ms());
-            }
-            drop(schedule);
-            out.wake.notify();
-            trash::clear_now(&worker);
-        }
-        Ok((_, _, Err(e))) => log_server!(Level::Crit, "queue not taken over: {e}"),
-        Err(e) => log_server!(Level::Crit, "queue not taken over: {e}"),
+    let (heap, estate, report) = match found {
+        Ok((heap, estate, Ok(report))) => (heap, estate, report),
+        Ok((_, _, Err(e))) => return Err(e.to_string()),
+        Err(e) => return Err(e.to_string()),
+    };
+    log_server!(
+        Level::Info,
+        "queue taken over: {} items, {} completed, {} removed, {} set aside now, {} before",
+        report.items,
+        report.completed,
+        report.removed,
+        report.broken,
+        report.aside
+    );
+    out.schedule.borrow_mut().absorb(heap);
+    estate.settle(&out.book, report.broken);
+    out.taken_over.replace(Some(share));
+    if let Some(oldest) = report.oldest_trash {
+        out.trash.note(oldest);
     }
+    Ok(())
 }
 
 /// Another look at the items that did not fit into memory, until it works.

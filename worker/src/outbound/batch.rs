@@ -21,7 +21,7 @@ pub(super) struct ThreadLost;
 pub(super) struct Batches<J, A>(Rc<State<J, A>>);
 
 type Work<J, A> = Arc<dyn Fn(Vec<J>) -> Vec<A> + Send + Sync>;
-type Answer<A> = oneshot::Sender<Result<A, ThreadLost>>;
+type Answer<A> = Box<dyn FnOnce(Result<A, ThreadLost>)>;
 
 struct State<J, A> {
     work: Work<J, A>,
@@ -58,11 +58,21 @@ impl<J: Send + 'static, A: Send + 'static> Batches<J, A> {
     /// Has a job done. Dropping the future does not take the job back.
     pub(super) async fn run(&self, job: J) -> Result<A, ThreadLost> {
         let (answer, answered) = oneshot::channel();
-        self.0.gathered.borrow_mut().push_back((job, answer));
+        self.give(job, |done| {
+            // Whoever is gone does not want to know; the job is done all the same.
+            let _ = answer.send(done);
+        });
+        answered.await.unwrap_or(Err(ThreadLost))
+    }
+
+    /// Has a job done, and `then` called with what came of it, whether or not anybody waits: in the same
+    /// turn of the loop for all jobs of a batch.
+    pub(super) fn give(&self, job: J, then: impl FnOnce(Result<A, ThreadLost>) + 'static) {
+        let job = (job, Box::new(then) as Answer<A>);
+        self.0.gathered.borrow_mut().push_back(job);
         if !self.0.busy.replace(true) {
             rt::spawn(self.clone().work_off()).detach();
         }
-        answered.await.unwrap_or(Err(ThreadLost))
     }
 
     /// Whether anything is being done or waits for it.
@@ -84,8 +94,7 @@ impl<J: Send + 'static, A: Send + 'static> Batches<J, A> {
                 .unwrap_or_default()
                 .into_iter();
             for answer in answers {
-                // Whoever is gone does not want to know; the job is done all the same.
-                let _ = answer.send(done.next().ok_or(ThreadLost));
+                answer(done.next().ok_or(ThreadLost));
             }
         }
     }
@@ -147,6 +156,22 @@ mod tests {
         // The first task starts a batch when it is polled; all jobs are there by the time that the
         // batch is put together.
         assert_eq!(sizes(100, 5), [5; 5]);
+    }
+
+    #[test]
+    fn job_that_nobody_waits_for_any_more_is_done_and_followed_up() {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let batches = Batches::new(|_: &u64| 1, 1, |jobs: Vec<u64>| jobs);
+            let seen = Rc::new(Cell::new(0));
+            let followed = Rc::clone(&seen);
+            batches.give(7, move |done| followed.set(done.unwrap()));
+            drop(Box::pin(batches.run(8)));
+            while batches.is_busy() {
+                rt::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            assert_eq!(seen.get(), 7);
+        });
     }
 
     #[test]

@@ -38,7 +38,13 @@ fn stored_message_with_bare_line_ends_arrives_whole_and_stuffed() {
 #[test]
 fn truncated_file_is_never_finished_with_a_dot() {
     let mut file = tempfile();
-    file.write_all("A: ü\r\n".as_bytes()).unwrap();
+    file.write_all(format!("A: ü\r\n{}", "x".repeat(93)).as_bytes())
+        .unwrap();
+    let other = file.try_clone().unwrap();
+    let message = Outgoing::received(Vec::new(), Body::from_file(file.into(), 0, 100));
+    // After it was looked through for what MAIL says.
+    assert_eq!(run(message.size()).unwrap(), 100);
+    other.set_len(7).unwrap();
     let sink = Sink::start(&[r"S: 220 mx
         C: EHLO me.example.org
         S: 250 mx
@@ -49,12 +55,24 @@ fn truncated_file_is_never_finished_with_a_dot() {
         C: DATA
         S: 354 go
         D: A: ü\r\n(closed)"]);
-    let message = Outgoing::received(Vec::new(), Body::from_file(file.into(), 0, 100));
     let attempt = run(sent(&sink, "<a@b.c>", &message));
     assert!(
         matches!(&attempt.results[0], RcptResult::Deferred(c) if c.status.to_string() == "4.3.0")
     );
     assert!(!attempt.in_doubt);
+    sink.done();
+}
+
+#[test]
+fn file_that_is_too_short_from_the_start_is_not_offered() {
+    let mut file = tempfile();
+    file.write_all("A: ü\r\n".as_bytes()).unwrap();
+    let sink = Sink::start(&["S: 220 mx\nC: EHLO me.example.org\nS: 250 mx\nC: QUIT\nS: 221 bye"]);
+    let message = Outgoing::received(Vec::new(), Body::from_file(file.into(), 0, 100));
+    let attempt = run(sent(&sink, "<a@b.c>", &message));
+    assert!(
+        matches!(&attempt.results[0], RcptResult::Deferred(c) if c.status.to_string() == "4.3.0")
+    );
     sink.done();
 }
 

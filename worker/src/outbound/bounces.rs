@@ -17,11 +17,11 @@ use haraka_shared::stuffing::{Stuffer, Unstuffer};
 use serde_json::Map;
 use uuid::Uuid;
 
-use super::accept::Submission;
 use super::attempt::Cause;
 use super::bounce::{About, Action, Report, compose, received_from};
 use super::double_bounces;
 use super::item::{Loaded, Stored};
+use super::submit::Submission;
 use super::template::Templates;
 use crate::rt;
 use crate::worker::Worker;
@@ -230,7 +230,7 @@ pub(super) async fn queue(
         _ => "report",
     };
     let uuid = &item.todo.uuid;
-    match worker.outbound.submit(worker, submission).await {
+    match worker.outbound.submit(worker, submission, None).await {
         Ok(()) => {
             log_at!(Level::Info, uuid, "outbound", [], "{what} queued as {id}.1");
             Told::Done

@@ -34,8 +34,15 @@ impl Client {
         self.remote.set_uuid(envelope.uuid.clone());
         let host = self.peer.host.clone();
         let mut book = Book::new(envelope.recipients.len(), host.clone());
-        self.refuse_beforehand(envelope, message, &mut book);
-        let facts = self.facts(envelope, message, &mut book).await;
+        let facts = match looked_at(envelope, message).await {
+            Ok(facts) => facts,
+            Err(e) => {
+                // Where the disk does not give it, nobody gets it now.
+                book.defer_open(&Unusable::from(Lost::Local(e)).cause(&host));
+                return Ok(book.finish(self.peer.clone()));
+            }
+        };
+        self.refuse_beforehand(envelope, facts, &mut book);
         let mut open = book.open();
         while !open.is_empty() {
             let served = self.transaction(envelope, message, facts, open.clone(), &mut book);
@@ -64,52 +71,26 @@ impl Client {
     }
 
     /// What cannot succeed is not tried.
-    fn refuse_beforehand(&self, envelope: &Envelope<'_>, message: &Outgoing, book: &mut Book) {
+    fn refuse_beforehand(&self, envelope: &Envelope<'_>, facts: Facts, book: &mut Book) {
         let host = &self.peer.host;
         let every = 0..envelope.recipients.len();
-        if let Some(limit) = self.extensions.refuses_size(message.octets()) {
+        if let Some(limit) = self.extensions.refuses_size(facts.octets) {
             // RFC 1870 §6.1
             let text = format!(
                 "message of {} octets is over the limit of {limit} of {host}",
-                message.octets()
+                facts.octets
             );
             let cause = Cause::permanent(3, 4, text).at(host);
             every.for_each(|i| book.set(i, RcptResult::Failed(cause.clone())));
             return;
         }
-        if self.extensions.smtp_utf8 {
-            return;
-        }
-        // RFC 6531 §3.6: no SMTPUTF8, no such address
-        let sender_ok = has_ascii_form(envelope.sender);
-        for (i, address) in every.zip(envelope.recipients) {
-            if !sender_ok || !has_ascii_form(address) {
-                let whose = if sender_ok { address } else { envelope.sender };
-                let text = format!("{host} does not offer SMTPUTF8, which {whose} needs");
-                book.set(i, RcptResult::Failed(Cause::permanent(6, 7, text).at(host)));
-            }
-        }
-    }
-
-    /// What MAIL says of the message. Where the disk does not give it, nobody gets it now.
-    async fn facts(&self, envelope: &Envelope<'_>, message: &Outgoing, book: &mut Book) -> Facts {
-        let octets = message.octets();
-        let (mut eight_bit, mut utf8_header) = (false, false);
-        if !book.open().is_empty() {
-            match looked_at(envelope, message).await {
-                Ok(found) => (eight_bit, utf8_header) = found,
-                Err(e) => {
-                    book.defer_open(&Unusable::from(Lost::Local(e)).cause(&self.peer.host));
-                }
-            }
-        }
-        if utf8_header && !self.extensions.smtp_utf8 {
+        self.refuse_addresses(envelope, book);
+        if facts.utf8_header && !self.extensions.smtp_utf8 {
             // RFC 6531 §3.2: neither transmitted nor converted, so returned.
-            let host = &self.peer.host;
             let text = format!("{host} does not offer SMTPUTF8, which the header needs");
             book.fail_open(&Cause::permanent(6, 9, text).at(host));
         }
-        if eight_bit && !self.extensions.eight_bit_mime && !book.open().is_empty() {
+        if facts.eight_bit && !self.extensions.eight_bit_mime && !book.open().is_empty() {
             // RFC 6152 §3 would have it converted or returned. Hosts take it all the same, and a
             // conversion breaks signatures.
             log_at!(
@@ -117,14 +98,24 @@ impl Client {
                 &envelope.uuid,
                 "outbound",
                 [],
-                "{} does not offer 8BITMIME and gets an 8-bit message",
-                self.peer.host
+                "{host} does not offer 8BITMIME and gets an 8-bit message"
             );
         }
-        Facts {
-            octets,
-            eight_bit,
-            utf8_header,
+    }
+
+    /// RFC 6531 §3.6: no SMTPUTF8, no such address.
+    fn refuse_addresses(&self, envelope: &Envelope<'_>, book: &mut Book) {
+        if self.extensions.smtp_utf8 {
+            return;
+        }
+        let host = &self.peer.host;
+        let sender_ok = has_ascii_form(envelope.sender);
+        for (i, address) in (0..).zip(envelope.recipients) {
+            if !sender_ok || !has_ascii_form(address) {
+                let whose = if sender_ok { address } else { envelope.sender };
+                let text = format!("{host} does not offer SMTPUTF8, which {whose} needs");
+                book.set(i, RcptResult::Failed(Cause::permanent(6, 7, text).at(host)));
+            }
         }
     }
 
@@ -327,11 +318,14 @@ impl Client {
     }
 }
 
-/// Whether the message has octets over 127, and whether its header has them and is meant to be UTF-8.
-async fn looked_at(envelope: &Envelope<'_>, message: &Outgoing) -> io::Result<(bool, bool)> {
+/// What MAIL says of the message.
+async fn looked_at(envelope: &Envelope<'_>, message: &Outgoing) -> io::Result<Facts> {
     let eight_bit = message.is_eight_bit().await?;
-    let header = eight_bit && envelope.smtputf8 && message.is_header_eight_bit().await?;
-    Ok((eight_bit, header))
+    Ok(Facts {
+        octets: message.size().await?,
+        eight_bit,
+        utf8_header: eight_bit && envelope.smtputf8 && message.is_header_eight_bit().await?,
+    })
 }
 
 /// Reads the next part of a body that lives on disk, into the memory of the part before.

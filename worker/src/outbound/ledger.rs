@@ -18,6 +18,7 @@ use haraka_shared::log_server;
 use haraka_shared::spool::{Committed, SpoolError};
 use haraka_shared::spool::{Incarnation, NewMessage, QueueName, Spool};
 use haraka_shared::traffic::{Counted, Seat};
+use haraka_shared::transaction::{Keeping, Transaction};
 
 pub(super) use self::check::start;
 pub(super) use self::doubts::Estate;
@@ -87,6 +88,7 @@ impl Book {
             stirred: Notify::new(),
         };
         book.page().open(incarnation);
+        book.ledger.open_roll(incarnation);
         book
     }
 
@@ -106,7 +108,9 @@ impl Book {
             let page = ledger.page(seat);
             page.begin_batch(spool.next_serial());
             let done = spool.commit(batch);
-            let items = done.iter().flatten().map(|c| c.items.len() as u64).sum();
+            let names = || done.iter().flatten().flat_map(|c| &c.items);
+            names().for_each(|name| ledger.enroll(spool.incarnation(), name.counter));
+            let items = names().count() as u64;
             between.fetch_add(items, Ordering::Relaxed);
             page.end_batch(items);
             done
@@ -167,6 +171,9 @@ impl Book {
             }
             None => self.page().went(kind, 1),
         }
+        if let Some(incarnation) = name.incarnation {
+            self.ledger.strike(incarnation, name.counter);
+        }
     }
 
     fn came(&self, name: &QueueName) {
@@ -181,6 +188,9 @@ impl Book {
                 self.page().count_noted(place);
             }
             None => self.page().came(In::Returned, 1),
+        }
+        if let Some(incarnation) = name.incarnation {
+            self.ledger.enroll(incarnation, name.counter);
         }
     }
 
@@ -248,14 +258,25 @@ impl Outbound {
 pub struct AtStake {
     set: Cell<bool>,
     noted: Option<(Rc<Book>, QueueName)>,
+    /// A message that a client waits for to be handed on.
+    in_hand: Option<Transaction>,
+    keeping: RefCell<Option<Keeping>>,
 }
 
 impl AtStake {
     /// Of an item, which is noted with it.
     pub(super) fn of(book: &Rc<Book>, name: &QueueName) -> AtStake {
         AtStake {
-            set: Cell::new(false),
             noted: Some((Rc::clone(book), name.clone())),
+            ..AtStake::default()
+        }
+    }
+
+    /// Of a message that a client waits for: the answer waits for the outcome (H4).
+    pub(super) fn of_transaction(txn: &Transaction) -> AtStake {
+        AtStake {
+            in_hand: Some(txn.clone()),
+            ..AtStake::default()
         }
     }
 
@@ -264,6 +285,10 @@ impl AtStake {
         self.set.set(true);
         if let Some((book, name)) = &self.noted {
             book.note(name, Out::Delivered);
+        }
+        if let Some(txn) = &self.in_hand {
+            let keeping = self.keeping.replace(Some(txn.keeping()));
+            drop(keeping);
         }
     }
 

@@ -10,6 +10,7 @@ use haraka_shared::body::Body;
 use haraka_shared::dsn::Requests;
 use haraka_shared::limits::BODY_CHUNK;
 
+use super::declared::{Declared, Look};
 use super::ledger::AtStake;
 use crate::rt;
 
@@ -44,7 +45,7 @@ pub struct Outgoing {
     pub(super) head: Arc<[u8]>,
     pub(super) body: Body,
     pub(super) checked: bool,
-    eight_bit: OnceCell<bool>,
+    declared: OnceCell<Declared>,
     eight_bit_header: OnceCell<bool>,
 }
 
@@ -56,7 +57,7 @@ impl Outgoing {
             head: head.into(),
             body,
             checked: true,
-            eight_bit: OnceCell::new(),
+            declared: OnceCell::new(),
             eight_bit_header: OnceCell::new(),
         }
     }
@@ -68,7 +69,7 @@ impl Outgoing {
             head: Arc::default(),
             body,
             checked: false,
-            eight_bit: OnceCell::new(),
+            declared: OnceCell::new(),
             eight_bit_header: OnceCell::new(),
         }
     }
@@ -78,23 +79,42 @@ impl Outgoing {
         (&self.head, &self.body)
     }
 
-    /// Octets, for SIZE (RFC 1870 §3 allows the estimate to count stuffed dots).
+    /// Octets as it is stored: at least its size.
     pub fn octets(&self) -> u64 {
         self.head.len() as u64 + self.body.len()
     }
 
+    /// Octets of the message, without dots that were doubled for the wire (RFC 1870 §5).
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) async fn size(&self) -> io::Result<u64> {
+        let declared = self.declared().await?;
+        Ok(self.octets().saturating_sub(declared.stuffed))
+    }
+
     /// Whether there is an octet over 127, so that BODY=8BITMIME must be declared (RFC 6152 §3).
-    /// Looked for once; what is on disk is read on another thread, up to the first such octet.
     ///
     /// # Errors
     /// The disk's.
     pub(super) async fn is_eight_bit(&self) -> io::Result<bool> {
-        if let Some(known) = self.eight_bit.get() {
+        Ok(self.declared().await?.eight_bit)
+    }
+
+    /// Looked for once; what is on disk is read on another thread.
+    async fn declared(&self) -> io::Result<Declared> {
+        if let Some(known) = self.declared.get() {
             return Ok(*known);
         }
-        let in_memory = !self.head.is_ascii() || self.body.slices().any(|s| !s.is_ascii());
-        let found = in_memory || (self.body.on_disk() && read_through(self.body.clone()).await?);
-        Ok(*self.eight_bit.get_or_init(|| found))
+        let mut look = Look::default();
+        look.feed(&self.head);
+        let found = if self.body.on_disk() {
+            read_through(self.body.clone(), look).await?
+        } else {
+            self.body.slices().for_each(|slice| look.feed(slice));
+            look.found()
+        };
+        Ok(*self.declared.get_or_init(|| found))
     }
 
     /// The same of the header alone, the part before the first empty line.
@@ -170,21 +190,19 @@ async fn read_header(body: Body, mut scan: HeaderScan) -> io::Result<bool> {
     .map_err(io::Error::other)?
 }
 
-async fn read_through(body: Body) -> io::Result<bool> {
+async fn read_through(body: Body, mut look: Look) -> io::Result<Declared> {
     rt::offload(move || {
         let mut piece = vec![0; BODY_CHUNK];
         let mut at = 0;
         while at < body.len() {
             let read = body.read_at(at, &mut piece)?;
-            if !piece.get(..read).unwrap_or_default().is_ascii() {
-                return Ok(true);
-            }
             if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            look.feed(piece.get(..read).unwrap_or_default());
             at += read as u64;
         }
-        Ok(false)
+        Ok(look.found())
     })
     .await
     .map_err(io::Error::other)?

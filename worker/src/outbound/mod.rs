@@ -16,6 +16,7 @@ pub mod client;
 #[cfg(test)]
 mod client_tests;
 mod conversation;
+mod declared;
 mod deliver;
 mod double_bounces;
 mod exchange;
@@ -52,6 +53,7 @@ mod settle;
 mod shaping;
 mod smtputf8;
 mod spares;
+mod submit;
 mod suspend;
 mod template;
 #[cfg(test)]
@@ -79,6 +81,7 @@ use haraka_shared::spool::{
     SpoolError, SpoolOptions,
 };
 use haraka_shared::traffic::Counted;
+use haraka_shared::usage::Usage;
 
 use self::backlog::{flush_domain, flush_portion, rescan_from, take_over};
 use self::batch::Batches;
@@ -124,13 +127,18 @@ const FRESH_BYTES: u64 = 64 * 1024 * 1024;
 /// Reports that are written at the same time, each with up to three copies of a message.
 const REPORTS: usize = 16;
 
-/// How far this worker is with its slot's backlog, and whether a flush waits for it. A flush of one
-/// domain counts as one of all: it is rare, and trying too much costs little.
+/// How far this worker is with its slot's backlog, and whether a flush waits for it.
 #[derive(Clone, Copy, Default)]
 struct Takeover {
     done: bool,
     flush: bool,
+    under_way: bool,
+    /// The share has changed since it began.
+    again: bool,
 }
+
+/// Flushes of single domains that wait for the backlog to be read; more of them are one of all.
+const DOMAINS_TO_FLUSH: usize = 64;
 
 /// The queue of one worker.
 pub(crate) struct Outbound {
@@ -139,6 +147,8 @@ pub(crate) struct Outbound {
     removals: Batches<QueueName, Result<(), SpoolError>>,
     schedule: RefCell<Schedule>,
     ownership: RefCell<Ownership>,
+    /// What was made whole and taken over.
+    taken_over: RefCell<Option<Ownership>>,
     /// Items that are being delivered; none of them is started twice.
     in_flight: RefCell<HashSet<QueueName>>,
     /// Items whose last attempt could not be written down yet; none of them is started before.
@@ -153,6 +163,8 @@ pub(crate) struct Outbound {
     /// Set, and replaced, at every flush: who waits out local trouble tries again.
     flushed: RefCell<Event>,
     takeover: Cell<Takeover>,
+    /// Domains that are to be flushed when the backlog is read.
+    to_flush: RefCell<HashSet<String>>,
     flight: Arc<FlightPage>,
     mail: Mail,
     policies: Policies,
@@ -196,6 +208,7 @@ impl Outbound {
             spool,
             schedule: RefCell::new(Schedule::new(config.outbound.concurrency_max, PER_DOMAIN)),
             ownership: RefCell::new(Ownership::new(1, slot, own).waiting()),
+            taken_over: RefCell::default(),
             in_flight: RefCell::default(),
             fresh: Rc::default(),
             wake,
@@ -205,6 +218,7 @@ impl Outbound {
             stopping: Event::new(),
             flushed: RefCell::default(),
             takeover: Cell::default(),
+            to_flush: RefCell::default(),
             flight,
             mail,
             policies: Policies::new(config, dns),
@@ -255,11 +269,16 @@ impl Outbound {
         }
         *self.ownership.borrow_mut() = ownership;
         self.book.set_settled(false);
+        let was = self.takeover.get();
         self.takeover.set(Takeover {
             done: false,
-            ..self.takeover.get()
+            under_way: true,
+            again: was.under_way,
+            ..was
         });
-        rt::spawn(take_over(Rc::clone(worker))).detach();
+        if !was.under_way {
+            rt::spawn(take_over(Rc::clone(worker))).detach();
+        }
     }
 
     /// Goes by these settings from now on.
@@ -280,11 +299,7 @@ impl Outbound {
     pub(crate) fn flush(&self, worker: &Rc<Worker>, domain: Option<String>) {
         self.flushed.replace(Event::new()).set();
         if !self.takeover.get().done {
-            // The backlog is still being read; what it brings is to be flushed as well.
-            self.takeover.set(Takeover {
-                done: false,
-                flush: true,
-            });
+            self.flush_backlog(domain.as_ref());
         }
         match domain {
             None => {
@@ -292,9 +307,22 @@ impl Outbound {
                 self.wake.notify();
             }
             Some(domain) => {
-                self.schedule.borrow_mut().flush_begun();
+                self.schedule.borrow_mut().flush_begun(Some(&domain));
                 rt::spawn(flush_domain(Rc::clone(worker), domain)).detach();
             }
+        }
+    }
+
+    /// The backlog is still being read; what it brings is to be flushed as well.
+    fn flush_backlog(&self, domain: Option<&String>) {
+        let mut domains = self.to_flush.borrow_mut();
+        let one = domain.filter(|_| domains.len() < DOMAINS_TO_FLUSH);
+        match one {
+            Some(domain) => drop(domains.insert(domain.clone())),
+            None => self.takeover.set(Takeover {
+                flush: true,
+                ..self.takeover.get()
+            }),
         }
     }
 
@@ -305,6 +333,11 @@ impl Outbound {
             pending: stats.pending + self.shaper.waiting() as u64,
             ..stats
         }
+    }
+
+    /// How much of the limits per destination is in use.
+    pub(crate) fn usage(&self) -> Vec<Usage> {
+        self.shaper.rows()
     }
 
     /// The next item to start, if there is one and room for it.
@@ -382,10 +415,11 @@ impl Outbound {
         self.schedule.borrow().flushes()
     }
 
-    /// An item that was put off waits for its time, unless there was a flush since its attempt ended.
-    fn wait_for(&self, name: &QueueName, flushes: u64) {
+    /// An item for this domain that was put off waits for its time, unless there was a flush since its
+    /// attempt ended.
+    fn wait_for(&self, name: &QueueName, domain: &str, flushes: u64) {
         let mut schedule = self.schedule.borrow_mut();
-        schedule.later(name, flushes, epoch_ms());
+        schedule.later(name, domain, flushes, epoch_ms());
         drop(schedule);
         self.wake.notify();
     }
@@ -395,11 +429,20 @@ impl Outbound {
         self.wake.notify();
     }
 
-    /// An item is under way no more.
+    /// An item is under way no more. What cannot be written down of it yet stays noted: another process
+    /// would do it all again.
     fn release(&self, name: &QueueName) {
-        self.book.forget(name);
+        if !self.held.borrow().contains(name) {
+            self.book.forget(name);
+        }
         self.in_flight.borrow_mut().remove(name);
         self.ended.notify();
+    }
+
+    /// What became of an item is written down; the next attempt notes what it does itself.
+    fn no_longer_held(&self, name: &QueueName) {
+        self.held.borrow_mut().remove(name);
+        self.book.forget(name);
     }
 
     fn flight(&self) -> Arc<FlightPage> {

@@ -266,7 +266,7 @@ impl Courier {
                 domain: envelope.domain,
                 force_tls: envelope.force_tls,
                 must_log_in: envelope.must_log_in,
-                at_stake: None,
+                at_stake: envelope.at_stake,
             };
             let mut targets = Targets::of_routes(dns, vec![route.clone()], routing);
             last = forwarded(self.offer(&mut targets, &part, message).await);

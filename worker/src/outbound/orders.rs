@@ -10,7 +10,7 @@ use haraka_shared::ipc::ToMaster;
 use haraka_shared::ledger::Out;
 use haraka_shared::log::Level;
 use haraka_shared::queue_order::{Order, Outcome, Verb};
-use haraka_shared::spool::{OwnerKey, QueueName, Spool, SpoolError, StagedName, State, StoredName};
+use haraka_shared::spool::{OwnerKey, QueueName, SpoolError, StagedName, State, StoredName};
 use haraka_shared::{log_at, log_server};
 
 use super::attempt::{Attempt, Cause};
@@ -350,60 +350,58 @@ async fn bounce_one(worker: &Rc<Worker>, item: StoredName, reason: String) -> Ou
     }
 }
 
+/// Each item is noted before its file has its name, as all that comes back: whoever dies in between leaves
+/// a doubt that the heir clears up.
 async fn adopt(worker: &Rc<Worker>, names: Vec<String>, hold: bool) -> Outcomes {
     let out = &worker.outbound;
     if !out.takeover.get().done {
         return Outcomes::new();
     }
-    let owned = |staged: &StagedName| out.ownership.borrow().owns_key(staged.owner_key());
-    let mine: Vec<(u32, StagedName)> = (0..)
-        .zip(&names)
-        .filter_map(|(place, file)| Some((place, StagedName::parse(file).filter(owned)?)))
-        .collect();
     let spool = out.spool();
-    let adopted = rt::offload(move || adopt_all(&spool, &mine, hold)).await;
-    let (adopted, synced) = match adopted {
+    let owned = |staged: &StagedName| out.ownership.borrow().owns_key(staged.owner_key());
+    let mine: Vec<Adopted> = (0..)
+        .zip(&names)
+        .filter_map(|(place, file)| {
+            let staged = StagedName::parse(file).filter(owned)?;
+            let item = spool.item_of(&staged, hold);
+            Some((place, staged, item))
+        })
+        .collect();
+    let queued = |item: &StoredName| item.state == State::Queued;
+    for (_, _, item) in mine.iter().filter(|(_, _, item)| queued(item)) {
+        out.book.note_return(&item.name);
+    }
+    let todo = mine.clone();
+    let adopted = rt::offload(move || {
+        let done = todo
+            .iter()
+            .map(|(_, staged, item)| spool.adopt(staged, item));
+        let done: Vec<_> = done.collect();
+        (done, spool.sync_names().map_err(|e| e.to_string()))
+    })
+    .await;
+    let (results, synced) = match adopted {
         Ok(done) => done,
         Err(e) => {
             log_server!(Level::Error, "import: {e}");
             return Outcomes::new();
         }
     };
+    let verb = Verb::Adopt { hold };
     let mut outcomes = Outcomes::new();
-    for (place, result) in adopted {
-        let item = match result {
-            Ok(item) => item,
-            Err(e) if e.is_gone() => {
-                outcomes.push((place, Outcome::Gone));
-                continue;
+    for ((place, _, item), result) in mine.into_iter().zip(results) {
+        match &result {
+            Ok(()) if queued(&item) => {
+                out.returns(&item.name);
+                out.wait_until(&item.name, item.name.next_attempt);
             }
-            Err(e) => {
-                outcomes.push((place, Outcome::Failed(e.to_string())));
-                continue;
-            }
-        };
-        if item.state == State::Queued {
-            out.returns(&item.name);
-            out.wait_until(&item.name, item.name.next_attempt);
+            _ => out.book.forget(&item.name),
         }
-        let verb = Verb::Adopt { hold };
-        outcomes.push((
-            place,
-            outcome(&verb, &item.clone(), Some(Ok(item)), &synced),
-        ));
+        let result = result.map(|()| item.clone());
+        outcomes.push((place, outcome(&verb, &item, Some(result), &synced)));
     }
     outcomes
 }
 
-type Adopted = (
-    Vec<(u32, Result<StoredName, SpoolError>)>,
-    Result<(), String>,
-);
-
-fn adopt_all(spool: &Spool, staged: &[(u32, StagedName)], hold: bool) -> Adopted {
-    let adopted = staged
-        .iter()
-        .map(|(place, staged)| (*place, spool.adopt(staged, hold)))
-        .collect();
-    (adopted, spool.sync_names().map_err(|e| e.to_string()))
-}
+/// A staged file by its place in the order, and the item that it becomes.
+type Adopted = (u32, StagedName, StoredName);

@@ -49,7 +49,7 @@ pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName, kind: Out) {
                     break;
                 }
             }
-            worker.outbound.held.borrow_mut().remove(&name);
+            worker.outbound.no_longer_held(&name);
         })
         .detach();
     }
@@ -81,6 +81,7 @@ async fn remove_once(worker: &Rc<Worker>, name: &QueueName, kind: Out) -> Result
 pub(super) async fn defer(
     worker: &Rc<Worker>,
     name: &QueueName,
+    domain: &str,
     again: Again,
     said: Option<String>,
 ) {
@@ -94,7 +95,7 @@ pub(super) async fn defer(
     })
     .await;
     let why = match deferred {
-        Ok(Ok(new)) => return worker.outbound.wait_for(&new, again.flushes),
+        Ok(Ok(new)) => return worker.outbound.wait_for(&new, domain, again.flushes),
         Ok(Err(e)) if e.is_gone() => return worker.outbound.misses(name),
         Ok(Err(e)) => e.to_string(),
         Err(e) => e.to_string(),
@@ -121,7 +122,7 @@ pub(super) async fn rewrite(worker: &Rc<Worker>, name: QueueName, todo: Todo, ag
                 break;
             }
         }
-        worker.outbound.held.borrow_mut().remove(&name);
+        worker.outbound.no_longer_held(&name);
     })
     .detach();
 }
@@ -133,15 +134,16 @@ async fn rewrite_once(
     again: Again,
 ) -> Result<(), String> {
     let spool = worker.outbound.spool();
-    let (old, todo) = (name.clone(), todo.clone());
+    let (old, left) = (name.clone(), todo.clone());
     let done = rt::offload(move || {
         let mut item = spool.open_item(&old)?;
-        spool.update(&mut item, &todo, again.at, again.attempts)
+        spool.update(&mut item, &left, again.at, again.attempts)
     })
     .await;
     match done {
         Ok(Ok(new)) => {
-            worker.outbound.wait_for(&new, again.flushes);
+            let domain = &todo.domain;
+            worker.outbound.wait_for(&new, domain, again.flushes);
             Ok(())
         }
         Ok(Err(e)) if e.is_gone() => {

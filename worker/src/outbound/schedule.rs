@@ -3,6 +3,7 @@
 //! Items wait by name only, so a queue of any size costs little. Those for one domain share a lane
 //! with a limit of its own: a domain that does not answer holds up nobody else. Decides; never waits.
 
+mod flushes;
 mod look;
 
 use std::collections::{HashMap, VecDeque};
@@ -10,6 +11,7 @@ use std::rc::Rc;
 
 use haraka_shared::spool::{PendingHeap, QueueName};
 
+use self::flushes::Flushes;
 pub(super) use self::look::Standing;
 use super::item::Loaded;
 use super::shaping::Permit;
@@ -103,7 +105,7 @@ pub(super) struct Schedule {
     most: usize,
     most_per_lane: usize,
     closed: bool,
-    flushes: u64,
+    flushes: Flushes,
     /// A rescan from this time on is under way.
     rescanning: Option<u64>,
     pass: Option<Pass>,
@@ -123,7 +125,7 @@ impl Schedule {
             most,
             most_per_lane,
             closed: false,
-            flushes: 0,
+            flushes: Flushes::default(),
             rescanning: None,
             pass: None,
         }
@@ -134,13 +136,13 @@ impl Schedule {
         self.ready.push_back(job);
     }
 
-    /// Adds an item that was put off after an attempt: it is due at its name's time, or now if
-    /// there was a flush since that attempt ended, when there were `flushes`.
-    pub(super) fn later(&mut self, name: &QueueName, flushes: u64, now: u64) {
-        if flushes == self.flushes {
-            self.waiting.push(name);
-        } else {
+    /// Adds an item for this domain that was put off after an attempt: it is due at its name's time, or
+    /// now if there was a flush for it since that attempt ended, when there were `flushes`.
+    pub(super) fn later(&mut self, name: &QueueName, domain: &str, flushes: u64, now: u64) {
+        if self.flushes.concern(domain, flushes) {
             self.waiting.push_at(name, now);
+        } else {
+            self.waiting.push(name);
         }
     }
 
@@ -247,7 +249,7 @@ impl Schedule {
     /// Makes every waiting item due, those on disk only as well: they are looked for from here on,
     /// in portions that [`Schedule::next_portion`] gives out.
     pub(super) fn flush(&mut self, now: u64) {
-        self.flush_begun();
+        self.flush_begun(None);
         self.waiting.flush(now);
         // What a rescan has on its way is not in `waiting` yet.
         let on_disk = self.rescanning.or(self.waiting.horizon());
@@ -255,19 +257,19 @@ impl Schedule {
             found: PendingHeap::default(),
             next: Some(from),
             since: now,
-            flush: self.flushes,
+            flush: self.flushes.count(),
             looking: false,
         });
     }
 
-    /// There is a flush, of which items that are just being put off must hear.
-    pub(super) fn flush_begun(&mut self) {
-        self.flushes += 1;
+    /// There is a flush, of all or of one domain, of which items that are just being put off must hear.
+    pub(super) fn flush_begun(&mut self, domain: Option<&str>) {
+        self.flushes.begun(domain);
     }
 
     /// How many flushes there were.
     pub(super) fn flushes(&self) -> u64 {
-        self.flushes
+        self.flushes.count()
     }
 
     /// The items of a flush that are to be looked for now; [`Schedule::found`] takes them.
@@ -348,10 +350,22 @@ mod tests {
         let mut schedule = Schedule::new(100, 100);
         let before = schedule.flushes();
         schedule.flush(500);
-        schedule.later(&name(1, 9000), before, 600);
-        schedule.later(&name(2, 9001), schedule.flushes(), 600);
+        schedule.later(&name(1, 9000), "one.test", before, 600);
+        schedule.later(&name(2, 9001), "one.test", schedule.flushes(), 600);
         assert_eq!(started(&mut schedule, 600), [9000]);
         assert_eq!(started(&mut schedule, 9001), [9001]);
+    }
+
+    // covers OUT-15
+    #[test]
+    fn flush_of_a_domain_leaves_an_item_of_another_that_is_being_put_off() {
+        let mut schedule = Schedule::new(100, 100);
+        let before = schedule.flushes();
+        schedule.flush_begun(Some("One.test"));
+        schedule.later(&name(1, 9000), "two.test", before, 600);
+        schedule.later(&name(2, 9001), "one.test", before, 600);
+        assert_eq!(started(&mut schedule, 600), [9001]);
+        assert_eq!(started(&mut schedule, 9000), [9000]);
     }
 
     /// A queue directory of which only the first items fit into memory.

@@ -112,7 +112,14 @@ pub(super) async fn settle(
     }
     if delivered.is_empty() && !any_failed && !told && !item.changed {
         let said = later.recipients.first().and_then(last_error);
-        return defer(worker, &name, again, said.map(str::to_owned)).await;
+        return defer(
+            worker,
+            &name,
+            &item.todo.domain,
+            again,
+            said.map(str::to_owned),
+        )
+        .await;
     }
     item.todo.rcpt_to = later.recipients;
     rewrite(worker, name, item.todo, again).await;

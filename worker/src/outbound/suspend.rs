@@ -100,6 +100,8 @@ pub(super) async fn met(worker: &Rc<Worker>, todo: &Todo) -> Option<Suspension> 
         return None;
     }
     let host = Box::pin(best_host(worker, &todo.domain)).await;
+    // One that has ended meanwhile would be the end of nobody's wait any more.
+    let now = epoch_ms();
     let all = suspending.all.borrow();
     let provider = organisation(&host).unwrap_or(&host);
     let met = all.of_provider(provider, now);

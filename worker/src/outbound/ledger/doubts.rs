@@ -23,6 +23,8 @@ pub(in crate::outbound) struct Estate {
     returned: Vec<Doubt>,
     /// Items that may be delivered once more.
     again: Vec<(Doubt, QueueName)>,
+    /// By number, what those had that are dead, and was not seen.
+    unseen: HashMap<Incarnation, HashSet<u32>>,
 }
 
 impl Estate {
@@ -42,7 +44,19 @@ impl Estate {
             accepted: 0,
             returned: Vec::new(),
             again: Vec::new(),
+            unseen: HashMap::new(),
         };
+        for whose in book.ledger.rolls() {
+            let key = OwnerKey {
+                incarnation: Some(whose),
+                hash: 0,
+                arrival: None,
+            };
+            if ownership.clears(key) {
+                let left = book.ledger.enrolled(whose).into_iter();
+                estate.unseen.insert(whose, left.collect());
+            }
+        }
         for doubt in book.ledger.doubts() {
             let mine = |item: &Item| ownership.clears(item.owner);
             match doubt.about {
@@ -70,6 +84,9 @@ impl Estate {
     /// An item is there; true if this worker did not have it.
     pub(in crate::outbound) fn sees(&mut self, name: &NameRef<'_>) -> bool {
         let identity = name.identity_hash();
+        if let Some(unseen) = name.incarnation.and_then(|i| self.unseen.get_mut(&i)) {
+            unseen.remove(&name.counter);
+        }
         if name.incarnation == Some(self.own) || self.known.contains(&identity) {
             return false;
         }
@@ -90,7 +107,7 @@ impl Estate {
     /// Counts it all, at the moment when it becomes this worker's.
     ///
     /// `broken`: items that were set aside on the way.
-    pub(in crate::outbound) fn settle(self, book: &Book, broken: u64) {
+    pub(in crate::outbound) fn settle(mut self, book: &Book, broken: u64) {
         let (ledger, page): (&Ledger, _) = (&book.ledger, book.page());
         page.took_over(self.inherited + broken);
         page.went(Out::Aside, broken);
@@ -101,6 +118,15 @@ impl Estate {
             }
         }
         for (doubt, kind) in self.leaving.into_values() {
+            // It had gone, whoever counts that.
+            if let About::Leaving(item, _) = doubt.about
+                && let Some(whose) = item.owner.incarnation
+            {
+                ledger.strike(whose, item.serial);
+                if let Some(unseen) = self.unseen.get_mut(&whose) {
+                    unseen.remove(&item.serial);
+                }
+            }
             if ledger.settle_doubt(&doubt) {
                 page.took_over(1);
                 page.went(kind, 1);
@@ -120,6 +146,12 @@ impl Estate {
         for doubt in rest.chain(batches) {
             // Nothing had happened yet, or it is counted above.
             let _cleared = ledger.settle_doubt(&doubt);
+        }
+        // Whether anything is missing is what the sums say; the master, who adds them up, names these.
+        for (whose, serials) in self.unseen {
+            serials
+                .into_iter()
+                .for_each(|serial| ledger.lose(whose, serial));
         }
     }
 }

@@ -74,6 +74,12 @@ impl Destination {
         limits
     }
 
+    /// Calls `each` with what it takes, from each source that it was sent to from lately.
+    pub(super) fn each_limits(&self, mut each: impl FnMut(&Limits)) {
+        let known = self.limits.borrow();
+        known.iter().for_each(|(_, limits)| each(limits));
+    }
+
     /// What its provider is counted by.
     pub(super) fn provider(&self, rules: &Shaping) -> Option<Key> {
         if self.is_unlimited() {
@@ -96,6 +102,11 @@ impl Known {
     pub(super) fn get(&self, domain: &str) -> Option<Rc<Destination>> {
         let (to, until) = self.0.get(domain)?;
         (*until > rt::now()).then(|| Rc::clone(to))
+    }
+
+    /// All that are known.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Destination> {
+        self.0.values().map(|(to, _)| &**to)
     }
 
     fn put(&mut self, domain: &str, to: &Rc<Destination>) {

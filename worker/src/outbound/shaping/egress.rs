@@ -76,6 +76,15 @@ impl WarmUps {
         taken.map(|()| true).map_err(|_| today.ends)
     }
 
+    /// What the source has sent today, and may; none if it is not new.
+    pub(super) fn today(&self, counted: &Counted, source: &Source) -> Option<(u32, u32)> {
+        let today = Today::new(0);
+        let cap = cap(source, &today)?;
+        let known = counted.traffic.today(key(source), today.day);
+        let sent = known.unwrap_or_else(|| self.sent(source, today.day));
+        Some((sent, cap))
+    }
+
     /// Writes down that one more is sent; false if that cannot be done.
     pub(super) async fn write_down(&self, source: &Source) -> bool {
         let day = Today::new(0).day;

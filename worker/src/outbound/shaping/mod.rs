@@ -13,6 +13,7 @@ mod rooms;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod usage;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;

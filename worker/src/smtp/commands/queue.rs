@@ -13,11 +13,15 @@ use crate::smtp::session::{Outcome, Session};
 /// Gives the message to the plugins, and a relayed one that none took to the built-in queue.
 pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {
     let relaying = s.conn.relaying();
-    let mut verdict = if relaying {
-        s.hook(Call::QueueOutbound(())).await
+    let call = if relaying {
+        Call::QueueOutbound(())
     } else {
-        s.hook(Call::Queue(())).await
+        Call::Queue(())
     };
+    if s.worker.hooks.wants(call.hook()) {
+        txn.storing.answers_for(&txn.recipients());
+    }
+    let mut verdict = s.hook(call).await;
     let own = relaying && !verdict.code.denies() && verdict.code != Code::Ok;
     if own {
         // Haraka writes this line as well, before the built-in queue's own (LOG-13).
@@ -41,6 +45,10 @@ pub(super) async fn queue(s: &mut Session, txn: &Transaction) -> Outcome {
     let verdict = with_text(verdict, said.clone());
     if verdict.code == Code::Ok {
         return queued(s, txn, verdict).await;
+    }
+    if txn.storing.is_overdue() {
+        // It may still be trying: two copies are worse than none of the first (H4).
+        txn.storing.give_up();
     }
     log_conn!(
         Level::Notice,
