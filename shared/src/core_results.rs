@@ -5,6 +5,7 @@
 //! for results that no plugin reads.
 
 use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use serde_json::{Map, Value, json};
 use crate::connection::{Connection, HelloVerb};
 use crate::results;
 
-const NAMES: [&str; 5] = ["local", "remote", "helo", "reset", "disconnect"];
+/// Under which names.
+pub const NAMES: [&str; 5] = ["local", "remote", "helo", "reset", "disconnect"];
 
 impl Connection {
     /// The results under this name: what the plugin of that name left, or what the core knows, with
@@ -40,6 +42,21 @@ impl Connection {
             Some((name, value))
         };
         names.into_iter().filter_map(with_value).collect()
+    }
+
+    /// A number that tells what the core knows from what it knew before, without making results of it.
+    pub fn core_mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let local = self.local.get();
+        (local.ip, local.port).hash(&mut hasher);
+        let remote = self.remote.borrow();
+        (remote.ip, remote.port, &remote.host, &remote.info).hash(&mut hasher);
+        (remote.closed, remote.is_private, remote.is_local).hash(&mut hasher);
+        if let Some((verb, host)) = &*self.hello.borrow() {
+            (matches!(verb, HelloVerb::Helo), host).hash(&mut hasher);
+        }
+        (self.reset.0.get(), self.ended.0.get()).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// What the core knows under this name, without what plugins added.
@@ -137,6 +154,37 @@ mod tests {
         assert_eq!(c.result("helo").unwrap()["verb"], "EHLO");
         assert_eq!(c.result("reset").unwrap()["duration"], 1.234);
         assert_eq!(c.result("remote").unwrap()["host"], "client.test");
+    }
+
+    // covers RES-06
+    #[test]
+    fn mark_changes_with_each_result_of_the_core_and_with_nothing_else() {
+        let c = connection();
+        let all = || NAMES.map(|name| c.core_result(name));
+        let mut seen = vec![(c.core_mark(), all())];
+        let mut look = || {
+            let now = (c.core_mark(), all());
+            for before in &seen {
+                assert_eq!(before.0 == now.0, before.1 == now.1, "{now:?}");
+            }
+            seen.push(now);
+        };
+        c.errors.set(7);
+        look();
+        *c.hello.borrow_mut() = Some((HelloVerb::Ehlo, Rc::from("c.test")));
+        look();
+        *c.hello.borrow_mut() = Some((HelloVerb::Helo, Rc::from("c.test")));
+        look();
+        c.set_remote_host("client.test");
+        look();
+        c.remote.borrow_mut().info = Some(Rc::from("client.test"));
+        look();
+        c.remote.borrow_mut().closed = true;
+        look();
+        c.reset.set(Duration::from_millis(1234));
+        look();
+        c.ended.set(Duration::from_millis(1234));
+        look();
     }
 
     // covers RES-06, RES-01

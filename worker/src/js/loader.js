@@ -35,6 +35,7 @@ const FALLBACKS = {
 }
 
 const HEADER_GRAMMAR = '/@haraka/email-address/dist/cjs/lib/header.cjs'
+const MAY_BE_KNOWN = /\/node_modules\/(?:@redis\/client|haraka-net-utils)\//
 
 const cache = Object.create(null)
 
@@ -87,9 +88,11 @@ function load(filename, parent) {
         } else if (filename.endsWith('.node')) {
             throw new Error(`native addons cannot be loaded: ${filename}`)
         } else {
-            module._compile(loader.file(filename))
+            const text = loader.file(filename)
+            module._compile(text)
             // Half of what some plugins do at a message is the grammar of this package.
             if (filename.endsWith(HEADER_GRAMMAR)) require('internal/header_addresses').speedUp(module)
+            else if (MAY_BE_KNOWN.test(filename)) require('internal/known_files').change(module, text)
         }
     } catch (err) {
         delete cache[filename]

@@ -17,6 +17,8 @@ mod handle;
 mod header_address_tests;
 mod heap;
 mod host;
+#[cfg(test)]
+mod known_file_tests;
 mod limits;
 mod live;
 mod modules;

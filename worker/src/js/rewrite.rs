@@ -8,7 +8,8 @@ use std::borrow::Cow;
 
 /// The text with `x.user()` as `x.user$called()`, which answers for text and for a function, and with
 /// `x.replace(/0/g, 'o')` as `x.replace$all('0', 'o')`: the engine makes an expression of the pattern at
-/// each call, and looks up each of its flags by name.
+/// each call, and looks up each of its flags by name. For `x.split(/\s+/)`, which is `x.split$blank(/\s+/)`, it
+/// makes two.
 pub(super) fn rewritten(text: &str) -> Cow<'_, str> {
     let mut out = String::new();
     let mut copied = 0;
@@ -21,6 +22,10 @@ pub(super) fn rewritten(text: &str) -> Cow<'_, str> {
         if after.trim_start().starts_with(')') && called.iter().any(|c| before.ends_with(c)) {
             out.push_str(text.get(copied..at).unwrap_or_default());
             out.push_str("$called");
+            copied = at;
+        } else if before.ends_with(".split") && after.starts_with("/\\s+/)") {
+            out.push_str(text.get(copied..at).unwrap_or_default());
+            out.push_str("$blank");
             copied = at;
         } else if before.ends_with(".replace")
             && let Some((pattern, rest)) = plain_pattern(after)
@@ -96,6 +101,16 @@ mod tests {
             "a.address$called( \n) + b.host$called() + c.user(1) + d.users() + user()"
         );
         assert!(matches!(rewritten("é.user(x)"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn splitting_at_blanks_is_marked_and_no_other() {
+        assert_eq!(
+            rewritten(
+                "a.split(/\\s+/)[0] + b.split(/\\s/) + c.split(/\\s+/, 2) + d.split(/\\s+/g) + e\n.split(/\\s+/)"
+            ),
+            "a.split$blank(/\\s+/)[0] + b.split(/\\s/) + c.split(/\\s+/, 2) + d.split(/\\s+/g) + e\n.split$blank(/\\s+/)"
+        );
     }
 
     #[test]

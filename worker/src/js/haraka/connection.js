@@ -139,7 +139,7 @@ class Connection {
     }
 
     get results() {
-        return this.#kept('results', () => live.results(this.#handle, this.number, this, (name) => connection.get(this.#handle, `${name} result`)))
+        return this.#kept('results', () => live.results(this.#handle, this.number, this, (name) => connection.get(this.#handle, `${name} result`), (last) => connection.coreNews(this.#handle, last)))
     }
 
     get transaction() {
@@ -170,15 +170,16 @@ class Connection {
         const another = hook !== this.hook
         this.hook = hook
         if (hook === 'capabilities') this.#capabilities = undefined
-        this.transactionSeen()?.begin()
-        if (globalThis.server.notes.redis) this.#tell(another)
+        const seen = this.transactionSeen()
+        seen?.begin()
+        if (globalThis.server.notes.redis) this.#tell(another, seen)
     }
 
     // What native plugins and the core find is published as well, so it comes here as it is found. The core
     // finds nothing between two plugins of one hook.
-    #tell(another) {
+    #tell(another, seen) {
         if (another) this.results.publishCore()
-        void this.transaction?.results
+        void (seen ?? this.transaction)?.results
     }
 
     end() {

@@ -157,6 +157,19 @@ exports.parentSaid = (request, code, message) => {
     } else asked?.next(code === CONT ? undefined : code, message ?? undefined)
 }
 
+// It is in this call from now on.
+exports.runs = (subject, call, hook) => {
+    const now = running.get(subject)
+    if (now === undefined) {
+        running.set(subject, { call, hook, asked: false })
+        return
+    }
+    if (now.asked) exports.over(subject)
+    now.call = call
+    now.hook = hook
+    now.asked = false
+}
+
 // The hook call that this one was in is over: what it has asked for is not waited for any more.
 exports.over = (subject) => {
     const before = running.get(subject)

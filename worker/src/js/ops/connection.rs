@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use haraka_shared::connection::{Connection, HelloVerb};
+use haraka_shared::core_results::NAMES as CORE_RESULTS;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::Tally;
 use rquickjs::{Ctx, Object};
@@ -38,6 +39,19 @@ pub(super) fn install<'js>(
         let conn = of.connection(&ctx)?;
         rquickjs::Result::Ok(set(&conn, &name, &value.0))
     });
+    // What the core found, if it is not what this number told last.
+    op!(
+        ctx,
+        field,
+        "coreNews",
+        |ctx: Ctx<'_>, of: Handle, last: f64| {
+            let conn = of.connection(&ctx)?;
+            // Scripts have 53 bits of an integer.
+            let mark = (conn.core_mark() >> 11) as f64;
+            let news = || Json(json!([mark, core_found(&conn)]));
+            rquickjs::Result::Ok((mark != last).then(news))
+        }
+    );
     op!(ctx, field, "transaction", |ctx: Ctx<'_>, of: Handle| {
         let conn = of.connection(&ctx)?;
         rquickjs::Result::Ok(conn.transaction().map(Handle::Transaction))
@@ -78,6 +92,15 @@ pub(super) fn install<'js>(
         }
     );
     Ok(())
+}
+
+/// All results of the core by name.
+fn core_found(conn: &Connection) -> Value {
+    let all = CORE_RESULTS.iter().filter_map(|name| {
+        let found = conn.core_result(name)?;
+        Some(((*name).to_owned(), Value::Object(found)))
+    });
+    Value::Object(all.collect())
 }
 
 fn tally(t: &Tally) -> Value {
