@@ -44,19 +44,30 @@ impl Connection {
         names.into_iter().filter_map(with_value).collect()
     }
 
-    /// A number that tells what the core knows from what it knew before, without making results of it.
-    pub fn core_mark(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+    /// Of each of [`NAMES`] a number that tells what the core knows from what it knew before, without making
+    /// a result of it; 0 where it knows nothing. Scripts have 53 bits of it.
+    pub fn core_marks(&self) -> [u64; NAMES.len()] {
         let local = self.local.get();
-        (local.ip, local.port).hash(&mut hasher);
         let remote = self.remote.borrow();
-        (remote.ip, remote.port, &remote.host, &remote.info).hash(&mut hasher);
-        (remote.closed, remote.is_private, remote.is_local).hash(&mut hasher);
-        if let Some((verb, host)) = &*self.hello.borrow() {
-            (matches!(verb, HelloVerb::Helo), host).hash(&mut hasher);
-        }
-        (self.reset.0.get(), self.ended.0.get()).hash(&mut hasher);
-        hasher.finish()
+        let where_from = (remote.ip, remote.port, &remote.host, &remote.info);
+        let hello = self.hello.borrow();
+        let hello = hello.as_ref().map(|(verb, host)| {
+            let helo = matches!(verb, HelloVerb::Helo);
+            mark(&(helo, host))
+        });
+        let lasted = |time: &Lasted| time.0.get().map(|ms| mark(&ms));
+        [
+            mark(&(local.ip, local.port)),
+            mark(&(
+                where_from,
+                remote.closed,
+                remote.is_private,
+                remote.is_local,
+            )),
+            hello.unwrap_or_default(),
+            lasted(&self.reset).unwrap_or_default(),
+            lasted(&self.ended).unwrap_or_default(),
+        ]
     }
 
     /// What the core knows under this name, without what plugins added.
@@ -96,6 +107,12 @@ impl Connection {
             _ => None,
         }
     }
+}
+
+fn mark(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    (hasher.finish() >> 11).max(1)
 }
 
 /// A time since the session began, in few bytes; empty until it is set.
@@ -158,14 +175,20 @@ mod tests {
 
     // covers RES-06
     #[test]
-    fn mark_changes_with_each_result_of_the_core_and_with_nothing_else() {
+    fn marks_change_with_their_results_of_the_core_and_with_nothing_else() {
         let c = connection();
         let all = || NAMES.map(|name| c.core_result(name));
-        let mut seen = vec![(c.core_mark(), all())];
+        let mut seen = vec![(c.core_marks(), all())];
         let mut look = || {
-            let now = (c.core_mark(), all());
+            let now = (c.core_marks(), all());
             for before in &seen {
-                assert_eq!(before.0 == now.0, before.1 == now.1, "{now:?}");
+                for (at, name) in NAMES.iter().enumerate() {
+                    let same = before.0[at] == now.0[at];
+                    assert_eq!(same, before.1[at] == now.1[at], "{name}: {now:?}");
+                }
+            }
+            for (mark, result) in now.0.iter().zip(&now.1) {
+                assert_eq!(*mark == 0, result.is_none());
             }
             seen.push(now);
         };

@@ -152,7 +152,7 @@ fn followers_hear_from_native_frames_what_they_hear_from_the_packages_decoder() 
 }
 
 #[test]
-fn literals_are_known_by_one_expression_as_by_one_each_time() {
+fn expressions_for_addresses_are_the_same_whether_written_again_or_not() {
     let Some(from) = packages() else { return };
     let of = |name: &str, more: &str| {
         let dir = Dir::new(name);
@@ -181,8 +181,13 @@ fn literals_are_known_by_one_expression_as_by_one_each_time() {
         dir.file(file, &format!("{text}{more}"));
         let engine = dir.engine(Limits::default());
         let asked = format!(
-            "(({{ is_ip_literal: is }}) => ['[1.2.3.4]', '1.2.3.4', '[IPv6:::1]', '[::1]', '[1.2.3.4', '', undefined, null, '[a]',
-                '[IPv6:2001:db8::1]', '[1.2.3.4]', 7].map((host) => is(host)).concat(is.toString().includes('pattern.test')))(__required('{}'))",
+            "(({{ is_ip_literal: is, get_ipany_re: make }}) => {{
+                const hosts = ['[1.2.3.4]', '1.2.3.4', '[IPv6:::1]', '[::1]', '[1.2.3.4', '', undefined, null, '[a]', 7]
+                const shown = (re) => [re.source, re.flags, re.lastIndex, re.test('a 1.2.3.4 ::1'), re.lastIndex]
+                return [...hosts, ...hosts].map((host) => is(host)).concat(
+                    [[], [], ['^'], ['^', '$', ''], ['^', '$', 'g'], ['^', '$', 'g']].map((given) => shown(make(...given))),
+                    make('^') === make('^'), make.toString().includes('written.get'))
+            }})(__required('{}'))",
             dir.path(file).display()
         );
         let mut said = eval(&engine, &asked).unwrap();

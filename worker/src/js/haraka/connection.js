@@ -139,7 +139,11 @@ class Connection {
     }
 
     get results() {
-        return this.#kept('results', () => live.results(this.#handle, this.number, this, (name) => connection.get(this.#handle, `${name} result`), (last) => connection.coreNews(this.#handle, last)))
+        return this.#kept('results', () => {
+            const core = (name) => connection.get(this.#handle, `${name} result`)
+            const news = (marks) => connection.coreNews(this.#handle, marks)
+            return live.results(this.#handle, this.number, this, core, news)
+        })
     }
 
     get transaction() {

@@ -72,7 +72,7 @@ function configurations(module) {
             return value
         })
     }
-    const without = ({ modules, ...rest }) => text(rest)
+    const without = (config) => text({ ...config, modules: 0 })
     const same = (a, b) => {
         const names = Object.keys(a)
         return names.length === Object.keys(b).length && names.every((name) => a[name] === b[name])

@@ -58,9 +58,8 @@ class ResultStore {
         Object.defineProperty(this, 'conn', { value: conn, writable: true })
         Object.defineProperty(this, 'core', { value: core && ((name) => (CORE.includes(name) ? core(name) : undefined)) })
         Object.defineProperty(this, 'news', { value: news })
-        // What the core found when it was last told: a number for all of it, and each as text.
-        Object.defineProperty(this, 'mark', { value: -1, writable: true })
-        Object.defineProperty(this, 'told', { value: undefined, writable: true })
+        // Numbers of what the core found when it was last told.
+        Object.defineProperty(this, 'marks', { value: CORE.map(() => 0), writable: true })
         this.store = Object.create(null)
         settings ??= config.get('results.ini', { booleans: ['+main.redis_publish'] }, () => {
             settings = undefined
@@ -97,18 +96,10 @@ class ResultStore {
     // What the core found stands nowhere, so it is told when a hook begins, if it is new.
     publishCore() {
         if (!this.followed()) return
-        const news = this.news?.(this.mark)
+        const news = this.news?.(this.marks)
         if (!news) return
-        const [mark, all] = news
-        this.mark = mark
-        this.told ??= new Map()
-        for (const name of CORE) {
-            const known = all[name]
-            const text = known ? JSON.stringify(known) : undefined
-            if (text === this.told.get(name)) continue
-            this.told.set(name, text)
-            if (known) this.redis_publish(name, known)
-        }
+        this.marks = news[0]
+        for (const name of CORE) if (news[1][name]) this.redis_publish(name, news[1][name])
     }
 
     // Whether anybody can follow what is found (RES-05).
