@@ -74,8 +74,8 @@ function configurations(module) {
     }
     const without = (config) => text({ ...config, modules: 0 })
     const same = (a, b) => {
-        const names = Object.keys(a)
-        return names.length === Object.keys(b).length && names.every((name) => a[name] === b[name])
+        const [names, others] = [Object.keys(a), Object.keys(b)]
+        return names.length === others.length && names.every((name, i) => name === others[i] && a[name] === b[name])
     }
 
     module.exports.default = class SingleEntryCache {
