@@ -132,7 +132,9 @@ fn results_go_to_redis_without_the_client_as_long_as_redis_is_there() {
         assert!(length > 0, "{heard}");
         heard.push_str(std::str::from_utf8(&piece[..length]).unwrap());
     }
-    let opening = "*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$1\r\np\r\n*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n";
+    let opening = "*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$1\r\np\r\n\
+         *3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n$14\r\nharaka-results\r\n\
+         *3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n";
     assert!(heard.starts_with(opening), "{heard}");
     let first = r#"{"plugin":"mine","result":{"pass":"żółw"}}"#;
     let framed = format!(

@@ -5,6 +5,7 @@
 //! for results that no plugin reads.
 
 use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use serde_json::{Map, Value, json};
 use crate::connection::{Connection, HelloVerb};
 use crate::results;
 
-const NAMES: [&str; 5] = ["local", "remote", "helo", "reset", "disconnect"];
+/// Under which names.
+pub const NAMES: [&str; 5] = ["local", "remote", "helo", "reset", "disconnect"];
 
 impl Connection {
     /// The results under this name: what the plugin of that name left, or what the core knows, with
@@ -40,6 +42,32 @@ impl Connection {
             Some((name, value))
         };
         names.into_iter().filter_map(with_value).collect()
+    }
+
+    /// Of each of [`NAMES`] a number that tells what the core knows from what it knew before, without making
+    /// a result of it; 0 where it knows nothing. Scripts have 53 bits of it.
+    pub fn core_marks(&self) -> [u64; NAMES.len()] {
+        let local = self.local.get();
+        let remote = self.remote.borrow();
+        let where_from = (remote.ip, remote.port, &remote.host, &remote.info);
+        let hello = self.hello.borrow();
+        let hello = hello.as_ref().map(|(verb, host)| {
+            let helo = matches!(verb, HelloVerb::Helo);
+            mark(&(helo, host))
+        });
+        let lasted = |time: &Lasted| time.0.get().map(|ms| mark(&ms));
+        [
+            mark(&(local.ip, local.port)),
+            mark(&(
+                where_from,
+                remote.closed,
+                remote.is_private,
+                remote.is_local,
+            )),
+            hello.unwrap_or_default(),
+            lasted(&self.reset).unwrap_or_default(),
+            lasted(&self.ended).unwrap_or_default(),
+        ]
     }
 
     /// What the core knows under this name, without what plugins added.
@@ -79,6 +107,12 @@ impl Connection {
             _ => None,
         }
     }
+}
+
+fn mark(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    (hasher.finish() >> 11).max(1)
 }
 
 /// A time since the session began, in few bytes; empty until it is set.
@@ -137,6 +171,43 @@ mod tests {
         assert_eq!(c.result("helo").unwrap()["verb"], "EHLO");
         assert_eq!(c.result("reset").unwrap()["duration"], 1.234);
         assert_eq!(c.result("remote").unwrap()["host"], "client.test");
+    }
+
+    // covers RES-06
+    #[test]
+    fn marks_change_with_their_results_of_the_core_and_with_nothing_else() {
+        let c = connection();
+        let all = || NAMES.map(|name| c.core_result(name));
+        let mut seen = vec![(c.core_marks(), all())];
+        let mut look = || {
+            let now = (c.core_marks(), all());
+            for before in &seen {
+                for (at, name) in NAMES.iter().enumerate() {
+                    let same = before.0[at] == now.0[at];
+                    assert_eq!(same, before.1[at] == now.1[at], "{name}: {now:?}");
+                }
+            }
+            for (mark, result) in now.0.iter().zip(&now.1) {
+                assert_eq!(*mark == 0, result.is_none());
+            }
+            seen.push(now);
+        };
+        c.errors.set(7);
+        look();
+        *c.hello.borrow_mut() = Some((HelloVerb::Ehlo, Rc::from("c.test")));
+        look();
+        *c.hello.borrow_mut() = Some((HelloVerb::Helo, Rc::from("c.test")));
+        look();
+        c.set_remote_host("client.test");
+        look();
+        c.remote.borrow_mut().info = Some(Rc::from("client.test"));
+        look();
+        c.remote.borrow_mut().closed = true;
+        look();
+        c.reset.set(Duration::from_millis(1234));
+        look();
+        c.ended.set(Duration::from_millis(1234));
+        look();
     }
 
     // covers RES-06, RES-01

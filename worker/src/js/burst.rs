@@ -48,8 +48,11 @@ impl Burst {
         self.entered.get().is_some()
     }
 
-    pub(super) fn enter(&self) {
-        self.entered.set(Some(processor_time()));
+    /// Gives the processor time of this thread.
+    pub(super) fn enter(&self) -> Duration {
+        let now = processor_time();
+        self.entered.set(Some(now));
+        now
     }
 
     /// Back outside. With nothing left to do the next entry starts anew; gives whether a script was

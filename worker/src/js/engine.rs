@@ -195,9 +195,9 @@ impl Engine {
     }
 
     fn go_in(&self, what: &str) {
-        self.burst.enter();
+        let now = self.burst.enter();
         let most = self.burst.allowed().saturating_mul(self.limits.patience);
-        self.watchdog.enter(what, most);
+        self.watchdog.enter(what, now.saturating_add(most));
     }
 
     fn guarded<T>(

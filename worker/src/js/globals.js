@@ -163,13 +163,20 @@ for (const name of ['address', 'host', 'user']) {
     })
 }
 
-// What the loader makes of replacing plain text everywhere. For whatever is no text but has such a method, the call is
-// as it was written.
-function hidden(prototype, value) {
-    Object.defineProperty(prototype, 'replace$all', { value, writable: true, configurable: true, enumerable: false })
+// What the loader makes of replacing plain text everywhere, and of splitting at blanks. For whatever is no text but has
+// such a method, the call is as it was written.
+function hidden(prototype, name, value) {
+    Object.defineProperty(prototype, name, { value, writable: true, configurable: true, enumerable: false })
 }
-hidden(String.prototype, String.prototype.replaceAll)
-hidden(Object.prototype, function (text, by) {
+const BLANK = /\s/
+hidden(String.prototype, 'split$blank', function (by) {
+    return BLANK.test(this) ? this.split(by) : [String(this)]
+})
+hidden(Object.prototype, 'split$blank', function (by) {
+    return this.split(by)
+})
+hidden(String.prototype, 'replace$all', String.prototype.replaceAll)
+hidden(Object.prototype, 'replace$all', function (text, by) {
     return this.replace(new RegExp(text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'g'), by)
 })
 

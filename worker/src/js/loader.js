@@ -35,6 +35,7 @@ const FALLBACKS = {
 }
 
 const HEADER_GRAMMAR = '/@haraka/email-address/dist/cjs/lib/header.cjs'
+const MAY_BE_KNOWN = /\/node_modules\/(?:@redis\/client\/dist\/lib\/(?:RESP\/decoder|client\/pub-sub|single-entry-cache)|haraka-net-utils\/index)\.js$/
 
 const cache = Object.create(null)
 
@@ -102,6 +103,7 @@ function load(filename, parent) {
             runFile(module)
             // Half of what some plugins do at a message is the grammar of this package.
             if (filename.endsWith(HEADER_GRAMMAR)) require('internal/header_addresses').speedUp(module)
+            else if (MAY_BE_KNOWN.test(filename)) require('internal/known_files').change(module, loader.file(filename))
         }
     } catch (err) {
         delete cache[filename]

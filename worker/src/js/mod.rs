@@ -21,6 +21,8 @@ mod handle;
 mod header_address_tests;
 mod heap;
 mod host;
+#[cfg(test)]
+mod known_file_tests;
 mod late_answers;
 mod limits;
 mod live;

@@ -10,11 +10,12 @@ use std::borrow::Cow;
 use super::scan::Parentheses;
 
 /// Without one of these nothing is changed; most scripts have none.
-const CHANGED: [&str; 4] = [".address(", ".host(", ".user(", ".replace(/"];
+const CHANGED: [&str; 5] = [".address(", ".host(", ".user(", ".replace(/", ".split(/"];
 
 /// The text with `x.user()` as `x.user$called()`, which answers for text and for a function, and with
 /// `x.replace(/0/g, 'o')` as `x.replace$all('0', 'o')`: the engine makes an expression of the pattern at
-/// each call, and looks up each of its flags by name.
+/// each call, and looks up each of its flags by name. For `x.split(/\s+/)`, which is `x.split$blank(/\s+/)`, it
+/// makes two.
 pub(super) fn rewritten(text: &str) -> Cow<'_, str> {
     if !CHANGED.iter().any(|call| text.contains(call)) {
         return Cow::Borrowed(text);
@@ -26,14 +27,21 @@ pub(super) fn rewritten(text: &str) -> Cow<'_, str> {
         let (Some(before), Some(after)) = (before, after) else {
             continue;
         };
-        let mut names = ["address", "host", "user", "replace"].into_iter();
+        let mut names = ["address", "host", "user", "replace", "split"].into_iter();
         let Some(name) = names.find(|name| before.ends_with(name)) else {
             continue;
         };
         if !calls_member(before, name) {
             continue;
         }
-        if name != "replace" {
+        if name == "split" {
+            if !after.starts_with("/\\s+/)") {
+                continue;
+            }
+            out.push_str(text.get(copied..at).unwrap_or_default());
+            out.push_str("$blank");
+            copied = at;
+        } else if name != "replace" {
             if !after.trim_start().starts_with(')') {
                 continue;
             }

@@ -17,6 +17,18 @@ fn calls_of_address_parts_are_marked_and_nothing_else() {
 }
 
 #[test]
+fn splitting_at_blanks_is_marked_and_no_other() {
+    assert_eq!(
+        rewritten(
+            "a.split(/\\s+/)[0] + b.split(/\\s/) + c.split(/\\s+/, 2) + d.split(/\\s+/g) + e\n.split(/\\s+/)"
+        ),
+        "a.split$blank(/\\s+/)[0] + b.split(/\\s/) + c.split(/\\s+/, 2) + d.split(/\\s+/g) + e\n.split$blank(/\\s+/)"
+    );
+    let text = "'a.split(/\\s+/)'";
+    assert_eq!(rewritten(text), text);
+}
+
+#[test]
 fn replacing_plain_text_everywhere_needs_no_expression() {
     for (script, expected) in [
         ("s.replace(/0/g, 'o')", "s.replace$all('0', 'o')"),

@@ -220,6 +220,62 @@ fn replacing_plain_text_gives_what_the_expression_gives() {
     );
 }
 
+#[test]
+fn splitting_at_blanks_gives_what_the_expression_gives() {
+    let dir = Dir::new("split");
+    dir.file("blank.js", r"module.exports = (s) => s.split(/\s+/)");
+    let engine = dir.engine(Limits::default());
+    let script = format!(
+        "const parts = __required('{}'); [...['', 'a', ' ', 'a b', ' a\\t\\nb ', 'a\\u00a0b', 'a\\ufeffb', 'a\\u0085b'], \
+         new String('x y'), new String('x')].map((s) => JSON.stringify(parts(s)) === JSON.stringify(s.split(new RegExp('\\\\s+')))) \
+         .concat(parts({{ split: (by) => by.source + by.flags }}))",
+        dir.path("blank.js").display()
+    );
+    let mut expected = vec![json!(true); 10];
+    expected.push(json!("\\s+"));
+    assert_eq!(eval(&engine, &script).unwrap(), json!(expected));
+}
+
+// covers RES-03
+#[test]
+fn summary_is_the_same_whether_it_is_read_before_a_count_or_after() {
+    let dir = Dir::new("summary");
+    dir.file("config/results.ini", "[p]\norder=fail,pass\n");
+    dir.file(
+        "read.js",
+        "const Results = require('haraka-results')
+         module.exports = (early) => {
+             const store = new Results({ loginfo() {}, logerror() {} })
+             const said = []
+             const look = () => { const own = store.get('p'); return [own.human, own.human_html] }
+             const step = (what, given) => {
+                 store[what]('p', given)
+                 if (early) look()
+             }
+             step('add', { score: 0, pass: 'a', note: 'x', list: [1] })
+             step('incr', { score: 2, fresh: 1 })
+             step('incr', { score: 3 })
+             said.push(look(), store.collate('p'))
+             step('push', { list: 2 })
+             step('incr', { score: 1, list: 5 })
+             said.push(look(), store.collate('p'))
+             step('add', { human: 'mine' })
+             step('incr', { score: 1, human: 4 })
+             said.push(look(), store.collate('p'), JSON.stringify(store.get('p')))
+             return said
+         }",
+    );
+    let engine = dir.engine(Limits::default());
+    let said = |early: bool| {
+        let script = format!("__required('{}')({early})", dir.path("read.js").display());
+        eval(&engine, &script).unwrap()
+    };
+    let late = said(false);
+    assert_eq!(late, said(true));
+    assert_eq!(late[0][0], "score: 0, note: x, list: 1, pass:a");
+    assert_eq!(late[1], "score: 5, note: x, list: 1, fresh: 1, pass:a");
+}
+
 // covers RES-07
 #[test]
 fn native_code_reads_and_writes_the_plain_part_of_a_scripts_notes() {

@@ -139,7 +139,11 @@ class Connection {
     }
 
     get results() {
-        return this.#kept('results', () => live.results(this.#handle, this.number, this, (name) => connection.get(this.#handle, `${name} result`)))
+        return this.#kept('results', () => {
+            const core = (name) => connection.get(this.#handle, `${name} result`)
+            const news = (marks) => connection.coreNews(this.#handle, marks)
+            return live.results(this.#handle, this.number, this, core, news)
+        })
     }
 
     get transaction() {
@@ -170,15 +174,16 @@ class Connection {
         const another = hook !== this.hook
         this.hook = hook
         if (hook === 'capabilities') this.#capabilities = undefined
-        this.transactionSeen()?.begin()
-        if (globalThis.server.notes.redis) this.#tell(another)
+        const seen = this.transactionSeen()
+        seen?.begin()
+        if (globalThis.server.notes.redis) this.#tell(another, seen)
     }
 
     // What native plugins and the core find is published as well, so it comes here as it is found. The core
     // finds nothing between two plugins of one hook.
-    #tell(another) {
+    #tell(another, seen) {
         if (another) this.results.publishCore()
-        void this.transaction?.results
+        void (seen ?? this.transaction)?.results
     }
 
     end() {

@@ -152,8 +152,7 @@ class Call {
 
 exports.run = (method, number, hook, kind, owner, handle, raw) => {
     const subject = subjectOf(kind, owner, handle)
-    plugins.over(subject)
-    plugins.running.set(subject, { call: number, hook })
+    plugins.runs(subject, number, hook)
     const call = new Call(plugins.method(method), number, hook, subject)
     subject.begin?.(hook, () => call.decide())
     if (hook !== 'data_post') {

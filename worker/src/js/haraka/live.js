@@ -13,8 +13,8 @@ exports.owners = owners
 
 exports.notes = (handle, owner) => new Notes(natives.live.handOver(handle, owner, 'notes'))
 
-exports.results = (handle, owner, conn, core) => {
-    const results = new ResultStore(conn, core)
+exports.results = (handle, owner, conn, core, news) => {
+    const results = new ResultStore(conn, core, news)
     const found = natives.live.handOver(handle, owner, 'results')
     Object.assign(results.store, found)
     for (const name of Object.keys(found)) results.redis_publish(name, results.found(name))

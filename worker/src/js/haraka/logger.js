@@ -52,6 +52,8 @@ function addLogMethods(to, origin) {
     LEVELS.forEach((name, level) => {
         Object.defineProperty(target, `log${name.toLowerCase()}`, {
             value(...args) {
+                // Most lines are of a level that nobody wants.
+                if (!log.enabled(level)) return true
                 return write(level, origin ?? 'core', typeof to === 'function' ? [this, ...args] : args)
             },
             writable: true,

@@ -114,14 +114,13 @@ const { cont: CONT } = require('haraka-constants')
 // Requests to native plugins under way: what goes on with the answer.
 const requests = new Map()
 
-// The hook call that a connection or item is in.
-const running = new WeakMap()
-exports.running = running
+// Where a connection or item has the hook call that it is in.
+const RUNNING = Symbol('running')
 
 // A method of a native plugin: it answers in the place of the method of a script that is running.
 function parentMethod(name, number, hooks) {
     return (next, subject) => {
-        const now = running.get(subject)
+        const now = subject?.[RUNNING]
         const hook = hooks.includes(now?.hook) ? now.hook : hooks[0]
         numbers += 1
         if (!now || !hookOps.askParent(now.call, numbers, number, hook, now.hook)) {
@@ -160,9 +159,22 @@ exports.parentSaid = (request, code, message) => {
     } else asked?.next(code === CONT ? undefined : code, message ?? undefined)
 }
 
+// It is in this call from now on.
+exports.runs = (subject, call, hook) => {
+    const now = subject[RUNNING]
+    if (now === undefined) {
+        Object.defineProperty(subject, RUNNING, { value: { call, hook, asked: false } })
+        return
+    }
+    if (now.asked) exports.over(subject)
+    now.call = call
+    now.hook = hook
+    now.asked = false
+}
+
 // The hook call that this one was in is over: what it has asked for is not waited for any more.
 exports.over = (subject) => {
-    const before = running.get(subject)
+    const before = subject[RUNNING]
     if (!before?.asked) return
     for (const [request, asked] of requests) if (asked.call === before.call) requests.delete(request)
 }

@@ -4,6 +4,8 @@
 
 const net = require('net')
 
+const { socket: ops } = natives
+
 // Octets that may wait for redis; a follower that is so far behind has lost the thread anyway.
 const MOST = 1 << 20
 
@@ -17,6 +19,8 @@ class Publisher {
     constructor(client) {
         this.client = client
         this.socket = null
+        // Its number on the native side, which writes to it from the time when it is open and all before is said.
+        this.open = 0
         this.waiting = ''
         this.again = 0
         this.flush = this.flush.bind(this)
@@ -31,6 +35,7 @@ class Publisher {
 
     // False if the client has to do it.
     publish(channel, said) {
+        if (this.open !== 0) return ops.publish(this.open, channel, said)
         if (this.socket === null && !this.connect()) return false
         if (this.socket.writableLength + this.waiting.length > MOST) return false
         if (this.waiting === '') setImmediate(this.flush)
@@ -42,7 +47,7 @@ class Publisher {
     flush() {
         const all = this.waiting
         this.waiting = ''
-        this.socket?.write(all)
+        if (all !== '') this.socket?.write(all)
     }
 
     connect() {
@@ -52,6 +57,7 @@ class Publisher {
         const lost = () => {
             if (this.socket !== socket) return
             this.socket = null
+            this.open = 0
             this.again = Date.now() + REST
         }
         socket.on('error', lost).on('close', lost)
@@ -59,6 +65,10 @@ class Publisher {
         socket.setNoDelay(true)
         socket.unref()
         if (password) socket.write(username ? command('AUTH', username, password) : command('AUTH', password))
+        socket.once('ready', () => {
+            this.flush()
+            if (this.socket === socket && socket.writableLength === 0) this.open = socket._handle
+        })
         // Its name in what redis tells of its clients.
         socket.write(command('CLIENT', 'SETNAME', 'haraka-results'))
         socket.write(command('CLIENT', 'REPLY', 'OFF'))

@@ -34,15 +34,32 @@ function named(plugin) {
     return typeof plugin === 'string' ? plugin : plugin?.name
 }
 
+// JSON of a finding; the names are few and the same.
+const starts = new Map()
+const MOST_NAMES = 1000
+
+function message(name, given) {
+    const result = JSON.stringify(given)
+    if (typeof name !== 'string' || result === undefined) return JSON.stringify({ plugin: name, result: given })
+    let start = starts.get(name)
+    if (start === undefined) {
+        start = `{"plugin":${JSON.stringify(name)},"result":`
+        if (starts.size < MOST_NAMES) starts.set(name, start)
+    }
+    return `${start}${result}}`
+}
+
 function words(list) {
     return list ? String(list).trim().split(/[,; ]+/) : []
 }
 
 class ResultStore {
-    constructor(conn, core) {
+    constructor(conn, core, news) {
         Object.defineProperty(this, 'conn', { value: conn, writable: true })
         Object.defineProperty(this, 'core', { value: core && ((name) => (CORE.includes(name) ? core(name) : undefined)) })
-        Object.defineProperty(this, 'told', { value: undefined, writable: true })
+        Object.defineProperty(this, 'news', { value: news })
+        // Numbers of what the core found when it was last told.
+        Object.defineProperty(this, 'marks', { value: CORE.map(() => 0), writable: true })
         this.store = Object.create(null)
         settings ??= config.get('results.ini', { booleans: ['+main.redis_publish'] }, () => {
             settings = undefined
@@ -59,10 +76,10 @@ class ResultStore {
 
     // Other programs follow what is found, where a plugin has connected to redis (RES-05).
     redis_publish(plugin, given) {
-        if (!this.followed()) return
         const { redis } = globalThis.server.notes
+        if (!redis || settings?.main?.redis_publish === false) return
         const channel = `result-${this.conn?.transaction?.uuid ?? this.conn?.uuid}`
-        const said = JSON.stringify({ plugin: named(plugin), result: given })
+        const said = message(named(plugin), given)
         if (publisher?.client !== redis) publisher = Publisher.suits(redis) ? new Publisher(redis) : undefined
         if (publisher?.publish(channel, said)) return
         redis.publish(channel, said).catch?.((why) => {
@@ -79,14 +96,10 @@ class ResultStore {
     // What the core found stands nowhere, so it is told when a hook begins, if it is new.
     publishCore() {
         if (!this.followed()) return
-        this.told ??= new Map()
-        for (const name of CORE) {
-            const known = this.core?.(name)
-            const text = known ? JSON.stringify(known) : undefined
-            if (text === this.told.get(name)) continue
-            this.told.set(name, text)
-            if (known) this.redis_publish(name, known)
-        }
+        const news = this.news?.(this.marks)
+        if (!news) return
+        this.marks = news[0]
+        for (const name of CORE) if (news[1][name]) this.redis_publish(name, news[1][name])
     }
 
     // Whether anybody can follow what is found (RES-05).
@@ -120,9 +133,9 @@ class ResultStore {
     incr(plugin, given) {
         const now = {}
         const own = this.own(named(plugin))
-        summarised(own)
         for (const key of Object.keys(given)) {
             if (KINDS[key] === REFUSED) continue
+            untold(own, key)
             own[key] = (parseFloat(own[key]) || 0) + (parseFloat(given[key]) || 0)
             now[key] = own[key]
         }
@@ -168,7 +181,10 @@ class ResultStore {
     tell(plugin, name, own, given) {
         const summary = own[SUMMARY] ?? begun(own, name)
         if (given.human) summary.human = given.human
-        else summary.stale = true
+        else {
+            summary.stale = true
+            summary.before = undefined
+        }
         if (given.emit && log.enabled(INFO)) this.conn.loginfo(plugin, own.human)
         if (given.err && log.enabled(ERROR)) this.conn.logerror(plugin, text(given.err))
         if (!given.emit && !given.err && settings?.[name]?.debug && log.enabled(DEBUG)) this.conn.logdebug(plugin, own.human)
@@ -176,9 +192,10 @@ class ResultStore {
 }
 
 // Keys of the plugin's own first, then the lists in their order.
-function lines(own, name) {
+function lines(own, name, before) {
     const hide = words(settings?.[name]?.hide)
     const out = []
+    if (before !== undefined) own = as(own, before)
     for (const key of Object.keys(own)) {
         if (KINDS[key] !== undefined || key.startsWith('_') || hide.includes(key)) continue
         const value = own[key]
@@ -192,14 +209,34 @@ function lines(own, name) {
     return out
 }
 
+// A finding with values that it had before.
+function as(own, before) {
+    const was = Object.create(null)
+    for (const key of Object.keys(own)) {
+        if (KINDS[key] === SAID) continue
+        const value = before.has(key) ? before.get(key) : own[key]
+        if (value !== undefined) was[key] = value
+    }
+    return was
+}
+
+// A value is about to change that the summary goes on telling as it was.
+function untold(own, key) {
+    const summary = own[SUMMARY]
+    if (!summary?.stale) return
+    summary.before ??= new Map()
+    if (!summary.before.has(key)) summary.before.set(key, own[key])
+}
+
 // The summary of a finding for people. Plugins add more often than anybody reads, so it is made when
-// it is read, or before something changes that it does not tell. Holds nothing of its finding, as a
-// cycle would wait for the collector.
+// it is read, of the values that it is to tell. Holds nothing of its finding, as a cycle would wait for
+// the collector.
 function summarised(own) {
     const summary = own[SUMMARY]
     if (summary?.stale) {
         summary.stale = false
-        const all = lines(own, summary.name)
+        const all = lines(own, summary.name, summary.before)
+        summary.before = undefined
         summary.human = all.join(', ')
         summary.human_html = all.join(', \t ')
     }
@@ -207,7 +244,7 @@ function summarised(own) {
 }
 
 function begun(own, name) {
-    Object.defineProperty(own, SUMMARY, { value: { name, stale: false, human: undefined, human_html: undefined } })
+    Object.defineProperty(own, SUMMARY, { value: { name, stale: false, before: undefined, human: undefined, human_html: undefined } })
     Object.defineProperties(own, SUMMARIES)
     return own[SUMMARY]
 }

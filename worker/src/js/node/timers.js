@@ -6,7 +6,12 @@ const running = new Map()
 
 class Timeout {
     constructor(run, args, ms, repeat) {
-        Object.assign(this, { run, args, ms, repeat, number: 0, referenced: true })
+        this.run = run
+        this.args = args
+        this.ms = ms
+        this.repeat = repeat
+        this.number = 0
+        this.referenced = true
         this.start()
     }
 

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use haraka_shared::connection::{Connection, HelloVerb};
+use haraka_shared::core_results::NAMES as CORE_RESULTS;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::Tally;
+use rquickjs::convert::List;
 use rquickjs::{Ctx, Object};
 use serde_json::{Value, json};
 
@@ -38,6 +40,18 @@ pub(super) fn install<'js>(
         let conn = of.connection(&ctx)?;
         rquickjs::Result::Ok(set(&conn, &name, &value.0))
     });
+    // What the core found and these numbers do not tell, and the numbers that do; nothing if there is none.
+    op!(
+        ctx,
+        field,
+        "coreNews",
+        |ctx: Ctx<'_>, of: Handle, last: Vec<f64>| {
+            let conn = of.connection(&ctx)?;
+            let marks = conn.core_marks().map(|mark| mark as f64);
+            let news = || List((marks.to_vec(), Json(core_news(&conn, &marks, &last))));
+            rquickjs::Result::Ok((last != marks).then(news))
+        }
+    );
     op!(ctx, field, "transaction", |ctx: Ctx<'_>, of: Handle| {
         let conn = of.connection(&ctx)?;
         rquickjs::Result::Ok(conn.transaction().map(Handle::Transaction))
@@ -78,6 +92,17 @@ pub(super) fn install<'js>(
         }
     );
     Ok(())
+}
+
+/// The core's results whose numbers differ, by name.
+fn core_news(conn: &Connection, marks: &[f64], last: &[f64]) -> Value {
+    let changed = CORE_RESULTS.iter().zip(marks).enumerate();
+    let changed = changed.filter(|(at, (_, mark))| last.get(*at) != Some(mark));
+    let found = changed.filter_map(|(_, (name, _))| {
+        let found = conn.core_result(name)?;
+        Some(((*name).to_owned(), Value::Object(found)))
+    });
+    Value::Object(found.collect())
 }
 
 fn tally(t: &Tally) -> Value {

@@ -23,6 +23,7 @@ mod message;
 mod net;
 mod outbound;
 mod process;
+mod redis;
 mod rsa;
 mod socket;
 mod timers;
@@ -63,6 +64,7 @@ const FIELDS: &[(&str, Install)] = &[
     ("net", net::install),
     ("outbound", outbound::install),
     ("process", process::install),
+    ("redis", redis::install),
     ("socket", socket::install),
     ("timers", timers::install),
     ("transaction", transaction::install),

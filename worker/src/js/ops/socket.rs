@@ -15,6 +15,7 @@ use rquickjs::{Ctx, Object};
 use serde_json::{Value, json};
 
 use super::op;
+use super::redis::publish_command;
 use crate::js::convert::{Bytes, Json, throw_io};
 use crate::js::host::{Host, Outcome};
 use crate::rt::{self, Buffer, HandshakeError, Stream, TcpListener, TcpStream, UnixListener};
@@ -25,6 +26,10 @@ const MOST: usize = 4096;
 
 /// Clients that wait for a listener of a script to accept them.
 const BACKLOG: i32 = 128;
+
+/// Octets of messages to redis that may wait for it; a follower that is so far behind has lost the thread
+/// anyway.
+const MOST_PUBLISHED: usize = 1 << 20;
 
 /// Turns in which the last reader of a socket lets go of it before TLS begins.
 const TURNS: u32 = 100;
@@ -196,6 +201,17 @@ fn install_stream<'js>(
             }
         })
     });
+    let (s, publishing) = (Rc::clone(sockets), Rc::new(Publishing::default()));
+    // False if too much waits already.
+    op!(
+        ctx,
+        field,
+        "publish",
+        move |number: u32, channel: String, message: String| {
+            let stream = s.stream(number);
+            stream.is_ok_and(|stream| publishing.add(number, stream, &channel, &message))
+        }
+    );
     let s = Rc::clone(sockets);
     op!(ctx, field, "shutdown", move |number: u32| {
         if let Ok(stream) = s.stream(number) {
@@ -211,6 +227,41 @@ fn install_stream<'js>(
         }
     });
     Ok(())
+}
+
+/// Messages to redis that leave at the end of a turn, by socket: nobody waits for any of them.
+#[derive(Default)]
+struct Publishing(RefCell<HashMap<u32, Vec<u8>>>);
+
+impl Publishing {
+    fn add(self: &Rc<Self>, number: u32, stream: Rc<Stream>, channel: &str, text: &str) -> bool {
+        let mut all = self.0.borrow_mut();
+        let under_way = all.contains_key(&number);
+        let waiting = all.entry(number).or_default();
+        if waiting.len() + text.len() > MOST_PUBLISHED {
+            return false;
+        }
+        publish_command(waiting, channel, text);
+        if !under_way {
+            let this = Rc::clone(self);
+            rt::spawn(async move { this.send(number, &stream).await }).detach();
+        }
+        true
+    }
+
+    /// Until nothing waits any more.
+    async fn send(&self, number: u32, stream: &Stream) {
+        loop {
+            rt::yield_now().await;
+            let waiting = self.0.borrow_mut().get_mut(&number).map(std::mem::take);
+            let octets = waiting.unwrap_or_default();
+            // Whoever reads the socket is told why, and closes it.
+            if octets.is_empty() || stream.write_all(&octets).await.is_err() {
+                self.0.borrow_mut().remove(&number);
+                return;
+            }
+        }
+    }
 }
 
 /// What is there; nothing at the end of the stream.

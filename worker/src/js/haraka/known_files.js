@@ -1,0 +1,45 @@
+// Files of packages from npm that are changed once they are loaded, as they are slow here and all messages come through
+// them: each with what stands in for a part of it, where the file is exactly one that is known.
+
+const { createHash } = require('crypto')
+const { configurations, decoder, followers } = require('internal/redis_client')
+
+// Expressions that are kept; callers have a few.
+const MOST = 100
+
+// `haraka-net-utils` writes an expression of two thousand characters each time that it is asked. The engine makes one
+// of another without reading it again.
+function addresses(module) {
+    const { exports: utils } = module
+    const { get_ipany_re: write } = utils
+    const written = new Map()
+    utils.get_ipany_re = (prefix = '', suffix = '', modifier = 'mg') => {
+        if (![prefix, suffix, modifier].every((part) => typeof part === 'string')) return write(prefix, suffix, modifier)
+        const key = JSON.stringify([prefix, suffix, modifier])
+        let expression = written.get(key)
+        if (expression === undefined) {
+            expression = write(prefix, suffix, modifier)
+            if (written.size < MOST) written.set(key, expression)
+        }
+        return new RegExp(expression)
+    }
+}
+
+// By the end of their path: SHA-256 of the text, and the change.
+const FILES = {
+    '/@redis/client/dist/lib/RESP/decoder.js': ['0c1dd29e2ef3fb634ca0fbad56f17ed24518eb5d0a46a8e09be73ab9c2d74edc', decoder],
+    '/@redis/client/dist/lib/client/pub-sub.js': ['128f3049238ad6204087fc3a481ebc7f47e84a1849f9dbf390291e19f4eb434c', followers],
+    '/@redis/client/dist/lib/single-entry-cache.js': ['46e386f7119fb2142f9e59f05c260ec8cd8b6b5d66fa963d5ec024dd40c6efb2', configurations],
+    '/haraka-net-utils/index.js': ['4e404eac5928cd058a6a23442bdb5da012ec5d5e45f937ec1df954471991ea5b', addresses],
+}
+
+const MODULES = '/node_modules'
+
+// `module` was just loaded from this text; nothing else has seen its exports yet.
+exports.change = (module, text) => {
+    const { filename } = module
+    const name = filename.slice(filename.lastIndexOf(MODULES) + MODULES.length)
+    if (!Object.hasOwn(FILES, name)) return
+    const [known, change] = FILES[name]
+    if (createHash('sha256').update(text).digest('hex') === known) change(module)
+}

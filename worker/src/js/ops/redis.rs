@@ -1,0 +1,262 @@
+//! RESP3, as far as it is spoken here: where each frame ends that redis says, the texts of those that
+//! followers of a pattern get, for `haraka/redis_client.js`; and what is said to publish something.
+//!
+//! Reads no other frame: the client of npm does, which gets them whole. Knows no socket.
+
+use std::rc::Rc;
+
+use rquickjs::{Array, Ctx, IntoJs, Object, Value};
+
+use super::op;
+use crate::js::convert::Bytes;
+use crate::js::host::Host;
+
+/// How deep frames may stand in one another; what is deeper is left to the client.
+const DEEPEST: u8 = 16;
+
+/// What starts a frame that followers of a pattern get: a push of four, the first of which says so.
+const SAID: &[u8] = b">4\r\n$8\r\npmessage\r\n";
+
+pub(super) fn install<'js>(
+    ctx: &Ctx<'js>,
+    field: &Object<'js>,
+    _host: &Rc<Host>,
+) -> rquickjs::Result<()> {
+    op!(ctx, field, "frames", |octets: Bytes| split(&octets.0));
+    Ok(())
+}
+
+/// Adds what tells redis of a message.
+pub(super) fn publish_command(to: &mut Vec<u8>, channel: &str, message: &str) {
+    to.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n");
+    for text in [channel, message] {
+        to.push(b'$');
+        to.extend_from_slice(text.len().to_string().as_bytes());
+        to.extend_from_slice(b"\r\n");
+        to.extend_from_slice(text.as_bytes());
+        to.extend_from_slice(b"\r\n");
+    }
+}
+
+/// One of the frames.
+#[derive(Debug, PartialEq, Eq)]
+enum Frame {
+    /// For the followers of a pattern.
+    Said {
+        pattern: String,
+        channel: String,
+        message: String,
+    },
+    /// From here to there: one or several others.
+    Others(usize, usize),
+}
+
+/// Whole frames, and where they end.
+#[derive(Debug, PartialEq, Eq)]
+struct Frames {
+    all: Vec<Frame>,
+    end: usize,
+}
+
+impl<'js> IntoJs<'js> for Frames {
+    /// The end, then three values for each frame: its texts, or null, start and end. The engine makes one
+    /// array faster than many objects.
+    fn into_js(self, ctx: &Ctx<'js>) -> rquickjs::Result<Value<'js>> {
+        let flat = Array::new(ctx.clone())?;
+        flat.set(0, self.end)?;
+        for (at, frame) in self.all.into_iter().enumerate() {
+            let at = at * 3 + 1;
+            match frame {
+                Frame::Said {
+                    pattern,
+                    channel,
+                    message,
+                } => {
+                    flat.set(at, pattern)?;
+                    flat.set(at + 1, channel)?;
+                    flat.set(at + 2, message)?;
+                }
+                Frame::Others(start, end) => {
+                    flat.set(at, Value::new_null(ctx.clone()))?;
+                    flat.set(at + 1, start)?;
+                    flat.set(at + 2, end)?;
+                }
+            }
+        }
+        Ok(flat.into_value())
+    }
+}
+
+/// Nothing if there is a frame of a kind that is not known, or that is no frame.
+fn split(octets: &[u8]) -> Option<Frames> {
+    let mut all = Vec::new();
+    let mut at = 0;
+    while at < octets.len() {
+        let end = match end_of_frame(octets, at, DEEPEST) {
+            End::At(end) => end,
+            End::Later => break,
+            End::Unknown => return None,
+        };
+        match (said(octets.get(at..end)?), all.last_mut()) {
+            (Some(frame), _) => all.push(frame),
+            (None, Some(Frame::Others(_, before))) => *before = end,
+            (None, _) => all.push(Frame::Others(at, end)),
+        }
+        at = end;
+    }
+    Some(Frames { all, end: at })
+}
+
+/// Where a frame ends.
+enum End {
+    /// Before this octet.
+    At(usize),
+    /// In what has not come yet.
+    Later,
+    /// Who knows.
+    Unknown,
+}
+
+fn end_of_frame(octets: &[u8], at: usize, deep: u8) -> End {
+    let Some(kind) = octets.get(at) else {
+        return End::Later;
+    };
+    let Some(deep) = deep.checked_sub(1) else {
+        return End::Unknown;
+    };
+    if !b"_#:,(+-$=!*~%>".contains(kind) {
+        return End::Unknown;
+    }
+    let Some((line, next)) = line(octets, at + 1) else {
+        return End::Later;
+    };
+    if b"_#:,(+-".contains(kind) {
+        return End::At(next);
+    }
+    if line == b"-1" {
+        return End::At(next);
+    }
+    let Some(length) = number(line) else {
+        return End::Unknown;
+    };
+    if b"$=!".contains(kind) {
+        return match next.checked_add(length).and_then(|end| end.checked_add(2)) {
+            Some(end) if end <= octets.len() => End::At(end),
+            Some(_) => End::Later,
+            None => End::Unknown,
+        };
+    }
+    let Some(count) = length.checked_mul(if *kind == b'%' { 2 } else { 1 }) else {
+        return End::Unknown;
+    };
+    let mut at = next;
+    for _ in 0..count {
+        match end_of_frame(octets, at, deep) {
+            End::At(end) => at = end,
+            other => return other,
+        }
+    }
+    End::At(at)
+}
+
+/// What stands from here to the end of the line, and where the next begins.
+fn line(octets: &[u8], from: usize) -> Option<(&[u8], usize)> {
+    let rest = octets.get(from..)?;
+    let end = memchr::memchr(b'\r', rest)?;
+    rest.get(end + 1)?;
+    Some((rest.get(..end)?, from + end + 2))
+}
+
+/// No signs, no blanks.
+fn number(digits: &[u8]) -> Option<usize> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The texts of a frame for followers of a pattern.
+fn said(frame: &[u8]) -> Option<Frame> {
+    let rest = frame.strip_prefix(SAID)?;
+    let (pattern, rest) = text(rest)?;
+    let (channel, rest) = text(rest)?;
+    let (message, _) = text(rest)?;
+    Some(Frame::Said {
+        pattern,
+        channel,
+        message,
+    })
+}
+
+fn text(frame: &[u8]) -> Option<(String, &[u8])> {
+    let (digits, next) = line(frame.strip_prefix(b"$")?, 0)?;
+    let rest = frame.get(next + 1..)?;
+    let (text, rest) = rest.split_at_checked(number(digits)?)?;
+    Some((
+        String::from_utf8_lossy(text).into_owned(),
+        rest.strip_prefix(b"\r\n")?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLD: &[u8] = b">4\r\n$8\r\npmessage\r\n$3\r\na-*\r\n$3\r\na-b\r\n$7\r\n{\"a\":1}\r\n";
+
+    fn told() -> Frame {
+        Frame::Said {
+            pattern: "a-*".to_owned(),
+            channel: "a-b".to_owned(),
+            message: "{\"a\":1}".to_owned(),
+        }
+    }
+
+    #[test]
+    fn frames_are_told_apart_wherever_what_came_was_cut() {
+        let others = b"%1\r\n$1\r\nk\r\n*2\r\n:1\r\n$-1\r\n_\r\n-ERR no\r\n>1\r\n+x\r\n";
+        let all = [TOLD, others, TOLD, TOLD].concat();
+        let whole = split(&all).unwrap();
+        let (a, b) = (TOLD.len(), TOLD.len() + others.len());
+        assert_eq!(whole.all, [told(), Frame::Others(a, b), told(), told()]);
+        assert_eq!(whole.end, all.len());
+        for cut in 0..all.len() {
+            let first = split(&all[..cut]).unwrap();
+            let rest = split(&all[first.end..]).unwrap();
+            assert_eq!(first.end + rest.end, all.len(), "cut at {cut}");
+            let said = |frames: &Frames| frames.all.iter().filter(|f| **f == told()).count();
+            assert_eq!(said(&first) + said(&rest), 3, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn publishing_tells_lengths_in_octets() {
+        let mut said = b"before".to_vec();
+        publish_command(&mut said, "result-A", "\u{e9}");
+        let expected = "before*3\r\n$7\r\nPUBLISH\r\n$8\r\nresult-A\r\n$2\r\n\u{e9}\r\n";
+        assert_eq!(said, expected.as_bytes());
+    }
+
+    #[test]
+    fn what_is_no_frame_or_of_an_unknown_kind_is_left() {
+        for odd in [
+            &b"?\r\n"[..],
+            b"$x\r\n",
+            b"$-2\r\n",
+            b"*1\r\n|1\r\n",
+            b"$18446744073709551615\r\n",
+            b"%18446744073709551615\r\n",
+        ] {
+            assert_eq!(split(odd), None);
+        }
+        let deep = b"*1\r\n".repeat(usize::from(DEEPEST) + 1);
+        assert_eq!(split(&deep), None);
+        // For others than followers of a pattern.
+        let channel = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n";
+        let frames = split(channel).unwrap();
+        assert_eq!(frames.all, [Frame::Others(0, channel.len())]);
+        // A pattern that is no text.
+        let odd = b">4\r\n$8\r\npmessage\r\n:1\r\n$1\r\na\r\n$1\r\nb\r\n";
+        assert_eq!(split(odd).unwrap().all, [Frame::Others(0, odd.len())]);
+    }
+}
