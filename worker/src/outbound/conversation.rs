@@ -194,7 +194,6 @@ impl Client {
                 Some(reply) => {
                     self.gone = true;
                     accepted.iter().for_each(|i| book.settle(*i, reply.clone()));
-                    book.response = Some(reply);
                     Ok(())
                 }
                 None => Err(lost.into()),
@@ -218,7 +217,6 @@ impl Client {
                         }
                     }
                     self.gone |= reply.code() == 421;
-                    book.response = Some(reply);
                 }
                 Err(lost) => {
                     self.gone = true;
