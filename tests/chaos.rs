@@ -37,6 +37,20 @@ use verdict::{Seen, Told};
 
 const CLIENTS: usize = 8;
 
+/// What must have happened in a long run.
+const DEEDS: [&str; 10] = [
+    "flushes",
+    "graceful: done",
+    "hold: items",
+    "masters killed",
+    "release: items",
+    "resume: done",
+    "retry: items",
+    "rm: items",
+    "undo: items",
+    "workers killed",
+];
+
 fn from_environment(name: &str) -> Option<usize> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -78,6 +92,11 @@ fn every_recipient_gets_what_its_server_gave_and_the_ledger_closes_whatever_dies
     assert!(!log.contains("[CRIT]") || log.contains("the master is gone"));
 
     hosts.assert_every_rule_acted();
+    if messages >= 2000 {
+        for deed in DEEDS {
+            assert!(done.contains_key(deed), "{deed}: never; {done:?}");
+        }
+    }
     verdict::assert_whole(&hosts);
     let told = Told::of(&log);
     let accepted: HashSet<usize> = load.accepted().into_iter().collect();

@@ -2,6 +2,7 @@
 //! with new generations of workers, and operators use the queue tools.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,8 @@ pub struct Trouble<'a> {
     /// Numbers of removals that were not undone yet.
     removals: Vec<String>,
     suspended: Vec<usize>,
+    /// Workers that were killed lately.
+    victims: Vec<i32>,
     told: Instant,
     begun: Instant,
 }
@@ -79,6 +82,7 @@ impl<'a> Trouble<'a> {
             done: BTreeMap::new(),
             removals: Vec::new(),
             suspended: Vec::new(),
+            victims: Vec::new(),
             told: Instant::now(),
             begun: Instant::now(),
         }
@@ -131,6 +135,7 @@ impl<'a> Trouble<'a> {
         if workers.len() >= 2 {
             let victim = workers[self.dice.below(workers.len())];
             processes::send(victim, Signal::SIGKILL);
+            self.victims.push(victim);
             self.count("workers killed");
         }
     }
@@ -175,14 +180,20 @@ impl<'a> Trouble<'a> {
         self.count("masters killed");
     }
 
-    /// Waits until the ledger closes; gives it.
-    pub fn await_closed(&self, limit: Duration) -> Value {
+    /// Waits until the ledger closes and nothing is in doubt whose name was not told; gives it.
+    pub fn await_closed(&mut self, limit: Duration) -> Value {
+        // A worker whose death the master has not seen yet stands in the ledger as one that lives.
+        let victims = std::mem::take(&mut self.victims);
+        wait_for("the master to see all deaths", || {
+            let gone = |pid: &i32| !Path::new(&format!("/proc/{pid}")).exists();
+            victims.iter().all(gone)
+        });
         let closed = poll_until(limit, || {
             let output = self.queue(&["stat", "--json"]);
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             let mut all: Value = serde_json::from_str(text.lines().next()?).ok()?;
             let ledger = all["ledger"].take();
-            (ledger["closes"] == true).then_some(ledger)
+            (ledger["closes"] == true && ledger["doubts"] == 0).then_some(ledger)
         });
         closed.unwrap_or_else(|| {
             let output = self.queue(&["stat", "--json"]);
@@ -195,10 +206,14 @@ impl<'a> Trouble<'a> {
 
     fn tool(&mut self) {
         let domain = format!("d{}.test", self.dice.below(DOMAINS));
+        let items = match self.dice.percent(50) {
+            true => ["--state", "deferred"],
+            false => ["--domain", &domain],
+        };
         match self.dice.below(8) {
-            0 | 1 => self.act("hold", &["--domain", &domain]),
+            0 | 1 => self.act("hold", &items),
             2 => self.act("release", &["--all"]),
-            3 => self.act("retry", &["--domain", &domain]),
+            3 => self.act("retry", &items),
             4 => {
                 let n = self.dice.below(DOMAINS);
                 self.act("suspend", &["--domain", &format!("d{n}.test")]);
@@ -209,7 +224,7 @@ impl<'a> Trouble<'a> {
                     self.act("resume", &["--domain", &format!("d{n}.test")]);
                 }
             }
-            6 => self.act("rm", &["--domain", &domain]),
+            6 => self.act("rm", &items),
             _ => {
                 if let Some(removal) = self.removals.pop() {
                     self.act("undo", &[&removal]);
@@ -225,6 +240,13 @@ impl<'a> Trouble<'a> {
         if let Some((_, rest)) = said.split_once("haraka queue undo ") {
             let number = rest.split_whitespace().next().unwrap();
             self.removals.push(number.to_owned());
+        }
+        // "3 items held"
+        let items = said
+            .split_once(" item")
+            .map(|(number, _)| number.parse::<usize>());
+        if let Some(Ok(items)) = items {
+            *self.done.entry(format!("{tool}: items")).or_default() += items;
         }
         self.count_output(tool, &output);
     }

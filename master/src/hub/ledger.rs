@@ -122,6 +122,8 @@ fn as_json(ledger: &Ledger) -> Value {
         "queued": totals.queued,
         "estate": totals.estate,
         "drift": totals.drift,
+        // Nobody has looked yet what became of these.
+        "doubts": ledger.doubts().len(),
         "closes": totals.closes(),
         "domains": rows(ledger.domains(MOST_ROWS)),
         "providers": rows(ledger.providers(MOST_ROWS)),
