@@ -385,6 +385,44 @@ fn messages_to_one_host_share_connections_and_keep_to_concurrency_max() {
     );
 }
 
+// covers OUT-33
+#[test]
+fn burst_of_messages_of_all_sizes_arrives_unmixed_and_leaves_no_file_behind() {
+    let sink = Sink::start();
+    let mut server = Server::start(to_next_hop(sink.addr()));
+    let body = |n: usize| format!("line of {n:04}\r\n").repeat(1 + n * 37 % 400);
+    let text = |n: usize| format!("X-Serial: {n}\r\n\r\n{}", body(n));
+    let burst = |numbers: std::ops::Range<usize>| {
+        std::thread::scope(|scope| {
+            for first in 0..8 {
+                let (server, numbers) = (&server, numbers.clone());
+                scope.spawn(move || {
+                    let mut client = greeted(server);
+                    for n in numbers.skip(first).step_by(8) {
+                        let sent = client.send_mail("f@client.test", &["to@far.test"], &text(n));
+                        sent.expect(250);
+                    }
+                    client.quit();
+                });
+            }
+        });
+    };
+    burst(0..400);
+    let messages = sink.wait_accepted(400);
+    for message in &messages {
+        let (n, got) = (message.serial().parse().unwrap(), message.text());
+        let (_, arrived) = got.split_once("\r\n\r\n").unwrap();
+        assert!(arrived == body(n), "message {n} is {got}");
+    }
+    // files that wait for further messages are gone as well when none come
+    wait_empty(server.install());
+    burst(400..600);
+    sink.wait_accepted(600);
+    server.stop();
+    assert_eq!(server.install().queue_files(), Vec::<String>::new());
+    assert!(sink.serials().values().all(|count| *count == 1));
+}
+
 /// The committed samples: items as Haraka writes them, and damaged ones.
 fn samples() -> Vec<(String, Vec<u8>)> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spool");

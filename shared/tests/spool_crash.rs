@@ -377,10 +377,18 @@ struct KillAt {
     at: usize,
     seen: AtomicUsize,
     last: Mutex<Option<(Step, String)>>,
+    /// How often each file was written over.
+    lives: Mutex<BTreeMap<u64, u32>>,
 }
 
 impl KillAt {
     fn tell_durable(&self, step: Step, name: &str) {
+        let mut lives = self.lives.lock().unwrap();
+        if step == Step::Reuse {
+            let inode = self.dir.join(name).symlink_metadata().unwrap().ino();
+            *lives.entry(inode).or_default() += 1;
+            say(&format!("reused {inode} {}", lives[&inode]));
+        }
         let durable = match step {
             Step::SyncData => vec![self.dir.join(name)],
             Step::SyncAll => self
@@ -392,10 +400,9 @@ impl KillAt {
             _ => vec![],
         };
         for path in durable {
-            say(&format!(
-                "durable {}",
-                path.symlink_metadata().unwrap().ino()
-            ));
+            let inode = path.symlink_metadata().unwrap().ino();
+            let life = lives.get(&inode).copied().unwrap_or_default();
+            say(&format!("durable {inode} {life}"));
         }
     }
 }
@@ -431,6 +438,7 @@ fn crash_child() {
         at: at.parse().unwrap(),
         seen: AtomicUsize::new(0),
         last: Mutex::new(None),
+        lives: Mutex::default(),
     };
     let way = match std::env::var(WAY).as_deref() {
         Ok("auto") => SyncWay::Auto,
@@ -460,7 +468,11 @@ fn crash(at: usize, way: &str, power: bool) -> bool {
     if power {
         for entry in dir.path().read_dir().unwrap().map(Result::unwrap) {
             let inode = entry.metadata().unwrap().ino();
-            if !said.contains(&format!("durable {inode}")) {
+            let reused = said
+                .iter()
+                .filter(|l| l.starts_with(&format!("reused {inode} ")));
+            let life = reused.count();
+            if !said.contains(&format!("durable {inode} {life}")) {
                 std::fs::write(entry.path(), "").unwrap();
             }
         }
@@ -479,6 +491,10 @@ fn crash(at: usize, way: &str, power: bool) -> bool {
     }
     let (spool, items) = recovered(&dir);
     let ledger = ledger(&spool, &items);
+    if place.is_none() {
+        let reused = said.iter().filter(|l| l.starts_with("reused ")).count();
+        assert_eq!(reused, 2, "files that were written over");
+    }
     assert_eq!(dir.starting("error."), 0, "{place:?} {names:?}");
     for (uuid, rcpt, accepted, finished) in PROMISES {
         let found = ledger.get(*uuid).is_some_and(|r| r.contains(*rcpt));

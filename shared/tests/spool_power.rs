@@ -135,16 +135,25 @@ enum Loss {
 
 impl Loss {
     fn content(self, file: u64, now: &[u8], synced: Option<&Vec<u8>>) -> Vec<u8> {
-        let kept = synced.map_or(0, Vec::len);
+        let before = synced.map_or(&[][..], Vec::as_slice);
         if synced.is_some_and(|s| s == now) {
             return now.to_vec();
         }
         let mut content = now.to_vec();
+        // What was written over may be there in parts, with the rest as it was.
+        let half = now.len() / 2;
         match self {
             Loss::None => {}
-            Loss::All => content.truncate(kept),
-            Loss::Half => content.truncate(kept.max(now.len() / 2)),
-            Loss::Zeros => content[kept..].fill(0),
+            Loss::All => content = before.to_vec(),
+            Loss::Half => {
+                content.truncate(half);
+                content.extend(before.get(half..).unwrap_or_default());
+            }
+            Loss::Zeros => {
+                if let Some(beyond) = content.get_mut(before.len()..) {
+                    beyond.fill(0);
+                }
+            }
             Loss::Mixed(seed) => {
                 let dice = (file ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62;
                 let one = [Loss::None, Loss::All, Loss::Half, Loss::Zeros][dice as usize];

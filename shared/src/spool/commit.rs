@@ -14,6 +14,7 @@ use super::directory::Directory;
 use super::error::SpoolError;
 use super::message::{Body, BodyPiece, Committed, NewItem, NewMessage};
 use super::name::{Form, QueueName};
+use super::spares::Reused;
 use super::store::{Spool, SyncWay};
 use super::todo::{Todo, write_header};
 use crate::body::Chunk;
@@ -32,6 +33,7 @@ impl Spool {
     /// `Ok` means that data and names are on disk: only then may a peer be told 250.
     pub fn commit(&self, batch: Vec<NewMessage>) -> Vec<Result<Committed, SpoolError>> {
         let files = batch.iter().map(|m| m.items.len()).sum();
+        self.spares.count(files);
         let together = self.sync.together(files);
         let mut keep_open = if together { 0 } else { KEPT_OPEN };
         let mut buffer = Vec::with_capacity(2048);
@@ -43,15 +45,19 @@ impl Spool {
         for slot in &mut staged {
             self.advance(slot, |staged| self.publish(staged));
         }
-        if staged.iter().any(Result::is_ok)
-            && let Err(error) = self.dir.sync_entries()
-        {
-            log::error!("{error}");
-            for slot in &mut staged {
-                self.advance(slot, |staged| {
-                    staged.stuck = !self.withdraw(staged, staged.files.len());
-                    Err(error.again())
-                });
+        if staged.iter().any(Result::is_ok) {
+            let mark = self.spares.mark();
+            match self.dir.sync_entries() {
+                Ok(()) => self.spares.settle(mark),
+                Err(error) => {
+                    log::error!("{error}");
+                    for slot in &mut staged {
+                        self.advance(slot, |staged| {
+                            staged.stuck = !self.withdraw(staged, staged.files.len());
+                            Err(error.again())
+                        });
+                    }
+                }
             }
         }
         staged
@@ -119,6 +125,7 @@ impl Spool {
             lead: None,
             extra: message.extra,
         };
+        let alone = items.len() == 1;
         for (index, NewItem { domain, rcpt_to }) in items.into_iter().enumerate() {
             (todo.domain, todo.rcpt_to) = (domain, rcpt_to);
             todo.uuid = format!("{uuid}.{}", index + 1);
@@ -130,8 +137,19 @@ impl Spool {
             })?;
             let form = if index == 0 { Form::Plain } else { Form::Split };
             let name = self.new_name(message.queue_time, message.next_attempt, form);
-            let temp = name.temp_file();
-            let mut file = self.dir.create(&temp)?;
+            // Others are named after their message, and have links to its file.
+            let reused = match alone {
+                true => self.reuse(buffer.len() as u64 + body.len()),
+                false => None,
+            };
+            let (temp, mut file, had) = match reused {
+                Some(Reused { temp, file, len }) => (temp, file, len),
+                None => {
+                    let temp = name.temp_file();
+                    let file = self.dir.create(&temp)?;
+                    (temp, file, 0)
+                }
+            };
             let links = staged.files.first().map(|lead| lead.temp.clone());
             let entry = staged.files.len();
             staged.files.push(StagedFile {
@@ -143,7 +161,12 @@ impl Spool {
                 continue;
             };
             match links {
-                None => write_body(&self.dir, &new.temp, &mut file, buffer, &body)?,
+                None => {
+                    write_body(&self.dir, &new.temp, &mut file, buffer, &body)?;
+                    if had > 0 {
+                        self.dir.cut_off(&new.temp, &mut file, had)?;
+                    }
+                }
                 Some(lead) => {
                     self.dir.write(&new.temp, &mut file, &[buffer])?;
                     self.dir.link(&lead, &new.name.body_file())?;

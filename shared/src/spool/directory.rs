@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::File;
 use std::fs::TryLockError;
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
@@ -23,6 +23,8 @@ use super::error::SpoolError;
 pub enum Step {
     /// Exclusive creation of a file.
     Create,
+    /// Opening a file for writing over it.
+    Reuse,
     /// Opening for reading.
     Open,
     /// Reading content or attributes.
@@ -49,6 +51,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Create => "create",
+            Self::Reuse => "reuse",
             Self::Open => "open",
             Self::Read => "read",
             Self::Write => "write",
@@ -135,6 +138,27 @@ impl Directory {
         })
     }
 
+    /// Opens a file to write over it, and tells its length in bytes; none if it is not this user's alone,
+    /// by this name alone, or anybody has it open.
+    pub(super) fn open_sole(&self, name: &str) -> Outcome<Option<(File, u64)>> {
+        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        self.step(Step::Reuse, name, || {
+            let fd = openat(&self.fd, name, flags, Mode::empty())?;
+            match sole_len(&fstat(&fd)?) {
+                Some(len) if has_no_other_user(&fd)? => Ok(Some((fd.into(), len))),
+                _ => Ok(None),
+            }
+        })
+    }
+
+    /// The length in bytes of a file that has no other name and is this user's alone.
+    pub(super) fn sole_name(&self, name: &str) -> Outcome<Option<u64>> {
+        self.step(Step::Read, name, || {
+            let stat = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            Ok(sole_len(&stat))
+        })
+    }
+
     /// Opens a regular file; none for anything else (a pipe would block, a link leads outside).
     pub(super) fn open_regular(&self, name: &str) -> Outcome<Option<(File, u64)>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -163,6 +187,14 @@ impl Directory {
             IoSlice::advance_slices(&mut rest, written);
         }
         Ok(())
+    }
+
+    /// Cuts a file of this length off behind what was written last.
+    pub(super) fn cut_off(&self, name: &str, file: &mut File, len: u64) -> Outcome<()> {
+        self.step(Step::Write, name, || match file.stream_position()? {
+            end if end < len => file.set_len(end),
+            _ => Ok(()),
+        })
     }
 
     /// Runs a copy into `file` as one write step per call.
@@ -258,4 +290,51 @@ impl Directory {
 
 fn is_regular(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+}
+
+fn sole_len(stat: &FileStat) -> Option<u64> {
+    let private = stat.st_uid == Uid::effective().as_raw() && stat.st_mode & 0o7777 == 0o600;
+    let sole = is_regular(stat) && stat.st_nlink == 1 && private;
+    u64::try_from(stat.st_size).ok().filter(|_| sole)
+}
+
+/// Whether this system tells that nobody else has a file open. A lease says so, and whoever opens the
+/// file while there is one makes a signal of it, which nobody is interested in.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)] // signal dispositions are of the whole process
+pub(super) fn can_tell_sole_user() -> bool {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no handler is installed, and nobody here wants this signal.
+    unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn can_tell_sole_user() -> bool {
+    false
+}
+
+/// Whether no other descriptor of this file, open for writing, exists on the machine.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)] // nix has no leases
+fn has_no_other_user(fd: &OwnedFd) -> io::Result<bool> {
+    use std::os::fd::AsRawFd as _;
+
+    use nix::libc::{F_SETLEASE, F_UNLCK, F_WRLCK, fcntl};
+    let lease = |kind: nix::libc::c_int| {
+        // SAFETY: a descriptor that is open during the call, and two numbers.
+        Errno::result(unsafe { fcntl(fd.as_raw_fd(), F_SETLEASE, kind) })
+    };
+    match lease(F_WRLCK) {
+        Ok(_) => {
+            lease(F_UNLCK)?;
+            Ok(true)
+        }
+        Err(Errno::EAGAIN | Errno::EBUSY) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_no_other_user(_: &OwnedFd) -> io::Result<bool> {
+    Ok(false)
 }

@@ -20,6 +20,8 @@ pub enum Entry<'a> {
     Temp(NameRef<'a>),
     /// A rewritten header that is being, or was being, written by this worker.
     Scratch(OwnerKey),
+    /// A file that its worker kept to write a further message into.
+    Spare(OwnerKey),
     /// The body of the item with this identity.
     Body {
         /// Hash of the identity.
@@ -49,7 +51,10 @@ impl<'a> Entry<'a> {
             if let Some(item) = NameRef::parse(rest) {
                 return Self::Temp(item);
             }
-            return scratch_owner(rest).map_or(Self::Unrecognised, Self::Scratch);
+            return match rest.strip_prefix(SPARE) {
+                Some(rest) => scratch_owner(rest).map_or(Self::Unrecognised, Self::Spare),
+                None => scratch_owner(rest).map_or(Self::Unrecognised, Self::Scratch),
+            };
         }
         if name.starts_with(ASIDE_PREFIX) {
             return Self::Aside;
@@ -93,6 +98,14 @@ fn is_kept(name: &str) -> bool {
         .any(|rest| ["", NEW_SUFFIX, ".done", ".lock"].contains(&rest))
 }
 
+/// In the names of files that wait for another message.
+const SPARE: &str = "spare.";
+
+/// Name of a file that the given worker keeps for another message.
+pub(super) fn spare_file(incarnation: Incarnation, number: u64) -> String {
+    format!("{TEMP_PREFIX}{SPARE}{incarnation}.{number}")
+}
+
 /// Name of a header that is being rewritten by the given worker.
 pub(super) fn scratch_file(incarnation: Incarnation, serial: u32) -> String {
     format!("{TEMP_PREFIX}{incarnation}.{serial}")
@@ -121,6 +134,8 @@ mod tests {
         assert!(matches!(Entry::classify(PLAIN), Entry::Item(_)));
         assert!(matches!(Entry::classify(&temp), Entry::Temp(_)));
         assert!(matches!(Entry::classify(&scratch), Entry::Scratch(_)));
+        let spare = spare_file(Incarnation::parse("AbC123").unwrap(), 7);
+        assert!(matches!(Entry::classify(&spare), Entry::Spare(_)));
         assert!(matches!(Entry::classify(&body), Entry::Body { .. }));
         assert_eq!(Entry::classify("error.1_2_3"), Entry::Aside);
         let held = format!("hold_{PLAIN}");

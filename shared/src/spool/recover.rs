@@ -132,6 +132,11 @@ impl Pass<'_> {
                 self.settle_temp(name, &item);
             }
             Entry::Scratch(owner) if self.ownership.clears(owner) => self.clear_away(name),
+            Entry::Spare(owner) if self.ownership.clears(owner) => {
+                if let Err(error) = self.spool.dir.unlink(name) {
+                    self.failed(&error);
+                }
+            }
             Entry::Body { identity, owner } if self.ownership.clears(owner) => {
                 self.bodies.push(identity);
             }

@@ -18,6 +18,7 @@ use super::directory::{Directory, FaultPoint, Step};
 use super::error::{ItemError, SpoolError};
 use super::name::{ASIDE_PREFIX, Form, Incarnation, NewName, QueueName, escape_host};
 use super::reader::load;
+use super::spares::Spares;
 use super::todo::{Todo, header_len, parse_item};
 use super::{FIRST_READ, LENGTH_FIELD};
 
@@ -34,6 +35,8 @@ pub struct SpoolOptions {
     pub lock: Lock,
     /// New files are given to whom the directory belongs to: for root, who is none of the workers.
     pub give_files_to_owner: bool,
+    /// Whether files of delivered messages are written again.
+    pub reuse: Reuse,
     /// For tests.
     pub faults: Option<Box<dyn FaultPoint>>,
 }
@@ -60,10 +63,23 @@ pub enum SyncWay {
     PerFile,
 }
 
+/// When the file of a delivered message is kept to be written again, instead of being removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reuse {
+    /// Never.
+    #[default]
+    Never,
+    /// While many messages are being written.
+    UnderLoad,
+    /// Always, for tests.
+    Always,
+}
+
 /// The queue directory, opened by one process. Shared by its threads.
 pub struct Spool {
     pub(super) dir: Directory,
     pub(super) sync: SyncPolicy,
+    pub(super) spares: Spares,
     path: PathBuf,
     incarnation: Incarnation,
     pid: u32,
@@ -104,6 +120,7 @@ impl Spool {
         Ok(Self {
             dir,
             sync: SyncPolicy::new(options.sync),
+            spares: Spares::new(options.reuse),
             path: path.to_owned(),
             incarnation: options.incarnation.unwrap_or_else(Incarnation::random),
             pid: std::process::id(),

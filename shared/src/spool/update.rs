@@ -154,6 +154,9 @@ impl Spool {
         if name.form == Form::Split {
             self.remove_stale(name)?;
         }
+        if self.retire(name) {
+            return Ok(());
+        }
         self.dir.unlink(name.as_str())?;
         if name.form == Form::Split
             && let Err(error) = self.dir.unlink(&name.body_file())

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use haraka_shared::address::Address;
 use haraka_shared::spool::{
     Body, BodyPiece, Claim, FaultPoint, Incarnation, NewItem, NewMessage, Ownership, QueueName,
-    Spool, SpoolOptions, State, Step, StoredName, SyncWay,
+    Reuse, Spool, SpoolOptions, State, Step, StoredName, SyncWay,
 };
 
 pub const NOW: u64 = 1_790_000_000_000;
@@ -81,6 +81,7 @@ pub fn sync(way: SyncWay) -> SpoolOptions {
 pub fn with_faults(faults: impl FaultPoint + 'static, way: SyncWay) -> SpoolOptions {
     SpoolOptions {
         sync: way,
+        reuse: Reuse::Always,
         faults: Some(Box::new(faults)),
         ..SpoolOptions::default()
     }
@@ -284,7 +285,37 @@ pub fn life(spool: &Spool, say: &dyn Fn(&str)) {
         .unwrap();
     say("done D");
     spool.remove(&a.name).unwrap();
+    writing_over(spool, say);
     shelving(spool, say);
+}
+
+/// Single messages, some of them into files of those before.
+fn writing_over(spool: &Spool, say: &dyn Fn(&str)) {
+    let mut there: Vec<(&str, QueueName)> = Vec::new();
+    let store = |uuids: &[(&'static str, usize)], there: &mut Vec<(&str, QueueName)>| {
+        uuids.iter().for_each(|(u, _)| say(&format!("begin {u}")));
+        let new =
+            |&(uuid, len): &(&'static str, usize)| message(uuid, &["a@one.example"], text(len));
+        let stored = spool.commit(uuids.iter().map(new).collect());
+        for ((uuid, _), stored) in uuids.iter().zip(stored) {
+            there.push((uuid, stored.unwrap().items.remove(0)));
+            say(&format!("done {uuid}"));
+        }
+    };
+    let remove = |there: &mut Vec<(&str, QueueName)>| {
+        let (uuid, name) = there.remove(0);
+        say(&format!("begin remove {uuid}"));
+        spool.remove(&name).unwrap();
+        say(&format!("done remove {uuid}"));
+    };
+    store(&[("F", 700)], &mut there);
+    remove(&mut there);
+    // F's file may not be written over yet, G's sync allows it
+    store(&[("G", 300)], &mut there);
+    remove(&mut there);
+    store(&[("H", 900), ("I", 100)], &mut there);
+    remove(&mut there);
+    store(&[("J", 400), ("K", 1500)], &mut there);
 }
 
 /// What operators do, with a message of a plain and a split item.
@@ -350,6 +381,12 @@ pub const PROMISES: &[(&str, &str, &str, &str)] = &[
     ("B", "c@2.example", "A B C", "never"),
     ("C", "a@one.example", "A B C", "remove C"),
     ("D", "a@one.example", "D", "never"),
+    ("F", "a@one.example", "F", "remove F"),
+    ("G", "a@one.example", "G", "remove G"),
+    ("H", "a@one.example", "H", "remove H"),
+    ("I", "a@one.example", "I", "never"),
+    ("J", "a@one.example", "J", "never"),
+    ("K", "a@one.example", "K", "never"),
     ("E", "a@1.example", "E", "clear E"),
     ("E", "b@2.example", "E", "clear E"),
 ];

@@ -22,6 +22,7 @@ use haraka_shared::traffic::{Counted, Seat};
 pub(super) use self::check::start;
 pub(super) use self::doubts::Estate;
 use super::Outbound;
+use crate::rt::sync::Notify;
 
 /// Names of items that were not there when their turn came; for an alarm.
 const MOST_VANISHED: usize = 20;
@@ -38,6 +39,8 @@ pub(super) struct Book {
     /// Items that went while somebody looks at the directory.
     went: RefCell<Option<HashSet<u64>>>,
     vanished: RefCell<VecDeque<QueueName>>,
+    /// Something has changed since the last check.
+    stirred: Notify,
 }
 
 #[derive(Default)]
@@ -81,6 +84,7 @@ impl Book {
             starting: Cell::default(),
             went: RefCell::default(),
             vanished: RefCell::default(),
+            stirred: Notify::new(),
         };
         book.page().open(incarnation);
         book
@@ -112,10 +116,12 @@ impl Book {
     /// Committed items are in the schedule.
     pub(super) fn scheduled(&self, items: u64) {
         self.between.fetch_sub(items, Ordering::Relaxed);
+        self.stirred.notify();
     }
 
     /// A job was started.
     pub(super) fn starts(&self) {
+        self.stirred.notify();
         self.starting.set(self.starting.get() + 1);
     }
 
@@ -142,12 +148,14 @@ impl Book {
 
     /// Nothing is going on with an item any more.
     pub(super) fn forget(&self, name: &QueueName) {
+        self.stirred.notify();
         if let Some(place) = self.notes.borrow_mut().take(name.identity_hash()) {
             self.page().forget(place);
         }
     }
 
     fn went(&self, name: &QueueName, kind: Out) {
+        self.stirred.notify();
         let item = Item::from(name);
         if let Some(went) = self.went.borrow_mut().as_mut() {
             went.insert(item.identity);
@@ -162,6 +170,7 @@ impl Book {
     }
 
     fn came(&self, name: &QueueName) {
+        self.stirred.notify();
         let item = Item::from(name);
         if let Some(went) = self.went.borrow_mut().as_mut() {
             went.remove(&item.identity);
@@ -187,6 +196,7 @@ impl Book {
 
     /// Everything that is this worker's is going to be taken over, or was.
     pub(super) fn set_settled(&self, settled: bool) {
+        self.stirred.notify();
         self.page().set_settled(settled);
     }
 }

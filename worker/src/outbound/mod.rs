@@ -50,6 +50,7 @@ mod secure_tests;
 mod settle;
 mod shaping;
 mod smtputf8;
+mod spares;
 mod suspend;
 mod template;
 #[cfg(test)]
@@ -73,8 +74,8 @@ use haraka_shared::flight::FlightPage;
 use haraka_shared::limits::{COMMIT_BATCH, COMMIT_BATCH_BYTES};
 use haraka_shared::services::Dns;
 use haraka_shared::spool::{
-    Claim, Committed, Incarnation, Lock, NewMessage, Ownership, QueueName, Spool, SpoolError,
-    SpoolOptions,
+    Claim, Committed, Incarnation, Lock, NewMessage, Ownership, QueueName, Reuse, Spool,
+    SpoolError, SpoolOptions,
 };
 use haraka_shared::traffic::Counted;
 
@@ -143,6 +144,8 @@ pub(crate) struct Outbound {
     held: RefCell<HashSet<QueueName>>,
     fresh: Rc<Cell<u64>>,
     wake: Notify,
+    /// There are files that wait for further messages.
+    spared: Notify,
     /// Something came to its end; whoever waits for the worker to become idle looks again.
     ended: Notify,
     stopping: Event,
@@ -196,6 +199,7 @@ impl Outbound {
             fresh: Rc::default(),
             wake,
             ended: Notify::new(),
+            spared: Notify::new(),
             held: RefCell::default(),
             stopping: Event::new(),
             flushed: RefCell::default(),
@@ -224,6 +228,7 @@ impl Outbound {
         Suspending::start(worker);
         trash::start(worker);
         ledger::start(worker);
+        spares::start(worker);
     }
 
     /// The suspensions have changed.
@@ -353,6 +358,7 @@ impl Outbound {
             // Commits do not ring; a look every moment is cheap in a worker that ends.
             let _ = rt::timeout(Duration::from_millis(20), self.ended.notified()).await;
         }
+        self.remove_spares(true).await;
         Box::pin(self.policies.write_counters()).await;
     }
 
@@ -414,6 +420,7 @@ fn open_spool(path: &Path, incarnation: Incarnation) -> Result<Spool, SpoolError
         let options = SpoolOptions {
             incarnation: Some(incarnation),
             lock: Lock::Workers,
+            reuse: Reuse::UnderLoad,
             ..SpoolOptions::default()
         };
         match Spool::open(path, options) {

@@ -61,6 +61,7 @@ async fn remove_once(worker: &Rc<Worker>, name: &QueueName, kind: Out) -> Result
     match out.removals.run(name.clone()).await {
         Ok(Ok(())) => {
             out.leaves(name, kind);
+            out.removed();
             Ok(())
         }
         // Somebody removed it by hand.

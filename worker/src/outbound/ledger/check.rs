@@ -1,4 +1,4 @@
-//! The check of each second: what the page has left is what the schedule knows.
+//! The check of each second in which anything happens: what the page has left is what the schedule knows.
 //!
 //! Counting names is cheap and nearly always enough. Where the numbers differ the names are compared,
 //! and where those differ twice the directory is read, which names the items.
@@ -40,6 +40,12 @@ struct Memory {
     suspicious: bool,
 }
 
+impl Memory {
+    fn is_clear(&self) -> bool {
+        self.explained.is_none() && self.stale.is_empty() && !self.suspicious
+    }
+}
+
 /// Checks for as long as the worker runs.
 pub(in crate::outbound) fn start(worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
@@ -48,6 +54,10 @@ pub(in crate::outbound) fn start(worker: &Rc<Worker>) {
         loop {
             rt::sleep(EACH).await;
             Box::pin(check(&worker, &mut memory)).await;
+            if memory.is_clear() {
+                // What agrees stays so until something happens: a server at rest is not woken.
+                worker.outbound.book.stirred.notified().await;
+            }
         }
     })
     .detach();
