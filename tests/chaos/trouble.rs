@@ -206,9 +206,10 @@ impl<'a> Trouble<'a> {
 
     fn tool(&mut self) {
         let domain = format!("d{}.test", self.dice.below(DOMAINS));
-        let items = match self.dice.percent(50) {
-            true => ["--state", "deferred"],
-            false => ["--domain", &domain],
+        let items = match self.dice.below(4) {
+            0 => ["--state", "deferred"],
+            1 => ["--domain", &domain],
+            _ => ["--sender", "client.test"],
         };
         match self.dice.below(8) {
             0 | 1 => self.act("hold", &items),

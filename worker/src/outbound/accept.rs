@@ -175,6 +175,7 @@ impl Outbound {
                 ],
             },
         };
+        let orders = self.orders.get();
         let committed = match self.commits.run(stored).await {
             Ok(Ok(committed)) => committed,
             Ok(Err(e)) if e.is_full() => return Err(QueueError::Full(e.to_string())),
@@ -193,7 +194,10 @@ impl Outbound {
             todo.extra = new.extra.clone();
             todo.uuid = format!("{}.{}", new.uuid, index + 1);
             let Stored { header, body } = new.message.clone();
-            let loaded = self.keep_fresh(Loaded::accepted(todo, Outgoing::received(header, body)));
+            let loaded = self.keep_fresh(
+                Loaded::accepted(todo, Outgoing::received(header, body)),
+                orders,
+            );
             self.schedule.borrow_mut().due_now(Job::new(name, loaded));
         }
         self.book.scheduled(accepted);

@@ -86,6 +86,7 @@ pub(super) async fn rescan_from(worker: Rc<Worker>, from: u64) {
         .await;
         match found {
             Ok(Ok(heap)) => {
+                out.trust_disk();
                 out.schedule.borrow_mut().absorb(heap);
                 return out.wake.notify();
             }
@@ -120,6 +121,7 @@ pub(super) async fn flush_portion(worker: Rc<Worker>, portion: Portion) {
             PendingHeap::default()
         }
     };
+    out.trust_disk();
     out.schedule.borrow_mut().found(portion, found);
     out.wake.notify();
 }
@@ -145,6 +147,7 @@ pub(super) async fn flush_domain(worker: Rc<Worker>, domain: String) {
     .await;
     match found {
         Ok(Ok(names)) => {
+            out.trust_disk();
             let mut schedule = out.schedule.borrow_mut();
             for name in names {
                 schedule.due_now(Job::named(name));
