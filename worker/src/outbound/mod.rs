@@ -364,7 +364,7 @@ impl Outbound {
 
     /// Somebody has found items on disk, and did something with them or is going to: what came into
     /// memory before, or was being committed, is read again before it is delivered.
-    fn trust_disk(&self) {
+    pub(crate) fn trust_disk(&self) {
         self.orders.set(self.orders.get() + 1);
     }
 
