@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use toml::Spanned;
 
 use super::dir::ConfigDir;
 use super::error::{At, ConfigError, Problems};
@@ -72,7 +74,7 @@ impl Default for SlowDownText {
 #[serde(deny_unknown_fields)]
 struct ReplyText {
     #[serde(rename = "match")]
-    pattern: Parsed<ReplyPattern>,
+    pattern: Spanned<String>,
     action: ActionText,
     #[serde(rename = "for")]
     time: Option<Parsed<Time>>,
@@ -304,7 +306,9 @@ impl Shaping {
 
 fn read(own: &str) -> Result<Shaping, ConfigError> {
     let mut file = parse(SHIPPED)?;
-    let own = parse(own)?;
+    let own_text = own;
+    let own = parse(own_text)?;
+    check_patterns(&own, own_text)?;
     file.default.lay_over(own.default);
     for (names, rules) in [
         (&mut file.provider, own.provider),
@@ -321,14 +325,35 @@ fn read(own: &str) -> Result<Shaping, ConfigError> {
 }
 
 fn parse(text: &str) -> Result<File, ConfigError> {
-    toml::from_str(text).map_err(|e| {
-        let before = e.span().and_then(|span| text.get(..span.start));
-        let line = before.map_or(0, |b| b.matches('\n').count() + 1);
-        ConfigError::Syntax {
-            at: At::line(SHAPING_TOML, u32::try_from(line).unwrap_or(0)),
-            why: e.message().to_owned(),
-        }
+    toml::from_str(text).map_err(|e| ConfigError::Syntax {
+        at: at(text, e.span()),
+        why: e.message().to_owned(),
     })
+}
+
+fn at(text: &str, span: Option<Range<usize>>) -> At {
+    let before = span.and_then(|span| text.get(..span.start));
+    let line = before.map_or(0, |b| b.matches('\n').count() + 1);
+    At::line(SHAPING_TOML, u32::try_from(line).unwrap_or(0))
+}
+
+/// The operator's expressions are compiled once to see that they can be. Those that the program brings
+/// are sound, as a test says: compiling them in each process would cost memory that stays.
+fn check_patterns(own: &File, text: &str) -> Result<(), ConfigError> {
+    let rules = own.provider.values().chain(own.domain.values());
+    for reply in rules
+        .chain([&own.default])
+        .filter_map(|r| r.reply.as_ref())
+        .flatten()
+    {
+        ReplyPattern::new(reply.pattern.get_ref())
+            .check()
+            .map_err(|e| ConfigError::Syntax {
+                at: at(text, Some(reply.pattern.span())),
+                why: e.to_string(),
+            })?;
+    }
+    Ok(())
 }
 
 impl RuleText {
@@ -369,7 +394,7 @@ const SUSPENDED_FOR: u64 = 1800;
 impl ReplyText {
     fn rule(self) -> ReplyRule {
         ReplyRule {
-            pattern: self.pattern.0,
+            pattern: ReplyPattern::new(self.pattern.get_ref()),
             action: match self.action {
                 ActionText::SlowDown => Action::SlowDown,
                 ActionText::Suspend => Action::Suspend(self.time.map_or(SUSPENDED_FOR, |t| t.0.0)),

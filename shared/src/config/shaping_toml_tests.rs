@@ -32,6 +32,13 @@ fn shipped_rules_know_the_large_providers() {
 }
 
 #[test]
+fn every_shipped_pattern_is_sound() {
+    let shipped = parse(SHIPPED).unwrap();
+    assert!(shipped.provider.values().any(|rule| rule.reply.is_some()));
+    check_patterns(&shipped, SHIPPED).unwrap();
+}
+
+#[test]
 fn own_rules_are_laid_over_the_shipped_ones_key_by_key() {
     let shaping = read(
         "[default]\nconnections = 7\n[provider.google]\nrate = \"100/min\"\n[domain.\"Slow.Test\"]\nconnections = 1\n",

@@ -140,9 +140,8 @@ fn organisation(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
-    use crate::shaping::Action;
+    use crate::shaping::{Action, ReplyPattern};
 
     fn rule(connections: u32) -> Rule {
         Rule {
@@ -153,7 +152,7 @@ mod tests {
 
     fn reply(pattern: &str, action: Action) -> Arc<ReplyRule> {
         Arc::new(ReplyRule {
-            pattern: pattern.parse().unwrap(),
+            pattern: ReplyPattern::new(pattern),
             action,
         })
     }

@@ -1,6 +1,5 @@
 //! What is looked for in the replies of a destination.
 
-use std::str::FromStr;
 use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder};
@@ -19,6 +18,23 @@ pub struct ReplyPattern {
 }
 
 impl ReplyPattern {
+    /// An expression, which nothing matches if it is none; see [`ReplyPattern::check`].
+    #[must_use]
+    pub fn new(text: &str) -> ReplyPattern {
+        ReplyPattern {
+            text: text.to_owned(),
+            compiled: OnceLock::new(),
+        }
+    }
+
+    /// Compiles the expression, and forgets that again.
+    ///
+    /// # Errors
+    /// It is none, or too large.
+    pub fn check(&self) -> Result<(), regex::Error> {
+        compile(&self.text).map(|_| ())
+    }
+
     /// As it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -36,18 +52,6 @@ impl ReplyPattern {
 fn compile(text: &str) -> Result<Regex, regex::Error> {
     let mut builder = RegexBuilder::new(text);
     builder.case_insensitive(true).size_limit(LARGEST).build()
-}
-
-impl FromStr for ReplyPattern {
-    type Err = regex::Error;
-
-    fn from_str(text: &str) -> Result<ReplyPattern, regex::Error> {
-        compile(text)?;
-        Ok(ReplyPattern {
-            text: text.to_owned(),
-            compiled: OnceLock::new(),
-        })
-    }
 }
 
 impl PartialEq for ReplyPattern {

@@ -4,15 +4,14 @@
 //! a worker that never needs them never has them, and the master (which must not have threads when
 //! it forks) has none as long as it does not call this. A job must never touch the runtime.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
 use async_task::Runnable;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use nix::sys::signal::SigSet;
 
 use super::executor::with_core;
@@ -75,21 +74,24 @@ where
 
 /// The process's threads and the queue in front of them.
 struct Pool {
-    sender: Sender<Runnable>,
-    jobs: Receiver<Runnable>,
+    /// Jobs that may wait for a thread.
+    most: usize,
     /// How long a thread waits for a job before it ends.
     idle_time: Duration,
-    /// Threads, and how many of them wait for a job.
-    staff: Mutex<Staff>,
-    /// Tasks waiting for a place in the queue; `waiting` is looked at without the lock.
-    queueing: Mutex<Vec<Waker>>,
-    waiting: AtomicUsize,
+    desk: Mutex<Desk>,
+    /// Rings for one thread that waits. A thread goes to sleep at once: one that spun for a while first,
+    /// as those of a channel do, would take the time from the work beside it.
+    bell: Condvar,
 }
 
 #[derive(Default)]
-struct Staff {
+struct Desk {
+    jobs: VecDeque<Runnable>,
     threads: usize,
+    /// Threads that wait for a job.
     idle: usize,
+    /// Tasks that wait for a place in the queue.
+    queueing: Vec<Waker>,
 }
 
 impl Pool {
@@ -98,51 +100,52 @@ impl Pool {
         POOL.get_or_init(|| Pool::new(QUEUE, IDLE_TIME))
     }
 
-    fn new(queue: usize, idle_time: Duration) -> Pool {
-        let (sender, jobs) = crossbeam_channel::bounded(queue);
+    fn new(most: usize, idle_time: Duration) -> Pool {
         Pool {
-            sender,
-            jobs,
+            most,
             idle_time,
-            staff: Mutex::default(),
-            queueing: Mutex::default(),
-            waiting: AtomicUsize::new(0),
+            desk: Mutex::default(),
+            bell: Condvar::new(),
         }
+    }
+
+    /// Nothing panics while holding the lock, so a poisoned one is as good as any.
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a job, or gives it back and wakes `waker` when there may be room.
     fn submit(&self, runnable: Runnable, waker: &Waker) -> Result<(), Runnable> {
-        let full = match self.sender.try_send(runnable) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Full(r) | TrySendError::Disconnected(r)) => r,
-        };
-        let mut queueing = lock(&self.queueing);
-        queueing.push(waker.clone());
-        self.waiting.store(queueing.len(), Ordering::SeqCst);
-        drop(queueing);
-        // A place may have become free before the note above could be seen.
-        match self.sender.try_send(full) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(r) | TrySendError::Disconnected(r)) => Err(r),
+        let mut desk = self.desk();
+        if desk.jobs.len() >= self.most {
+            desk.queueing.push(waker.clone());
+            return Err(runnable);
         }
+        desk.jobs.push_back(runnable);
+        let someone_waits = desk.idle > 0;
+        drop(desk);
+        if someone_waits {
+            self.bell.notify_one();
+        }
+        Ok(())
     }
 
     /// Starts a thread if a job waits and nobody is free to take it.
     fn staff(&'static self) -> std::io::Result<()> {
-        self.staff_with(&mut lock(&self.staff))
+        self.staff_with(&mut self.desk())
     }
 
-    fn staff_with(&'static self, staff: &mut Staff) -> std::io::Result<()> {
-        if self.jobs.len() <= staff.idle || staff.threads >= THREADS {
+    fn staff_with(&'static self, desk: &mut Desk) -> std::io::Result<()> {
+        if desk.jobs.len() <= desk.idle || desk.threads >= THREADS {
             return Ok(());
         }
         let started = thread::Builder::new()
-            .name(format!("offload-{}", staff.threads))
+            .name(format!("offload-{}", desk.threads))
             .stack_size(STACK)
             .spawn(|| self.work());
         match started {
-            Ok(_) => staff.threads += 1,
-            Err(e) if staff.threads == 0 => return Err(e),
+            Ok(_) => desk.threads += 1,
+            Err(e) if desk.threads == 0 => return Err(e),
             Err(e) => log::warn!("cannot start another thread for offloaded work: {e}"),
         }
         Ok(())
@@ -158,40 +161,25 @@ impl Pool {
 
     /// The next job, or `None` when this thread is to end.
     fn next(&'static self) -> Option<Runnable> {
-        let job = match self.jobs.try_recv() {
-            Ok(job) => Some(job),
-            Err(_) => self.wait(),
+        let mut desk = self.desk();
+        if desk.jobs.is_empty() {
+            desk.idle += 1;
+            let waited = self
+                .bell
+                .wait_timeout_while(desk, self.idle_time, |desk| desk.jobs.is_empty());
+            desk = waited.unwrap_or_else(PoisonError::into_inner).0;
+            desk.idle -= 1;
+        }
+        let Some(job) = desk.jobs.pop_front() else {
+            desk.threads -= 1;
+            return None;
         };
-        if job.is_some() && self.waiting.load(Ordering::SeqCst) > 0 {
-            let woken = std::mem::take(&mut *lock(&self.queueing));
-            self.waiting.store(0, Ordering::SeqCst);
-            woken.into_iter().for_each(Waker::wake);
-        }
-        job
-    }
-
-    fn wait(&'static self) -> Option<Runnable> {
-        lock(&self.staff).idle += 1;
-        loop {
-            let got = self.jobs.recv_timeout(self.idle_time);
-            let mut staff = lock(&self.staff);
-            match got {
-                // A job sent before this lock was taken counts on this thread being idle.
-                Err(RecvTimeoutError::Timeout) if !self.jobs.is_empty() => {}
-                Err(_) => {
-                    staff.idle -= 1;
-                    staff.threads -= 1;
-                    return None;
-                }
-                Ok(job) => {
-                    staff.idle -= 1;
-                    // Between taking the job and this lock, a submitter may have counted on this
-                    // thread for the next one.
-                    let _ = self.staff_with(&mut staff);
-                    return Some(job);
-                }
-            }
-        }
+        // Who submitted another job meanwhile may have counted on this thread for it.
+        let _ = self.staff_with(&mut desk);
+        let woken = std::mem::take(&mut desk.queueing);
+        drop(desk);
+        woken.into_iter().for_each(Waker::wake);
+        Some(job)
     }
 }
 
@@ -211,11 +199,6 @@ impl Drop for InFlight {
     }
 }
 
-/// Nothing panics while holding these locks, so a poisoned one is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Jobs that may wait for a thread.
 pub const QUEUE: usize = 1024;
 /// Enough to keep a disk busy; hashing must not take all cores from the sessions.
@@ -227,7 +210,7 @@ const IDLE_TIME: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
     use std::time::Instant;
 
@@ -250,7 +233,7 @@ mod tests {
             let (gate, began) = (Arc::clone(&gate), began.clone());
             tasks.push(spawn(offload_to(pool, move || {
                 began.send(()).unwrap();
-                let _ = lock(&gate).recv();
+                let _ = gate.lock().unwrap().recv();
             })));
             yield_now().await;
             has_begun.recv_timeout(Duration::from_secs(30)).unwrap();
@@ -267,7 +250,7 @@ mod tests {
             let mark = Arc::clone(&ran);
             let queued = spawn(offload_to(pool, move || mark.store(true, Ordering::SeqCst)));
             yield_now().await;
-            assert_eq!(pool.jobs.len(), 1);
+            assert_eq!(pool.desk().jobs.len(), 1);
             queued.cancel().await;
             drop(release);
             for task in busy {
@@ -275,7 +258,7 @@ mod tests {
             }
             offload_to(pool, || ()).await.unwrap();
         });
-        assert!(pool.jobs.is_empty());
+        assert!(pool.desk().jobs.is_empty());
         assert!(!ran.load(Ordering::SeqCst));
     }
 
@@ -288,8 +271,8 @@ mod tests {
                 .map(|i| spawn(offload_to(pool, move || i)))
                 .collect();
             yield_now().await;
-            assert_eq!(pool.jobs.len(), 1);
-            assert_eq!(pool.waiting.load(Ordering::SeqCst), 9);
+            assert_eq!(pool.desk().jobs.len(), 1);
+            assert_eq!(pool.desk().queueing.len(), 9);
             drop(release);
             for (i, task) in more.into_iter().enumerate() {
                 assert_eq!(task.await.unwrap().unwrap(), i);
@@ -305,11 +288,11 @@ mod tests {
         for round in 0..3 {
             assert_eq!(rt.block_on(offload_to(pool, move || round)).unwrap(), round);
             let limit = Instant::now() + Duration::from_secs(30);
-            while lock(&pool.staff).threads > 0 {
+            while pool.desk().threads > 0 {
                 assert!(Instant::now() < limit, "threads never end");
                 thread::yield_now();
             }
-            assert_eq!(lock(&pool.staff).idle, 0);
+            assert_eq!(pool.desk().idle, 0);
         }
     }
 }
