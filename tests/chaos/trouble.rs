@@ -67,6 +67,8 @@ pub struct Trouble<'a> {
     /// Numbers of removals that were not undone yet.
     removals: Vec<String>,
     suspended: Vec<usize>,
+    /// Whose turn it is among the tools.
+    turn: usize,
     /// Workers that were killed lately.
     victims: Vec<i32>,
     told: Instant,
@@ -82,6 +84,7 @@ impl<'a> Trouble<'a> {
             done: BTreeMap::new(),
             removals: Vec::new(),
             suspended: Vec::new(),
+            turn: 0,
             victims: Vec::new(),
             told: Instant::now(),
             begun: Instant::now(),
@@ -211,21 +214,22 @@ impl<'a> Trouble<'a> {
             1 => ["--domain", &domain],
             _ => ["--sender", "client.test"],
         };
-        match self.dice.below(8) {
-            0 | 1 => self.act("hold", &items),
-            2 => self.act("release", &["--all"]),
-            3 => self.act("retry", &items),
-            4 => {
+        self.turn += 1;
+        match self.turn % 8 {
+            1 => self.act("hold", &items),
+            2 => self.act("rm", &items),
+            3 | 6 => self.act("retry", &items),
+            4 => self.act("release", &["--all"]),
+            5 => {
                 let n = self.dice.below(DOMAINS);
                 self.act("suspend", &["--domain", &format!("d{n}.test")]);
                 self.suspended.push(n);
             }
-            5 => {
+            7 => {
                 if let Some(n) = self.suspended.pop() {
                     self.act("resume", &["--domain", &format!("d{n}.test")]);
                 }
             }
-            6 => self.act("rm", &items),
             _ => {
                 if let Some(removal) = self.removals.pop() {
                     self.act("undo", &[&removal]);

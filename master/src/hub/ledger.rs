@@ -89,7 +89,7 @@ impl Hub {
             && self
                 .workers
                 .iter()
-                .all(|w| w.generation == current && w.ready && settled(w.seat))
+                .all(|w| w.generation == current && w.ready && !w.outgoing && settled(w.seat))
     }
 
     /// The ledger as JSON.
