@@ -57,6 +57,7 @@ impl Hub {
             return;
         }
         let ledger = &self.seats.ledger;
+        ledger.settle_batches();
         if !ledger.is_founded() {
             ledger.found();
         }
