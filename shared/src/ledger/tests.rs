@@ -1,3 +1,5 @@
+//! What pages count, what the dead leave, and what is in doubt of them.
+
 use super::page::About;
 use super::*;
 use crate::spool::{Incarnation, QueueName};

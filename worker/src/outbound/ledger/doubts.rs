@@ -135,8 +135,9 @@ impl Estate {
 
 #[cfg(test)]
 mod tests {
-    use haraka_shared::traffic::{Seat, Traffic};
     use std::sync::Arc;
+
+    use haraka_shared::traffic::{Counted, Seat, Traffic};
 
     use super::*;
 

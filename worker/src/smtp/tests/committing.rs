@@ -1,4 +1,5 @@
-//! A message whose files are on disk already, while its worker does not know yet that they are.
+//! A message whose files are on disk already, while its worker does not know yet that they are: what others do with
+//! them in that moment counts.
 
 use std::cell::Cell;
 use std::rc::Rc;
