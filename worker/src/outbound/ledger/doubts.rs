@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(ledger.estate(), 4);
         let file = |n: u64| format!("17000000000{n:02}_17000000000{n:02}_0_7_AbCdE0_{n}_mx.test");
         let mut seen = [0, 0];
-        for slot in 0..2 {
+        for (slot, seen) in seen.iter_mut().enumerate() {
             let own = Incarnation::random();
             let counted = Counted {
                 traffic: Arc::new(Traffic::new(3).unwrap()),
@@ -170,7 +170,7 @@ mod tests {
                 let name = NameRef::parse(&name).unwrap();
                 if ownership.owns(&name) {
                     assert!(estate.sees(&name));
-                    seen[slot] += 1;
+                    *seen += 1;
                 }
             }
             estate.settle(&book, 0);
