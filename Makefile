@@ -22,9 +22,10 @@ run: release
 test:
 	$(CARGO) test --workspace --locked
 
-# Ten thousand messages to hosts that make trouble, while workers die; some minutes.
+# Ten thousand messages to hosts that make trouble, while workers and masters die; about three minutes.
+CHAOS_N ?= 10000
 chaos:
-	CHAOS_N=10000 $(CARGO) test --locked --test chaos -- --nocapture
+	CHAOS_N=$(CHAOS_N) $(CARGO) test --locked --test chaos -- --nocapture
 
 check:
 	$(CARGO) fmt --all --check

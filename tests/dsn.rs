@@ -12,8 +12,8 @@ mod harness;
 mod relaying;
 
 use harness::server::Signal;
-use harness::{DEADLINE, Message, Rule, Server, Sink, Stage, greeted, wait_for};
-use relaying::{attempts, field, mail, report, to_next_hop, wait_empty};
+use harness::{DEADLINE, Install, Message, Rule, Server, Sink, Stage, greeted, wait_for};
+use relaying::{attempts, field, mail, report, routed, to_next_hop, wait_empty};
 
 const TEXT: &str = "Subject: test\r\nX-Serial: one\r\n\r\nThis is the text.\r\n.dot\r\n";
 
@@ -108,21 +108,43 @@ fn success_is_reported_here_when_the_next_host_cannot() {
     assert_eq!(reports(&sink).len(), 1);
 }
 
+fn to_lmtp(sink: &Sink) -> Install {
+    let route = format!("lmtp://{}", sink.addr());
+    routed(&[("any", &route)])
+}
+
 // covers PB-76
 #[test]
 fn lmtp_server_has_delivered() {
     let sink = Sink::lmtp_on("127.0.0.1:0");
-    let install = to_next_hop(sink.addr()).plugins(&["relay"]).config(
-        "relay_dest_domains.ini",
-        &format!(
-            "[domains]\nany={{\"action\":\"accept\",\"nexthop\":\"lmtp://{}\"}}\n",
-            sink.addr()
-        ),
-    );
-    let server = Server::start(install);
+    let server = Server::start(to_lmtp(&sink));
     submit(&server, "", &["<a@far.test> NOTIFY=SUCCESS"]);
     let report = report(&sink);
     assert_eq!(field(&report, "a@far.test", "Action"), "delivered");
+}
+
+// covers PB-76, OUT-37
+#[test]
+fn success_at_an_lmtp_server_is_reported_with_the_reply_for_that_recipient() {
+    let sink = Sink::lmtp_on("127.0.0.1:0");
+    for (who, reply) in [("a@", "250 2.1.5 in box a"), ("b@", "550 5.1.1 nobody")] {
+        sink.rule(Rule::reply(Stage::Dot, reply).containing(who));
+    }
+    let server = Server::start(to_lmtp(&sink));
+    let to = [
+        "<a@far.test> NOTIFY=SUCCESS",
+        "<c@far.test> NOTIFY=SUCCESS",
+        "<b@far.test> NOTIFY=SUCCESS",
+    ];
+    submit(&server, "", &to);
+    let report = report(&sink);
+    let said = |who: &str| field(&report, who, "Diagnostic-Code");
+    assert_eq!(said("a@far.test"), "smtp;250 2.1.5 in box a");
+    assert_eq!(field(&report, "a@far.test", "Status"), "2.1.5");
+    assert_eq!(said("c@far.test"), "smtp;250 2.0.0 taken");
+    let line = server.wait_for_log("delivered file=", DEADLINE);
+    assert!(line.contains("response=\"250 2.0.0 taken\""), "{line}");
+    assert!(!report.text().contains("b@far.test"));
 }
 
 // covers PB-76, BNC-09

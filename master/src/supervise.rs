@@ -72,6 +72,9 @@ impl WorkerHandle {
     }
 }
 
+/// The slot of living workers that are in none: what they accept is taken over by nobody.
+pub const NOBODY: u32 = u32::MAX;
+
 /// One configuration and the workers' places in it. There are two while a restart is under way.
 #[derive(Debug)]
 pub struct Generation {
@@ -87,7 +90,7 @@ pub struct Generation {
     pub identity: Option<Identity>,
     /// Their places.
     pub slots: Vec<Slot>,
-    /// Every incarnation so far with its slot.
+    /// Every incarnation so far with its slot; [`NOBODY`] for those of a restart that failed, while they live.
     pub incarnations: Vec<(String, u32)>,
     /// All slots were ready once.
     pub up: bool,
@@ -115,12 +118,38 @@ impl Generation {
     }
 
     /// What a worker of this slot is told so that it takes over its share of the queue.
-    pub fn own_queue(&self, slot: u32) -> ToWorker {
+    ///
+    /// `beside`: another generation, whose workers keep what they accept.
+    pub fn own_queue(&self, slot: u32, beside: Option<&Generation>) -> ToWorker {
+        let mut incarnations = self.incarnations.clone();
+        if let Some(beside) = beside {
+            incarnations.extend(beside.guests());
+        }
         ToWorker::OwnQueue {
             nodes: self.nodes(),
             slot,
-            incarnations: self.incarnations.clone(),
+            incarnations,
         }
+    }
+
+    /// Its incarnations, in no slot.
+    fn guests(&self) -> impl Iterator<Item = (String, u32)> {
+        let names = self.incarnations.iter().map(|(name, _)| name);
+        names.map(|name| (name.clone(), NOBODY))
+    }
+
+    /// A restart has failed; its workers may have accepted mail, which is theirs until they have gone.
+    pub fn entertain(&mut self, failed: &Generation) {
+        self.incarnations.extend(failed.guests());
+    }
+
+    /// Such a worker has gone: the slot that has its files now, if it is known here.
+    pub fn inherit_from(&mut self, incarnation: &str, slot: u32) -> Option<u32> {
+        let slot = slot.checked_rem(self.nodes())?;
+        let mut known = self.incarnations.iter_mut();
+        let guest = known.find(|(name, of)| name == incarnation && *of == NOBODY)?;
+        guest.1 = slot;
+        Some(slot)
     }
 }
 

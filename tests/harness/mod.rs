@@ -40,7 +40,7 @@ pub use pki::Authority;
 pub use policy_web::PolicyWeb;
 pub use redis::Redis;
 pub use server::Server;
-pub use sink::{Message, Sink};
+pub use sink::{Answer, Message, Sink};
 pub use sink_rules::{Rule, Stage};
 
 use std::io::Write;

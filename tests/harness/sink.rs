@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use connection::Connection;
 use rustls::ServerConfig;
 
-use super::sink_rules::Rule;
+use super::sink_rules::{Rule, Stage};
 use super::{DEADLINE, poll_until};
 
 /// The sink; it ends, and drops its connections, when dropped.
@@ -38,6 +38,21 @@ pub struct Message {
     pub helo: String,
     /// The replies to the final dot, one, or one per recipient (LMTP); empty when none was given.
     pub replies: Vec<String>,
+    /// It came under TLS.
+    pub secured: bool,
+}
+
+/// What was said at a stage of a connection, or to one recipient at the dot.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Number of the connection, from 1.
+    pub connection: usize,
+    /// When.
+    pub stage: Stage,
+    /// The command line; at the dot the recipients whom the reply is for, with parameters.
+    pub about: String,
+    /// Empty where the connection was dropped instead.
+    pub reply: String,
 }
 
 impl Message {
@@ -101,6 +116,7 @@ struct Shared {
     asked_for: Mutex<Vec<String>>,
     messages: Mutex<Vec<Message>>,
     lines: Mutex<Vec<(usize, String)>>,
+    answers: Mutex<Vec<Answer>>,
 }
 
 impl Sink {
@@ -155,6 +171,11 @@ impl Sink {
     pub fn clear_rules(&self) -> &Self {
         self.shared.rules.lock().unwrap().clear();
         self
+    }
+
+    /// The rules, with what they were used for so far.
+    pub fn rules(&self) -> Vec<Rule> {
+        self.shared.rules.lock().unwrap().clone()
     }
 
     /// The keywords that EHLO offers from now on.
@@ -260,6 +281,11 @@ impl Sink {
     /// How many commands arrived before the reply to the one before was written.
     pub fn pipelined_commands(&self) -> usize {
         self.shared.pipelined.load(Ordering::SeqCst)
+    }
+
+    /// Everything that was answered about messages, in order of arrival.
+    pub fn answers(&self) -> Vec<Answer> {
+        self.shared.answers.lock().unwrap().clone()
     }
 
     /// Every command line, with the number of its connection, in order of arrival.

@@ -50,6 +50,7 @@ pub struct Rule {
     remaining: Option<usize>,
     delay: Duration,
     action: Action,
+    used: usize,
 }
 
 impl Rule {
@@ -83,7 +84,13 @@ impl Rule {
             remaining: None,
             delay: Duration::ZERO,
             action,
+            used: 0,
         }
+    }
+
+    /// How often it has acted.
+    pub fn used(&self) -> usize {
+        self.used
     }
 
     /// Only for lines with this text: a recipient, a sender. At the dot, for that recipient (LMTP), or for
@@ -143,6 +150,7 @@ pub fn decide(
     else {
         return (Duration::ZERO, usual());
     };
+    rule.used += 1;
     if let Some(count) = &mut rule.remaining {
         *count -= 1;
     }

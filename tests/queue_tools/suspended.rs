@@ -74,6 +74,26 @@ fn mail_to_a_suspended_provider_waits_and_goes_on_when_resumed() {
 }
 
 #[test]
+fn mail_that_was_due_before_a_restart_goes_on_when_its_domain_is_resumed() {
+    let sink = Sink::start();
+    let install = to_next_hop(sink.addr()).set("smtp.ini", "main", "nodes", "1");
+    let mut server = Server::start(install);
+    done(server.install(), &["suspend", "--domain", "far.test"]);
+    server.wait_for_log("suspended: ", DEADLINE);
+    submit_all(&server, &serials("m", 1));
+    // Now it is found by its name, with a time that has passed.
+    server.restart();
+    server.wait_for_log("suspended: ", DEADLINE);
+    let install = server.install();
+    wait_for("its turn", || {
+        done(install, &["why", "--all"]).contains(" are suspended since ")
+    });
+    done(install, &["resume", "--domain", "far.test"]);
+    sink.wait_accepted(1);
+    wait_for("an empty queue", || starting(install, "1") == 0);
+}
+
+#[test]
 fn a_suspension_ends_by_itself() {
     let sink = Sink::start();
     let mut server = Server::start(to_next_hop(sink.addr()));

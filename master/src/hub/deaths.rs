@@ -86,6 +86,8 @@ impl Hub {
             // Its successor may be there, is on its way, or has its time to come.
             if current {
                 self.hand_over_slot(worker.slot);
+            } else if worker.generation > self.current.number {
+                self.leave_files(&worker);
             }
             return;
         }
@@ -96,6 +98,7 @@ impl Hub {
         };
         if worker.generation != self.current.number {
             self.roll_back(&format!("worker {number}: {why}"));
+            self.leave_files(&worker);
         } else if !self.current.up {
             self.boot_failed(&format!("worker {number}: {why}"));
         } else {

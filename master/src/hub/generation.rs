@@ -175,8 +175,36 @@ impl Hub {
             Level::Notice,
             "worker {number} asks to be replaced: starting another"
         );
+        self.refill_now(place);
+    }
+
+    fn refill_now(&mut self, place: u32) {
         if let Some(slot) = self.slot_mut(place) {
             slot.refill_at = Some(Instant::now());
+        }
+    }
+
+    /// A worker of a restart that failed has gone, and may have left mail in the queue. Who serves in its
+    /// slot has long taken over what was there, and cannot do so again beside its own deliveries: a
+    /// successor does, for which there is a way.
+    pub(super) fn leave_files(&mut self, gone: &WorkerHandle) {
+        let slot = self.current.inherit_from(&gone.incarnation, gone.slot);
+        let Some(slot) = slot.filter(|_| gone.ready) else {
+            return;
+        };
+        let generation = self.current.number;
+        let here = |w: &&mut WorkerHandle| {
+            w.slot == slot && w.generation == generation && !w.outgoing && !w.dismissed
+        };
+        // If nobody is there, whoever comes next hears of the files.
+        if let Some(worker) = self.workers.iter_mut().find(here) {
+            worker.outgoing = true;
+            log_server!(
+                Level::Notice,
+                "worker {} is replaced, to take over what the restart that failed has left in the queue",
+                worker.number()
+            );
+            self.refill_now(slot);
         }
     }
 
@@ -209,7 +237,7 @@ impl Hub {
         if !self.current.owns_queue || !worker.ready || worker.dismissed {
             return;
         }
-        let own = self.current.own_queue(slot);
+        let own = self.current.own_queue(slot, self.next.as_ref());
         self.send(index, &own);
         let missed = self
             .slot_mut(slot)
@@ -303,6 +331,7 @@ impl Hub {
     /// A restart has failed: the new workers go, the old ones stay.
     pub(super) fn roll_back(&mut self, why: &str) {
         let Some(next) = self.next.take() else { return };
+        self.current.entertain(&next);
         log_server!(
             Level::Error,
             "graceful restart failed, the workers in place go on: {why}"
@@ -332,7 +361,7 @@ impl Hub {
                 continue;
             };
             if worker.generation == current && worker.ready {
-                let own = self.current.own_queue(worker.slot);
+                let own = self.current.own_queue(worker.slot, self.next.as_ref());
                 self.send(index, &own);
             }
         }

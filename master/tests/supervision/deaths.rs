@@ -113,6 +113,51 @@ pub fn an_old_worker_that_dies_during_a_restart_is_replaced() {
     assert_eq!(server.children().len(), 4);
 }
 
+// covers PB-25, PB-46
+pub fn files_of_a_restart_that_failed_are_taken_over_once_its_workers_have_gone() {
+    const NOBODY: &str = "4294967295";
+    let server = two();
+    let old = server.frames();
+    let living = server.children();
+    server.install.write("script", "half");
+    server.signal(SIGUSR2);
+    let mute = |pid: &i32| server.install.path(&format!("mute.{pid}")).exists();
+    let new = wait_for("new workers", || {
+        let new: Vec<i32> = server.children().difference(&living).copied().collect();
+        (new.len() == 2 && new.iter().any(mute)).then_some(new)
+    });
+    server.install.write("script", "");
+    server.install.write("release", "");
+    // The new ones accept mail, and keep it while they live.
+    kill(Pid::from_raw(old[0].pid), SIGKILL).unwrap();
+    let owned = wait_for("replacement", || {
+        Some(server.frames()).filter(|f| f.len() == 3)
+    });
+    assert_eq!(
+        owned[2].text.matches(NOBODY).count(),
+        2,
+        "{}",
+        owned[2].text
+    );
+    let ready = *new.iter().find(|pid| !mute(pid)).unwrap();
+    let serving = "worker 1 listening on ";
+    wait_for("three that have served in the first place", || {
+        (server.log().matches(serving).count() == 3).then_some(())
+    });
+    kill(Pid::from_raw(ready), SIGKILL).unwrap();
+    server.log_has("graceful restart failed");
+    let owned = wait_for("successor", || {
+        Some(server.frames()).filter(|f| f.len() == 4)
+    });
+    assert_eq!(owned[3].slot, owned[2].slot);
+    assert_eq!(
+        owned[3].text.matches(", 0)").count(),
+        4,
+        "{}",
+        owned[3].text
+    );
+}
+
 // covers PB-41, PB-47
 pub fn a_worker_that_ends_with_success_is_replaced_ever_slower() {
     let server = two();

@@ -48,6 +48,7 @@ tests![
     deaths::a_dead_worker_is_replaced_and_its_files_adopted,
     deaths::a_worker_that_asks_for_a_successor_ends_when_that_serves,
     deaths::a_worker_killed_after_a_restart_is_replaced,
+    deaths::files_of_a_restart_that_failed_are_taken_over_once_its_workers_have_gone,
     deaths::an_old_worker_that_dies_during_a_restart_is_replaced,
     deaths::a_worker_that_ends_with_success_is_replaced_ever_slower,
     deaths::a_file_that_ends_two_workers_is_set_aside,

@@ -157,6 +157,14 @@ impl Ledger {
         self.header.first().is_some_and(|h| h.settle(doubt))
     }
 
+    /// Everybody has counted what was in batches that nobody has ended. For the master.
+    pub fn settle_batches(&self) {
+        let batch = |doubt: &Doubt| matches!(doubt.about, About::Accepting(..));
+        for doubt in self.doubts().iter().filter(|doubt| batch(doubt)) {
+            let _settled = self.settle_doubt(doubt);
+        }
+    }
+
     /// Items of the whole server. Workers count on meanwhile.
     #[must_use]
     pub fn totals(&self) -> Totals {

@@ -460,6 +460,13 @@ impl<'a> SeatPage<'a> {
         }
     }
 
+    /// The first serial number of the batch that is being committed.
+    #[must_use]
+    pub fn batch(&self) -> Option<u32> {
+        let first = self.page?.batch.load(SeqCst).checked_sub(1)?;
+        u32::try_from(first).ok()
+    }
+
     /// It is committed, with this many items.
     pub fn end_batch(&self, items: u64) {
         self.came(In::Accepted, items);

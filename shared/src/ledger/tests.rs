@@ -83,6 +83,17 @@ fn notes_of_a_dead_process_are_doubts_unless_they_were_counted() {
 }
 
 #[test]
+fn batch_that_is_being_committed_is_known_by_its_first_number() {
+    let ledger = ledger();
+    let page = ledger.page(Seat(0));
+    assert_eq!(page.batch(), None);
+    page.begin_batch(0);
+    assert_eq!(page.batch(), Some(0));
+    page.end_batch(3);
+    assert_eq!(page.batch(), None);
+}
+
+#[test]
 fn process_that_dies_between_counting_and_taking_its_note_back_leaves_no_doubt() {
     let ledger = ledger();
     let page = ledger.page(Seat(0));

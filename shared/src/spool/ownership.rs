@@ -123,6 +123,13 @@ impl Ownership {
         self.as_of <= arrival && arrival <= epoch_ms()
     }
 
+    /// Whether all files of an incarnation have one owner; those of one that the table does not have are
+    /// everybody's, each by its name.
+    #[must_use]
+    pub fn is_claimed(&self, incarnation: Incarnation) -> bool {
+        self.claims.contains_key(&incarnation)
+    }
+
     /// Whether a half-written file with this key is debris for this worker to clear away: the
     /// process that wrote it is gone and its files are ours (PB-25).
     #[must_use]

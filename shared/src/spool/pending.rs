@@ -21,7 +21,6 @@ pub struct PendingHeap {
     limit: usize,
     /// Items due by name at this time or later are on disk only.
     horizon: Option<u64>,
-    last: Option<Pending>,
 }
 
 /// One item, without its own text where that can be rebuilt.
@@ -60,7 +59,6 @@ impl PendingHeap {
             free: Vec::new(),
             limit: limit.max(2),
             horizon: None,
-            last: None,
         }
     }
 
@@ -81,13 +79,17 @@ impl PendingHeap {
         }
     }
 
-    /// The earliest item if it is due at `now`. The same item twice in a row is given once.
+    /// The earliest item if it is due at `now`. One that is there several times for the same moment is given
+    /// once; one that was given before and is there again, for whatever moment, is given again.
     pub fn pop_due(&mut self, now: u64) -> Option<QueueName> {
         while self.heap.peek().is_some_and(|e| e.due <= now) {
             let entry = self.heap.pop()?;
             let name = self.unpack(&entry);
             self.release(&entry);
-            if entry.host == ODD || self.last.replace(entry) != Some(entry) {
+            while entry.host != ODD && self.heap.peek() == Some(&entry) {
+                self.heap.pop();
+            }
+            if name.is_some() {
                 return name;
             }
         }
@@ -150,12 +152,8 @@ impl PendingHeap {
     /// Takes in the items of another heap, for instance one that a thread has filled from a scan.
     pub fn absorb(&mut self, mut other: Self) {
         if self.heap.is_empty() && self.horizon.is_none() {
-            let (limit, last) = (self.limit, self.last);
-            *self = Self {
-                limit,
-                last,
-                ..other
-            };
+            let limit = self.limit;
+            *self = Self { limit, ..other };
             return;
         }
         if let Some(horizon) = other.horizon {
@@ -340,6 +338,18 @@ mod tests {
             heap.push(&name(n, 50));
         }
         assert_eq!(std::iter::from_fn(|| heap.pop_due(50)).count(), 3);
+    }
+
+    // An item that met a suspension comes back with the time that it had, as does one that could not be
+    // started and one that the ledger found on disk.
+    #[test]
+    fn item_that_was_given_is_given_again_when_it_is_there_again_for_the_same_moment() {
+        let mut heap = PendingHeap::default();
+        for _ in 0..3 {
+            heap.push(&name(1, 50));
+            assert_eq!(heap.pop_due(60), Some(name(1, 50)));
+            assert_eq!(heap.pop_due(60), None);
+        }
     }
 
     // covers OUT-15

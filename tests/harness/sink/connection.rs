@@ -10,7 +10,7 @@ use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 
 use super::super::poll_until;
 use super::super::sink_rules::{Action, Stage, decide};
-use super::{Message, Shared};
+use super::{Answer, Message, Shared};
 
 /// The bytes of a connection.
 enum Wire {
@@ -236,6 +236,7 @@ impl<'a> Connection<'a> {
                 connection: self.number,
                 helo: self.helo.clone(),
                 replies: Vec::new(),
+                secured: matches!(self.stream, Wire::Tls(_)),
             });
             messages.len() - 1
         };
@@ -264,7 +265,21 @@ impl<'a> Connection<'a> {
 
     fn decision(&self, stage: Stage, text: &str, default: &str) -> (Duration, Action) {
         let mut rules = self.shared.rules.lock().unwrap();
-        decide(&mut rules, stage, text, self.number, default)
+        let (delay, action) = decide(&mut rules, stage, text, self.number, default);
+        if matches!(stage, Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Dot) {
+            let reply = match &action {
+                Action::Reply(text) | Action::ReplyThenDrop(text) => text.clone(),
+                Action::Raw(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                Action::Drop | Action::Stall => String::new(),
+            };
+            self.shared.answers.lock().unwrap().push(Answer {
+                connection: self.number,
+                stage,
+                about: text.to_owned(),
+                reply,
+            });
+        }
+        (delay, action)
     }
 
     /// Does it, and returns what was said; an error ends the connection.

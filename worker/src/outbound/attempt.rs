@@ -200,8 +200,6 @@ pub struct Attempt {
     pub results: Vec<RcptResult>,
     /// Who was talked to; none if no host could be.
     pub peer: Option<Peer>,
-    /// The last reply to message data; none if no data was sent.
-    pub response: Option<Reply>,
     /// The connection was lost between the final dot and its reply: deferred recipients may have
     /// the message. The cure is to wait, not to ask the next host at once (PB-18).
     pub in_doubt: bool,
@@ -218,9 +216,16 @@ impl Attempt {
         Attempt {
             results: vec![result; recipients],
             peer: None,
-            response: None,
             in_doubt: false,
         }
+    }
+
+    /// What the host said when it took the message, to the last of those who got it; none if nobody did.
+    pub fn response(&self) -> Option<&Reply> {
+        self.results.iter().rev().find_map(|result| match result {
+            RcptResult::Delivered(reply) => Some(reply),
+            RcptResult::Deferred(_) | RcptResult::Failed(_) => None,
+        })
     }
 
     /// How many were delivered, deferred and failed; the `rcpts` of the log line.

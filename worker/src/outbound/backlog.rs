@@ -114,6 +114,7 @@ pub(super) async fn rescan_from(worker: Rc<Worker>, from: u64) {
         .await;
         match found {
             Ok(Ok(heap)) => {
+                out.trust_disk();
                 out.schedule.borrow_mut().absorb(heap);
                 return out.wake.notify();
             }
@@ -148,6 +149,7 @@ pub(super) async fn flush_portion(worker: Rc<Worker>, portion: Portion) {
             PendingHeap::default()
         }
     };
+    out.trust_disk();
     out.schedule.borrow_mut().found(portion, found);
     out.wake.notify();
 }
@@ -173,6 +175,7 @@ pub(super) async fn flush_domain(worker: Rc<Worker>, domain: String) {
     .await;
     match found {
         Ok(Ok(names)) => {
+            out.trust_disk();
             let mut schedule = out.schedule.borrow_mut();
             for name in names {
                 schedule.due_now(Job::named(name));

@@ -69,7 +69,7 @@ fn without_pipelining_commands_go_one_by_one_and_any_2xx_accepts() {
         ],
     );
     assert_eq!(attempt.tally(), (2, 0, 1));
-    assert_eq!(attempt.response.unwrap().text(), "queued");
+    assert_eq!(attempt.response().unwrap().text(), "queued");
     let peer = attempt.peer.unwrap();
     assert_eq!((peer.mode(), &*peer.host), ("SMTP", "mx.example.com"));
     assert!(!attempt.in_doubt);

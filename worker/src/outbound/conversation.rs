@@ -185,7 +185,6 @@ impl Client {
                 Some(reply) => {
                     self.gone = true;
                     accepted.iter().for_each(|i| book.settle(*i, reply.clone()));
-                    book.response = Some(reply);
                     Ok(())
                 }
                 None => Err(lost.into()),
@@ -209,7 +208,6 @@ impl Client {
                         }
                     }
                     self.gone |= reply.code() == 421;
-                    book.response = Some(reply);
                 }
                 Err(lost) => {
                     self.gone = true;

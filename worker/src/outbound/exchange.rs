@@ -19,7 +19,6 @@ use super::message::Envelope;
 pub(super) struct Book {
     results: Vec<Option<RcptResult>>,
     host: Rc<str>,
-    pub(super) response: Option<Reply>,
     pub(super) in_doubt: bool,
 }
 
@@ -28,7 +27,6 @@ impl Book {
         Book {
             results: vec![None; recipients],
             host,
-            response: None,
             in_doubt: false,
         }
     }
@@ -103,7 +101,6 @@ impl Book {
                 .map(|r| r.unwrap_or_else(lost))
                 .collect(),
             peer: Some(peer),
-            response: self.response,
             in_doubt: self.in_doubt,
         }
     }
@@ -365,9 +362,6 @@ impl<'a> Exchange<'a> {
         } else {
             for &i in &self.accepted {
                 book.settle(i, reply.clone());
-            }
-            if !self.accepted.is_empty() {
-                book.response = Some(reply.clone());
             }
         }
     }

@@ -49,8 +49,8 @@ pub(super) struct After<'a> {
 }
 
 impl After<'_> {
-    /// Tells of the recipients that have the message (HOK-30).
-    pub(super) async fn delivered(&self, response: Option<&Reply>, delay: f64, to: &[Recipient]) {
+    /// Tells of the recipients that have the message, with what the host said to the last of them (HOK-30).
+    pub(super) async fn delivered(&self, delay: f64, to: &[(Recipient, Reply)]) {
         let (worker, Some(peer)) = (self.worker, self.peer) else {
             return;
         };
@@ -60,11 +60,11 @@ impl After<'_> {
         let delivered = Delivered {
             host: peer.host.to_string(),
             ip: peer.ip.clone(),
-            response: response.map(words).unwrap_or_default(),
+            response: to.last().map(|(_, r)| words(r)).unwrap_or_default(),
             delay,
             port: peer.port,
             mode: peer.mode(),
-            recipients: to.iter().map(|r| r.address.clone()).collect(),
+            recipients: to.iter().map(|(r, _)| r.address.clone()).collect(),
             secured: peer.secured,
             authenticated: peer.authenticated,
         };

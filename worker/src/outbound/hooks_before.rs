@@ -147,7 +147,6 @@ pub(super) fn result(item: &Loaded, decision: Decision) -> Option<Attempt> {
         Attempt {
             results: item.todo.rcpt_to.iter().map(of).collect(),
             peer: None,
-            response: None,
             in_doubt: false,
         }
     };
@@ -177,7 +176,7 @@ fn cause_of(recipient: &haraka_shared::spool::Recipient, class: u8, why: &str) -
 fn delivered(recipients: usize, told: &Delivered) -> Attempt {
     let reply = Reply::new(250, told.response.clone());
     Attempt {
-        results: vec![RcptResult::Delivered(reply.clone()); recipients],
+        results: vec![RcptResult::Delivered(reply); recipients],
         peer: Some(Peer {
             host: told.host.as_str().into(),
             ip: told.ip.clone(),
@@ -189,7 +188,6 @@ fn delivered(recipients: usize, told: &Delivered) -> Attempt {
             tls_policy: None,
             tls: TlsOutcome::NotWanted,
         }),
-        response: Some(reply),
         in_doubt: false,
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Fresh {
 
 impl Fresh {
     /// Counts that were added to `held` already.
-    /// `orders`: how many of operators there were.
+    /// `orders`: see [`super::Outbound::trust_disk`].
     pub(super) fn new(held: Rc<Cell<u64>>, octets: u64, orders: u64) -> Fresh {
         Fresh {
             held,
@@ -61,7 +61,7 @@ impl Fresh {
         }
     }
 
-    /// Whether no operator can have done anything with the item since.
+    /// Whether nobody can have done anything with the item since.
     pub(super) fn is_current(&self, orders: u64) -> bool {
         self.orders == orders
     }

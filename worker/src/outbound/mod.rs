@@ -174,7 +174,7 @@ pub(crate) struct Outbound {
     shaper: Shaper,
     suspending: Suspending,
     trash: Trash,
-    /// Orders of operators so far; what was kept in memory before the last of them is read again.
+    /// See [`Outbound::trust_disk`].
     orders: Cell<u64>,
     book: Rc<Book>,
 }
@@ -396,8 +396,15 @@ impl Outbound {
         Box::pin(self.policies.write_counters()).await;
     }
 
-    /// Whether a just accepted message may wait for its delivery in memory.
-    fn keep_fresh(&self, loaded: Loaded) -> Option<Box<Loaded>> {
+    /// Somebody has found items on disk, and did something with them or is going to: what came into
+    /// memory before, or was being committed, is read again before it is delivered.
+    pub(crate) fn trust_disk(&self) {
+        self.orders.set(self.orders.get() + 1);
+    }
+
+    /// Whether a just accepted message may wait for its delivery in memory. `orders`: their number before
+    /// its commit began, as its files can be found from somewhere in the middle of that.
+    fn keep_fresh(&self, loaded: Loaded, orders: u64) -> Option<Box<Loaded>> {
         let octets = loaded.message.octets();
         let held = self.fresh.get() + octets;
         if held > FRESH_BYTES {
@@ -405,7 +412,7 @@ impl Outbound {
         }
         self.fresh.set(held);
         let mut loaded = Box::new(loaded);
-        let fresh = item::Fresh::new(Rc::clone(&self.fresh), octets, self.orders.get());
+        let fresh = item::Fresh::new(Rc::clone(&self.fresh), octets, orders);
         loaded.fresh = Some(fresh);
         Some(loaded)
     }

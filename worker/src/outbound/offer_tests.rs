@@ -103,7 +103,7 @@ fn kept_connection_serves_the_next_message_and_is_left_after_its_time() {
             let attempt = courier
                 .offer(&mut targets, &envelope(&from, &to), &message("hi\r\n"))
                 .await;
-            assert_eq!(attempt.response.unwrap().text(), expected);
+            assert_eq!(attempt.response().unwrap().text(), expected);
             assert_eq!(courier.pool().len(), 1);
         }
         sink.over().await;
@@ -126,7 +126,7 @@ fn kept_connection_that_the_host_closed_is_replaced_by_a_new_one() {
                 let attempt = courier
                     .offer(&mut targets, &envelope(&from, &to), &message("hi\r\n"))
                     .await;
-                assert_eq!(attempt.response.unwrap().text(), expected);
+                assert_eq!(attempt.response().unwrap().text(), expected);
             }
             courier.pool().clear();
             sink.over().await;

@@ -40,7 +40,6 @@ pub(super) async fn settle(
     let Attempt {
         results,
         peer,
-        response,
         in_doubt,
     } = attempt;
     let (delivered, deferred, mut failed) = sort(std::mem::take(&mut item.todo.rcpt_to), results);
@@ -55,10 +54,10 @@ pub(super) async fn settle(
     };
     if !delivered.is_empty() {
         let tally = format!("{}/{}/{}", delivered.len(), deferred.len(), failed.len());
-        tell_delivered(&facts, &item.todo, response.as_ref(), &delivered, &tally).await;
+        tell_delivered(&facts, &item.todo, &delivered, &tally).await;
     }
     if let Some(peer) = &peer {
-        tell_of_success(worker, &name, &item, peer, response.as_ref(), &delivered).await;
+        tell_of_success(worker, &name, &item, peer, &delivered).await;
     }
     if in_doubt {
         log_at!(
@@ -151,15 +150,15 @@ impl<'a> Facts<'a> {
 async fn tell_delivered(
     facts: &Facts<'_>,
     todo: &Todo,
-    response: Option<&Reply>,
-    recipients: &[Recipient],
+    delivered: &[(Recipient, Reply)],
     tally: &str,
 ) {
     let Some(peer) = facts.peer else { return };
+    let response = delivered.last().map(|(_, reply)| reply);
     let text = response.map(ToString::to_string).unwrap_or_default();
     log_delivered(facts.name, todo, peer, &text, tally);
     if let Some(after) = facts.after(todo) {
-        after.delivered(response, age(todo), recipients).await;
+        after.delivered(age(todo), delivered).await;
     }
 }
 
@@ -193,7 +192,7 @@ async fn keep(facts: &Facts<'_>, mut todo: Todo, rest: Vec<Recipient>, unchanged
 }
 
 type Sorted = (
-    Vec<Recipient>,
+    Vec<(Recipient, Reply)>,
     Vec<(Recipient, Cause)>,
     Vec<(Recipient, Cause)>,
 );
@@ -202,7 +201,7 @@ fn sort(recipients: Vec<Recipient>, results: Vec<RcptResult>) -> Sorted {
     let (mut delivered, mut deferred, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for (recipient, result) in recipients.into_iter().zip(results) {
         match result {
-            RcptResult::Delivered(_) => delivered.push(recipient),
+            RcptResult::Delivered(reply) => delivered.push((recipient, reply)),
             RcptResult::Deferred(cause) => deferred.push((recipient, cause)),
             RcptResult::Failed(cause) => failed.push((recipient, cause)),
         }
@@ -217,17 +216,16 @@ async fn tell_of_success(
     name: &QueueName,
     item: &Loaded,
     peer: &Peer,
-    response: Option<&Reply>,
-    delivered: &[Recipient],
+    delivered: &[(Recipient, Reply)],
 ) {
     if peer.dsn {
         return;
     }
-    let cause = Cause::success(response.cloned(), &peer.host);
+    let wanted = |r: &Recipient| RecipientRequest::of_recipient(&r.extra).wants_success();
     let told: Vec<_> = delivered
         .iter()
-        .filter(|r| RecipientRequest::of_recipient(&r.extra).wants_success())
-        .map(|r| (r.clone(), cause.clone()))
+        .filter(|(r, _)| wanted(r))
+        .map(|(r, reply)| (r.clone(), Cause::success(Some(reply.clone()), &peer.host)))
         .collect();
     // RFC 2033 §1: an LMTP server has put it where it belongs.
     let action = if peer.lmtp {

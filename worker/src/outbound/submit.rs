@@ -81,6 +81,7 @@ impl Outbound {
             items,
             now,
             keeping,
+            orders: self.orders.get(),
         };
         let (answer, answered) = oneshot::channel();
         let worker = Rc::clone(worker);
@@ -99,6 +100,8 @@ struct Given {
     items: Vec<NewItem>,
     now: u64,
     keeping: Option<Keeping>,
+    /// Orders of operators before the commit: what is done to the item meanwhile is on disk only.
+    orders: u64,
 }
 
 impl Given {
@@ -129,7 +132,11 @@ impl Given {
 
     fn schedule(self, out: &Outbound, committed: Committed) {
         let Given {
-            new, items, now, ..
+            new,
+            items,
+            now,
+            orders,
+            ..
         } = self;
         let accepted = committed.items.len() as u64;
         for (index, (name, item)) in committed.items.into_iter().zip(items).enumerate() {
@@ -143,7 +150,10 @@ impl Given {
             todo.extra = new.extra.clone();
             todo.uuid = format!("{}.{}", new.uuid, index + 1);
             let Stored { header, body } = new.message.clone();
-            let loaded = out.keep_fresh(Loaded::accepted(todo, Outgoing::received(header, body)));
+            let loaded = out.keep_fresh(
+                Loaded::accepted(todo, Outgoing::received(header, body)),
+                orders,
+            );
             out.schedule.borrow_mut().due_now(Job::new(name, loaded));
         }
         out.book.scheduled(accepted);

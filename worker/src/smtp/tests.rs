@@ -4,6 +4,7 @@ mod auth;
 mod bdat;
 mod bdat_random;
 mod bodies;
+mod committing;
 mod early;
 mod ending;
 mod esmtp;

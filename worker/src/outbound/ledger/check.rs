@@ -153,9 +153,7 @@ async fn look(worker: &Rc<Worker>, before: HashSet<u64>) -> Option<HashSet<u64>>
     let out = &worker.outbound;
     let (spool, ownership) = (out.spool(), out.ownership.borrow().clone());
     let own = spool.incarnation();
-    let first_new = spool
-        .next_serial()
-        .wrapping_sub(u32::try_from(out.between()).unwrap_or(0));
+    let first_new = first_new(out);
     out.book.went.replace(Some(HashSet::new()));
     let asked = before.clone();
     let found = rt::offload(move || {
@@ -199,6 +197,18 @@ async fn look(worker: &Rc<Worker>, before: HashSet<u64>) -> Option<HashSet<u64>>
     let stale: HashSet<u64> = stale.map(|name| name.identity_hash()).collect();
     put_right(out, unknown, &stale);
     Some(stale)
+}
+
+/// Items from this serial number on are on their way into the schedule, or come later. A batch that is
+/// being committed has its numbers already; one that ends meanwhile is in between.
+fn first_new(out: &Outbound) -> u32 {
+    let next = out.spool().next_serial();
+    let under_way = out
+        .book
+        .page()
+        .batch()
+        .map_or(next, |first| first.min(next));
+    under_way.wrapping_sub(u32::try_from(out.between()).unwrap_or(0))
 }
 
 fn not_read(out: &Outbound, why: &str) -> Option<HashSet<u64>> {

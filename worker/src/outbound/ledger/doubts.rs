@@ -16,7 +16,9 @@ pub(in crate::outbound) struct Estate {
     known: HashSet<u64>,
     leaving: HashMap<u64, (Doubt, Out)>,
     returning: HashMap<u64, Doubt>,
+    /// Batches; those that others look at as well are settled when all have.
     accepting: HashMap<Incarnation, (Doubt, u32)>,
+    shared: HashSet<Incarnation>,
     own: Incarnation,
     inherited: u64,
     accepted: u64,
@@ -39,6 +41,7 @@ impl Estate {
             leaving: HashMap::new(),
             returning: HashMap::new(),
             accepting: HashMap::new(),
+            shared: HashSet::new(),
             own: ownership.own(),
             inherited: 0,
             accepted: 0,
@@ -65,6 +68,10 @@ impl Estate {
                 }
                 About::Returning(item) if mine(&item) => {
                     estate.returning.insert(item.identity, doubt);
+                }
+                About::Accepting(whose, from) if !ownership.is_claimed(whose) => {
+                    estate.accepting.insert(whose, (doubt, from));
+                    estate.shared.insert(whose);
                 }
                 About::Accepting(whose, from)
                     if ownership.clears(OwnerKey {
@@ -142,7 +149,9 @@ impl Estate {
             }
         }
         let rest = self.returning.into_values();
-        let batches = self.accepting.into_values().map(|(doubt, _)| doubt);
+        let batches = self.accepting.into_iter();
+        let batches = batches.filter(|(whose, _)| !self.shared.contains(whose));
+        let batches = batches.map(|(_, (doubt, _))| doubt);
         for doubt in rest.chain(batches) {
             // Nothing had happened yet, or it is counted above.
             let _cleared = ledger.settle_doubt(&doubt);
@@ -153,5 +162,55 @@ impl Estate {
                 .into_iter()
                 .for_each(|serial| ledger.lose(whose, serial));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use haraka_shared::traffic::{Counted, Seat, Traffic};
+
+    use super::*;
+
+    // After a graceful restart the files of the old workers are shared out by their names.
+    #[test]
+    fn batch_of_a_dead_worker_whose_files_go_to_many_is_counted_as_accepted_by_each() {
+        let ledger = Arc::new(Ledger::new(3).unwrap());
+        ledger.found();
+        let dead = Incarnation::parse("AbCdE0").unwrap();
+        let page = ledger.page(Seat(0));
+        page.open(dead);
+        page.came(In::Accepted, 4);
+        page.begin_batch(4);
+        ledger.vacate(Seat(0));
+        assert_eq!(ledger.estate(), 4);
+        let file = |n: u64| format!("17000000000{n:02}_17000000000{n:02}_0_7_AbCdE0_{n}_mx.test");
+        let mut seen = [0, 0];
+        for (slot, seen) in seen.iter_mut().enumerate() {
+            let own = Incarnation::random();
+            let counted = Counted {
+                traffic: Arc::new(Traffic::new(3).unwrap()),
+                ledger: Arc::clone(&ledger),
+                seat: Seat(slot + 1),
+            };
+            let book = Book::new(&counted, own);
+            let ownership = Ownership::new(2, u32::try_from(slot).unwrap(), own);
+            let mut estate = Estate::new(&book, &ownership, HashSet::new());
+            for n in 0..20 {
+                let name = file(n);
+                let name = NameRef::parse(&name).unwrap();
+                if ownership.owns(&name) {
+                    assert!(estate.sees(&name));
+                    *seen += 1;
+                }
+            }
+            estate.settle(&book, 0);
+        }
+        assert!(seen[0] > 4 && seen[1] > 4, "{seen:?}");
+        assert_eq!(ledger.estate(), 0);
+        assert_eq!(ledger.totals().ins[In::Accepted as usize], 20);
+        ledger.settle_batches();
+        assert_eq!(ledger.doubts(), []);
     }
 }

@@ -156,6 +156,11 @@ impl Rig {
         self.worker.tls.replace(Prepared::default());
     }
 
+    /// Where the queue is.
+    pub(super) fn queue_dir(&self) -> PathBuf {
+        self.dir.join("queue")
+    }
+
     /// The files of the queue, by name and content.
     pub(super) fn queue(&self) -> Vec<(String, String)> {
         let entries = std::fs::read_dir(self.dir.join("queue")).unwrap();
