@@ -60,6 +60,9 @@ fn sum(side: &Value) -> u64 {
     numbers.filter_map(Value::as_u64).sum()
 }
 
+/// Messages from which on chance leaves no rule of a host unused.
+const ENOUGH: usize = 2000;
+
 #[test]
 fn every_recipient_gets_what_its_server_gave_and_the_ledger_closes_whatever_dies() {
     let messages = from_environment("CHAOS_N").unwrap_or(400);
@@ -91,7 +94,7 @@ fn every_recipient_gets_what_its_server_gave_and_the_ledger_closes_whatever_dies
     assert_eq!(sum(&ledger["in"]), sum(&ledger["out"]), "{ledger}");
     assert!(!log.contains("[CRIT]") || log.contains("the master is gone"));
 
-    hosts.assert_every_rule_acted();
+    hosts.assert_every_rule_acted(messages < ENOUGH);
     if messages >= 2000 {
         for deed in DEEDS {
             assert!(done.contains_key(deed), "{deed}: never; {done:?}");

@@ -269,13 +269,14 @@ impl Hosts {
     /// Lines that say how often each rule of each script has acted.
     ///
     /// # Panics
-    /// One has not: then something was not tested.
-    pub fn assert_every_rule_acted(&self) {
+    /// One has not, or none of a script if there were `few` messages: then something was not tested.
+    pub fn assert_every_rule_acted(&self, few: bool) {
         for (n, sink) in self.sinks.iter().enumerate() {
             let used: Vec<usize> = sink.rules().iter().map(Rule::used).collect();
             let script = Script::of(n);
+            let idle = used.iter().filter(|times| **times == 0).count();
             assert!(
-                !used.contains(&0),
+                idle == 0 || (few && idle < used.len()),
                 "d{n}.test {script:?}: rules were used {used:?} times"
             );
             if script != Friendly {

@@ -80,8 +80,11 @@ function described(file, args, options) {
     return { program, how, options, shownArgs: args }
 }
 
-// How long the pipes of a program that ended may take to give what is in them, in milliseconds.
-const HEARING = 50
+// How long the pipes of a program that ended may take to give what is in them, and others to write that down, in
+// milliseconds.
+const HEARING = 1000
+
+const either = (emitter, ...events) => new Promise((resolve) => events.forEach((event) => emitter.once(event, resolve)))
 
 class ChildProcess extends EventEmitter {
     #number
@@ -132,14 +135,19 @@ class ChildProcess extends EventEmitter {
         }
     }
 
-    // What the program has written is heard before its end is told: Node looks at signals last. A pipe
-    // that another program holds open has no end.
+    // What the program has written is heard, and is where it was piped to, before its end is told: Node looks at
+    // signals last, and plugins take the end of a program for the end of the file that it wrote. A pipe that
+    // another program holds open has no end.
     async #heard() {
-        const open = [this.stdout, this.stderr].filter((out) => out?.readableFlowing && !out.readableEnded && !out.destroyed)
-        if (open.length === 0) return
+        const outs = [this.stdout, this.stderr].filter((out) => out?.readableFlowing)
+        const written = Promise.all(outs.map(async (out) => {
+            const into = out._readableState.pipes.slice()
+            if (!out.readableEnded && !out.destroyed) await either(out, 'end', 'close')
+            const busy = into.filter((one) => one.writableEnded && !one.writableFinished && !one.destroyed)
+            await Promise.all(busy.map((one) => either(one, 'finish', 'close')))
+        }))
         let timer
-        const ends = open.map((out) => new Promise((resolve) => out.once('end', resolve).once('close', resolve)))
-        await Promise.race([Promise.all(ends), new Promise((resolve) => (timer = setTimeout(resolve, HEARING)))])
+        await Promise.race([written, new Promise((resolve) => (timer = setTimeout(resolve, HEARING)))])
         clearTimeout(timer)
     }
 
