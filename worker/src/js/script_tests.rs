@@ -158,3 +158,21 @@ fn tls_judges_servers_as_node_does_and_begins_on_open_sockets() {
     ];
     assert_eq!(got.lines().collect::<Vec<_>>(), expected);
 }
+
+// covers PLG-07
+#[test]
+fn end_of_a_program_is_told_when_what_it_wrote_is_where_it_was_piped_to() {
+    let runtime = Runtime::new().unwrap();
+    let dir = Dir::new("piped");
+    let script = "const { spawn } = require('child_process')
+        const { Writable } = require('stream')
+        const slow = new Writable({ write: (chunk, _encoding, done) => void setTimeout(done, 30) })
+        const program = spawn('echo', ['x'])
+        program.stdout.pipe(slow)
+        program.on('exit', () => (report(slow.writableFinished), report.end()))";
+    let told = runtime.block_on(async {
+        let engine = dir.engine(Limits::default());
+        reported(&engine, script).await
+    });
+    assert_eq!(told, "true\n");
+}
