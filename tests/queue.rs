@@ -385,6 +385,31 @@ fn messages_to_one_host_share_connections_and_keep_to_concurrency_max() {
     );
 }
 
+// covers OUT-15
+#[test]
+fn item_under_way_is_not_started_again_when_the_time_comes_that_it_waited_for() {
+    let sink = Sink::start();
+    sink.rule(Rule::reply(Stage::Rcpt, "451 4.0.0 later").times(1));
+    sink.rule(Rule::delay(Stage::Dot, Duration::from_secs(8)));
+    let install = to_next_hop(sink.addr()).set("outbound.ini", "main", "temp_fail_intervals", "5s");
+    let server = Server::start(install);
+    submit(
+        &server,
+        "f@client.test",
+        &["to@far.test"],
+        &numbered("once"),
+    );
+    server.wait_for_log("deferred file=", DEADLINE);
+    tool(server.install(), &["queue", "retry", "--all"]);
+    sink.wait_accepted(1);
+    wait_empty(server.install());
+    let offered = sink.lines();
+    let offered = offered.iter().filter(|(_, line)| line == "DATA");
+    // The first came along with the recipient that was refused.
+    assert_eq!(offered.count(), 2, "{}", server.log_text());
+    sink.assert_each_once(&["once"]);
+}
+
 // covers OUT-33
 #[test]
 fn burst_of_messages_of_all_sizes_arrives_unmixed_and_leaves_no_file_behind() {
