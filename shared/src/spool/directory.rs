@@ -298,18 +298,18 @@ fn sole_len(stat: &FileStat) -> Option<u64> {
     u64::try_from(stat.st_size).ok().filter(|_| sole)
 }
 
-/// Whether this system tells that nobody else has a file open. A lease says so, and whoever opens the
-/// file while there is one makes a signal of it, which nobody is interested in.
+/// A lease tells that nobody else has a file open; whoever opens the file while there is one makes a signal
+/// of it, which would end this process and is ignored from now on. False where there are no leases.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)] // signal dispositions are of the whole process
-pub(super) fn can_tell_sole_user() -> bool {
+pub(super) fn ignore_lease_breaks() -> bool {
     use nix::sys::signal::{SigHandler, Signal, signal};
     // SAFETY: no handler is installed, and nobody here wants this signal.
     unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.is_ok()
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn can_tell_sole_user() -> bool {
+pub(super) fn ignore_lease_breaks() -> bool {
     false
 }
 

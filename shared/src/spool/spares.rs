@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::directory::{Directory, can_tell_sole_user};
+use super::directory::{Directory, ignore_lease_breaks};
 use super::entry::spare_file;
 use super::name::{Form, QueueName};
 use super::store::{Reuse, Spool};
@@ -77,7 +77,7 @@ pub(super) struct Reused {
 impl Spares {
     pub(super) fn new(reuse: Reuse) -> Spares {
         Spares {
-            wanted: AtomicBool::new(reuse != Reuse::Never && can_tell_sole_user()),
+            wanted: AtomicBool::new(reuse != Reuse::Never && ignore_lease_breaks()),
             always: reuse == Reuse::Always,
             state: Mutex::default(),
         }
