@@ -31,6 +31,7 @@ pub mod notes;
 pub mod plugin;
 pub mod queue_order;
 pub mod reply;
+pub mod resident;
 pub mod results;
 pub mod route;
 pub mod services;

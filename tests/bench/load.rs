@@ -33,10 +33,11 @@ usage: load [--connect ADDR [--sessions N] [--messages N] [--size BYTES] [--pipe
        load --sink ADDR [--delay MILLISECONDS] [--threads N]
        load [--messages N] [--sessions N] [--size BYTES]
        load --handshakes N
-       load --scripts N | --scripts-memory N
+       load --scripts N [--row NAME] | --scripts-memory N
 
 --connect  sends messages, then prints throughput, latency and what was refused
 --scripts  plugins in JavaScript, so many messages a round; beside PEER_HARAKA, if that is set
+--row      only those rows of --scripts whose names begin so, such as 'typical, kept'
 --scripts-memory  how the memory of a worker with such plugins grows over so many messages
 --reuse    messages per connection: on = no limit, off = 1
 --to       a recipient; with several per message, digits are put before the @
@@ -62,7 +63,8 @@ fn run(mut args: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut listen = None;
     let mut delay = Duration::ZERO;
     let mut work = Work::default();
-    let mut scripts: Option<fn(&Work) -> anyhow::Result<()>> = None;
+    let mut scripts: Option<fn(&Work, &str) -> anyhow::Result<()>> = None;
+    let mut row = String::new();
     while let Some(option) = args.next() {
         match option.as_str() {
             "--bench" => continue, // cargo bench adds it
@@ -98,6 +100,7 @@ fn run(mut args: impl Iterator<Item = String>) -> anyhow::Result<()> {
                     _ => scripts::memory,
                 });
             }
+            "--row" => row = value.clone(),
             "--delay" => delay = Duration::from_millis(number()? as u64),
             "--from" => work.from = value.clone(),
             "--to" => work.to = value.clone(),
@@ -113,7 +116,7 @@ fn run(mut args: impl Iterator<Item = String>) -> anyhow::Result<()> {
         }
     }
     if let Some(print) = scripts {
-        return print(&work);
+        return print(&work, &row);
     }
     match (connect, listen) {
         (Some(_), Some(_)) => bail!("--connect and --sink are two programs' work\n{USAGE}"),
@@ -124,7 +127,7 @@ fn run(mut args: impl Iterator<Item = String>) -> anyhow::Result<()> {
         (None, Some(addr)) => sink::serve_forever(&addr, delay, work.threads),
         (None, None) => table::print(&work)
             .and_then(|()| handshakes::print(work.messages))
-            .and_then(|()| scripts::print(&work)),
+            .and_then(|()| scripts::print(&work, &row)),
     }
 }
 

@@ -58,7 +58,7 @@ const ROUNDS: usize = 5;
 struct Side {
     server: Server,
     /// Of each kind of client: CPU microseconds per message and messages per second, of each round.
-    rounds: [Vec<(f64, f64)>; 2],
+    rounds: Vec<Vec<(f64, f64)>>,
 }
 
 /// What both sides find around them.
@@ -68,11 +68,12 @@ struct Surroundings {
     packages: Option<PathBuf>,
 }
 
-/// Prints a row for each chain and kind of client; `work.messages` messages each, in several rounds.
+/// Prints a row for each chain and kind of client whose name begins with `row`; `work.messages` messages each, in
+/// several rounds.
 ///
 /// # Errors
 /// The load could not be sent, or a message was refused.
-pub fn print(work: &Work) -> anyhow::Result<()> {
+pub fn print(work: &Work, row: &str) -> anyhow::Result<()> {
     let around = Surroundings::start();
     println!(
         "\nplugins in JavaScript, {} messages of {} octets, {} sessions, medians of {ROUNDS} rounds{}",
@@ -96,8 +97,12 @@ pub fn print(work: &Work) -> anyhow::Result<()> {
         "rate ratio",
         "worker MB"
     );
-    let clients = clients(work);
     for chain in &CHAINS {
+        let mut clients = clients(work);
+        clients.retain(|(name, _)| format!("{}, {name}", chain.name).starts_with(row));
+        if clients.is_empty() {
+            continue;
+        }
         if chain.packages && around.packages.is_none() {
             println!("{:<26} needs PEER_HARAKA", chain.name);
             continue;
@@ -118,8 +123,8 @@ pub fn print(work: &Work) -> anyhow::Result<()> {
             }
         }
         let memory = format!("{:.1}-{:.1}", before / 1e6, own.resident() / 1e6);
-        for (at, label) in ["1/conn", "kept"].into_iter().enumerate() {
-            let label = format!("{}, {label}", chain.name);
+        for (at, (name, _)) in clients.iter().enumerate() {
+            let label = format!("{}, {name}", chain.name);
             own.show(&label, at, peer.as_ref(), &memory);
         }
     }
@@ -130,28 +135,28 @@ pub fn print(work: &Work) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The load could not be sent.
-pub fn memory(work: &Work) -> anyhow::Result<()> {
+pub fn memory(work: &Work, row: &str) -> anyhow::Result<()> {
     let around = Surroundings::start();
     println!(
         "\nresident memory of a worker in MB\n{:<12}{:>9}{:>9}{:>14}{:>14}",
         "plugins", "threads", "begun", "after 1/4", "after all"
     );
     for chain in &CHAINS {
-        if chain.packages && around.packages.is_none() {
+        if !chain.name.starts_with(row) || chain.packages && around.packages.is_none() {
             continue;
         }
         let own = [env!("CARGO_BIN_EXE_haraka").to_owned()];
         let side = Side::start(chain, &around, &own)?;
-        let [single, kept] = clients(work);
+        let clients = clients(work);
         // A worker that has answered has loaded its plugins.
         side.send(&Work {
             messages: 20,
-            ..single.clone()
+            ..clients[0].1.clone()
         })?;
         let (rest, threads) = (side.resident(), side.threads());
         let mut seen = Vec::new();
         for share in [1, 3] {
-            for client in [&single, &kept] {
+            for (_, client) in &clients {
                 let work = Work {
                     messages: work.messages * share / 8,
                     ..client.clone()
@@ -172,7 +177,7 @@ pub fn memory(work: &Work) -> anyhow::Result<()> {
 }
 
 /// One message per connection, and all over the same connections.
-fn clients(work: &Work) -> [Work; 2] {
+fn clients(work: &Work) -> Vec<(&'static str, Work)> {
     let date = date::rfc2822_now();
     let received = format!(
         "Received: from a.example.net by b.example.net; {date}\r\n",
@@ -189,10 +194,15 @@ fn clients(work: &Work) -> [Work; 2] {
         pipelining: false,
         ..work.clone()
     };
-    [Reuse::Times(1), Reuse::Always].map(|reuse| Work {
-        reuse,
-        ..common.clone()
-    })
+    let kinds = [("1/conn", Reuse::Times(1)), ("kept", Reuse::Always)];
+    let each = kinds.map(|(name, reuse)| {
+        let work = Work {
+            reuse,
+            ..common.clone()
+        };
+        (name, work)
+    });
+    each.into()
 }
 
 impl Surroundings {
@@ -260,13 +270,14 @@ impl Side {
             .map_err(|failure| anyhow::anyhow!("{} did not start: {}", chain.name, failure.log))?;
         Ok(Self {
             server,
-            rounds: [Vec::new(), Vec::new()],
+            rounds: Vec::new(),
         })
     }
 
     /// Node compiles what runs often; connections to redis come to stand.
-    fn warm_up(&self, clients: &[Work]) -> anyhow::Result<()> {
-        for work in clients {
+    fn warm_up(&mut self, clients: &[(&str, Work)]) -> anyhow::Result<()> {
+        self.rounds = vec![Vec::new(); clients.len()];
+        for (_, work) in clients {
             self.send(work)?;
         }
         Ok(())
@@ -283,8 +294,8 @@ impl Side {
         Ok(outcome)
     }
 
-    fn round(&mut self, clients: &[Work]) -> anyhow::Result<()> {
-        for (at, work) in clients.iter().enumerate() {
+    fn round(&mut self, clients: &[(&str, Work)]) -> anyhow::Result<()> {
+        for (at, (_, work)) in clients.iter().enumerate() {
             let before = family_cpu(&self.server);
             let outcome = self.send(work)?;
             let used = family_cpu(&self.server) - before;

@@ -1,5 +1,6 @@
-//! Gives back to the system what a rush of clients has left free. The allocator keeps memory for the
-//! next rush, and what lives longer lies between it, so that it never shrinks by itself.
+//! Gives back to the system what the start, and a rush of clients, has left behind. The allocator keeps memory
+//! for the next rush, and what lives longer lies between it, so that it never shrinks by itself; code that ran
+//! once stays mapped.
 //!
 //! Must never cost anything where there was no rush, and never hold up a session.
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
+use haraka_shared::resident;
 
 use crate::rt;
 use crate::worker::Worker;
@@ -15,13 +17,16 @@ use crate::worker::Worker;
 /// Clients often come back at once, and what they used would be wanted again.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// Starts looking out for the ends of rushes.
+/// The queue has been taken over by then, if it is not long.
+const STARTED: Duration = Duration::from_millis(500);
+
+/// Looks out for the end of the start and the ends of rushes.
 pub(crate) fn start(worker: &Rc<Worker>) {
-    if !cfg!(target_env = "gnu") {
-        return;
-    }
     let worker = Rc::downgrade(worker);
     rt::spawn(async move {
+        rt::sleep(STARTED).await;
+        // Here and now: a thread for it would cost more than it brings.
+        resident::let_go_of_files();
         while let Some(worker) = worker.upgrade() {
             let sessions = worker.sessions.clone();
             drop(worker);
@@ -36,12 +41,17 @@ pub(crate) fn start(worker: &Rc<Worker>) {
     .detach();
 }
 
-#[cfg(target_env = "gnu")]
 fn give_back() {
+    trim();
+    resident::let_go_of_files();
+}
+
+#[cfg(target_env = "gnu")]
+fn trim() {
     // SAFETY: it takes no pointer, and glibc lets any thread call it while others allocate.
     #[allow(unsafe_code)]
     let _given = unsafe { nix::libc::malloc_trim(0) };
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn give_back() {}
+fn trim() {}

@@ -146,6 +146,7 @@ impl Hub {
                 readiness.serving();
             }
             self.hand_over_queue();
+            haraka_shared::resident::let_go_of_files();
         }
     }
 
