@@ -5,26 +5,35 @@ const { parseHeader } = require('internal/address')
 const { header } = natives
 
 // What a line break would make another line becomes a fold.
-const folded = (value) => String(value).replace(/\r?\n(?![ \t]|$)|\r(?!\n)/g, '\n ')
+function folded(value) {
+    const text = String(value)
+    if (!text.includes('\n') && !text.includes('\r')) return text
+    return text.replace(/\r?\n(?![ \t]|$)|\r(?!\n)/g, '\n ')
+}
+
+const shown = (value, added) => (value.endsWith('\n') || added?.has(value) ? value : `${value}\n`)
 
 class Header {
-    // Values that scripts have added: these are given back without a line end.
-    #added = new Set()
+    // Values that scripts have added, by name in lower case: these are given back without a line end.
+    #added = new Map()
 
     constructor(handle) {
         Object.defineProperty(this, 'handle', { value: handle ?? header.make(''), writable: true })
     }
 
-    #shown(name, value) {
-        const bare = value.endsWith('\n') || this.#added.has(`${name.toLowerCase()}:${value}`)
-        return bare ? value : `${value}\n`
+    // Those added under this name, if there are any.
+    #own(name) {
+        return this.#added.size === 0 ? undefined : this.#added.get(name.toLowerCase())
     }
 
     #change(how, name, value) {
         header.change(this.handle, how, name, folded(value))
         const now = header.all(this.handle, name, false)
         const made = how === 'add' ? now[0] : now.at(-1)
-        if (made !== undefined) this.#added.add(`${name.toLowerCase()}:${made}`)
+        if (made === undefined) return
+        const own = this.#own(name)
+        if (own === undefined) this.#added.set(name.toLowerCase(), new Set([made]))
+        else own.add(made)
     }
 
     // Lines as they came, each with or without its line end.
@@ -36,15 +45,21 @@ class Header {
 
     // All values of the name with their line ends, joined.
     get(name) {
-        return this.get_all(name).join('\n')
+        const own = this.#own(String(name))
+        return own === undefined ? header.joined(this.handle, String(name)) : this.#all(name, own).join('\n')
     }
 
     get_all(name) {
-        return header.all(this.handle, String(name), false).map((value) => this.#shown(String(name), value))
+        const own = this.#own(String(name))
+        return own === undefined ? header.shown(this.handle, String(name)) : this.#all(name, own)
+    }
+
+    #all(name, own) {
+        return header.all(this.handle, String(name), false).map((value) => shown(value, own))
     }
 
     get_decoded(name) {
-        return header.all(this.handle, String(name), true).join('\n')
+        return header.decoded(this.handle, String(name))
     }
 
     // Addresses and groups of a field; none if it is not there.
@@ -84,7 +99,7 @@ class Header {
     get headers() {
         const out = {}
         for (const [name, value] of header.fields(this.handle)) {
-            ;(out[name] ??= []).push(this.#shown(name, value))
+            ;(out[name] ??= []).push(shown(value, this.#own(name)))
         }
         return out
     }

@@ -34,6 +34,39 @@ pub(super) fn install<'js>(
             })
         }
     );
+    // As scripts see them: each with a line end.
+    op!(
+        ctx,
+        field,
+        "shown",
+        |ctx: Ctx<'_>, of: Handle, name: String| {
+            of.header(&ctx, |h| {
+                h.get_all(&name).map(shown).collect::<Vec<String>>()
+            })
+        }
+    );
+    op!(
+        ctx,
+        field,
+        "joined",
+        |ctx: Ctx<'_>, of: Handle, name: String| {
+            of.header(&ctx, |h| {
+                let all: Vec<String> = h.get_all(&name).map(shown).collect();
+                all.join("\n")
+            })
+        }
+    );
+    op!(
+        ctx,
+        field,
+        "decoded",
+        |ctx: Ctx<'_>, of: Handle, name: String| {
+            of.header(&ctx, |h| {
+                let all: Vec<String> = h.get_all_decoded(&name).collect();
+                all.join("\n")
+            })
+        }
+    );
     op!(ctx, field, "lines", |ctx: Ctx<'_>, of: Handle| {
         of.header(&ctx, |h| h.lines().map(text).collect::<Vec<String>>())
     });
@@ -53,6 +86,14 @@ pub(super) fn install<'js>(
 
 fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).replace("\r\n", "\n")
+}
+
+fn shown(octets: &[u8]) -> String {
+    let mut shown = text(octets);
+    if !shown.ends_with('\n') {
+        shown.push('\n');
+    }
+    shown
 }
 
 /// Names in lower case with their values, in order.
