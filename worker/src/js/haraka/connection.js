@@ -3,6 +3,7 @@
 const EventEmitter = require('events')
 const logger = require('internal/logger')
 const live = require('internal/live')
+const server = require('internal/server')
 const { Transaction } = require('internal/transaction')
 
 const { connection } = natives
@@ -29,11 +30,12 @@ const PARTS = Object.fromEntries(
 
 function member(part, name) {
     const path = `${part}.${name}`
+    const read = connection.reader(path)
     return {
         get() {
             const { handle, own } = this[OF]
             if (own !== null && name in own) return own[name]
-            const value = connection.get(handle, path)
+            const value = read(handle)
             // Without TLS some of what it knows is not even there.
             return value === null && part === 'tls' && !this.enabled ? undefined : value
         },
@@ -82,7 +84,7 @@ const MOST_FINDINGS = 100
 class Connection {
     #handle
     #capabilities
-    // The transaction that was open when it was last looked at, and the server's own.
+    // The transaction that is open, if any script has looked at it, and the server's own.
     #open = null
     #opened = undefined
     #uuid
@@ -131,7 +133,7 @@ class Connection {
     }
 
     get server() {
-        return globalThis.server
+        return server
     }
 
     get notes() {
@@ -141,13 +143,13 @@ class Connection {
     get results() {
         return this.#kept('results', () => {
             const core = (name) => connection.get(this.#handle, `${name} result`)
-            const news = (marks) => connection.coreNews(this.#handle, marks)
+            const news = (marks) => connection.coreNews(this.#handle, marks[0], marks[1], marks[2], marks[3], marks[4])
             return live.results(this.#handle, this.number, this, core, news)
         })
     }
 
     get transaction() {
-        if (this.#open !== null && connection.isOpen(this.#handle, this.#opened)) return this.#open
+        if (this.#open !== null) return this.#open
         const handle = connection.transaction(this.#handle)
         if (!handle) return null
         const uuid = natives.transaction.get(handle, 'uuid')
@@ -174,9 +176,11 @@ class Connection {
         const another = hook !== this.hook
         this.hook = hook
         if (hook === 'capabilities') this.#capabilities = undefined
-        const seen = this.transactionSeen()
-        seen?.begin()
-        if (globalThis.server.notes.redis) this.#tell(another, seen)
+        // `over` tells of each end, but where memory was out.
+        if (this.#open !== null && !connection.isOpen(this.#handle, this.#opened)) this.#open = null
+        const seen = this.#open
+        if (seen !== null) seen.begin()
+        if (server.notes.redis) this.#tell(another, seen)
     }
 
     // What native plugins and the core find is published as well, so it comes here as it is found. The core
@@ -188,7 +192,7 @@ class Connection {
 
     end() {
         if (this.#capabilities && this.hook === 'capabilities') connection.set(this.#handle, 'capabilities', this.#capabilities)
-        this.transactionSeen()?.end()
+        this.#open?.end()
     }
 
     // Holds back what comes after the message: its hooks wait for `resume`, in their time limits.
@@ -209,7 +213,7 @@ class Connection {
 
     // The open transaction, if any script has looked at it.
     transactionSeen() {
-        return this.#open !== null && connection.isOpen(this.#handle, this.#opened) ? this.#open : undefined
+        return this.#open ?? undefined
     }
 
     // A transaction of this connection has ended.
@@ -285,9 +289,10 @@ class Connection {
             })
         }
         for (const name of [...READ, ...WRITE]) {
+            const read = connection.reader(name)
             Object.defineProperty(Connection.prototype, name, {
                 get() {
-                    return connection.get(this.#handle, name)
+                    return read(this.#handle)
                 },
                 set(value) {
                     if (WRITE.includes(name)) connection.set(this.#handle, name, value ?? null)

@@ -32,8 +32,7 @@ function noted(address) {
 }
 
 function paramsText(params) {
-    for (const _ in params) return JSON.stringify(params)
-    return ''
+    return params && Object.keys(params).length > 0 ? JSON.stringify(params) : ''
 }
 
 function isAs(address, note) {
@@ -50,6 +49,9 @@ function isAs(address, note) {
 }
 
 const isAsNoted = (list, notes) => list.length === notes.length && list.every((address, i) => isAs(address, notes[i]))
+
+const read = (name) => transaction.reader(name)
+const [sender, senderVersion, recipients] = ['mail_from', 'mail_from version', 'rcpt_to'].map(read)
 
 // Notes of a list that the server does not have.
 const UNKNOWN = [undefined]
@@ -130,8 +132,8 @@ class Transaction {
     }
 
     get mail_from() {
-        const version = transaction.get(this.#handle, 'mail_from version')
-        if (this.#sender?.version !== version) this.#note(withParams(transaction.get(this.#handle, 'mail_from')))
+        const version = senderVersion(this.#handle)
+        if (this.#sender?.version !== version) this.#note(withParams(sender(this.#handle)))
         return this.#sender.address
     }
 
@@ -142,14 +144,14 @@ class Transaction {
     }
 
     #note(address) {
-        this.#sender = { address, version: transaction.get(this.#handle, 'mail_from version'), note: noted(address) }
+        this.#sender = { address, version: senderVersion(this.#handle), note: noted(address) }
     }
 
     // The server's list as it is at the beginning of a hook; changes go back with the answer.
     get rcpt_to() {
         if (this.#rcpts && this.#known === undefined) this.#refresh()
         if (!this.#rcpts) {
-            this.#rcpts = transaction.get(this.#handle, 'rcpt_to').map(withParams)
+            this.#rcpts = recipients(this.#handle).map(withParams)
             this.#known = this.#rcpts.map(noted)
         }
         return this.#rcpts
@@ -163,7 +165,7 @@ class Transaction {
     // Addresses that are still the same stay the same objects.
     #refresh() {
         const before = this.#rcpts
-        const now = transaction.get(this.#handle, 'rcpt_to')
+        const now = recipients(this.#handle)
         const same = (a, parts) => a && a.user === parts.user && a.host === parts.host
         before.splice(0, before.length, ...now.map((parts, i) => (same(before[i], parts) ? before[i] : withParams(parts))))
         this.#known = before.map(noted)
@@ -295,9 +297,10 @@ class Transaction {
     static {
         Object.defineProperty(Transaction.prototype, 'uuid', { enumerable: true })
         for (const name of [...READ, ...WRITE]) {
+            const value = read(name)
             Object.defineProperty(Transaction.prototype, name, {
                 get() {
-                    return transaction.get(this.#handle, name)
+                    return value(this.#handle)
                 },
                 set(value) {
                     if (WRITE.includes(name)) transaction.set(this.#handle, name, name === 'data_bytes' ? Number(value) : Boolean(value))

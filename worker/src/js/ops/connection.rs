@@ -9,7 +9,7 @@ use haraka_shared::core_results::NAMES as CORE_RESULTS;
 use haraka_shared::reply::Reply;
 use haraka_shared::transaction::Tally;
 use rquickjs::convert::List;
-use rquickjs::{Ctx, Object};
+use rquickjs::{Ctx, Function, Object};
 use serde_json::{Value, json};
 
 use super::op;
@@ -33,6 +33,11 @@ pub(super) fn install<'js>(
             rquickjs::Result::Ok(Json(get(&h, &conn, &name)))
         }
     );
+    let h = Rc::clone(host);
+    // As `get`, with the name once and for all.
+    op!(ctx, field, "reader", move |ctx, name: String| reader(
+        ctx, &h, name
+    ));
     op!(ctx, field, "set", |ctx: Ctx<'_>,
                             of: Handle,
                             name: String,
@@ -45,8 +50,9 @@ pub(super) fn install<'js>(
         ctx,
         field,
         "coreNews",
-        |ctx: Ctx<'_>, of: Handle, last: Vec<f64>| {
+        |ctx: Ctx<'_>, of: Handle, a: f64, b: f64, c: f64, d: f64, e: f64| {
             let conn = of.connection(&ctx)?;
+            let last = [a, b, c, d, e];
             let marks = conn.core_marks().map(|mark| mark as f64);
             let news = || List((marks.to_vec(), Json(core_news(&conn, &marks, &last))));
             rquickjs::Result::Ok((last != marks).then(news))
@@ -92,6 +98,14 @@ pub(super) fn install<'js>(
         }
     );
     Ok(())
+}
+
+fn reader<'js>(ctx: Ctx<'js>, host: &Rc<Host>, name: String) -> rquickjs::Result<Function<'js>> {
+    let host = Rc::clone(host);
+    Function::new(ctx, move |ctx: Ctx<'_>, of: Handle| {
+        let conn = of.connection(&ctx)?;
+        rquickjs::Result::Ok(Json(get(&host, &conn, &name)))
+    })
 }
 
 /// The core's results whose numbers differ, by name.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use haraka_shared::hook::{Params, Path};
 use haraka_shared::transaction::Transaction;
-use rquickjs::{Ctx, Object};
+use rquickjs::{Ctx, Function, Object};
 use serde_json::{Map, Value, json};
 
 use super::address::{shown, told, with};
@@ -27,6 +27,8 @@ pub(super) fn install<'js>(
             rquickjs::Result::Ok(Json(get(&txn, &name)))
         }
     );
+    // As `get`, with the name once and for all.
+    op!(ctx, field, "reader", reader);
     op!(ctx, field, "set", |ctx: Ctx<'_>,
                             of: Handle,
                             name: String,
@@ -44,6 +46,13 @@ pub(super) fn install<'js>(
         }
     );
     Ok(())
+}
+
+fn reader(ctx: Ctx<'_>, name: String) -> rquickjs::Result<Function<'_>> {
+    Function::new(ctx, move |ctx: Ctx<'_>, of: Handle| {
+        let txn = of.transaction(&ctx)?;
+        rquickjs::Result::Ok(Json(get(&txn, &name)))
+    })
 }
 
 /// An address with its parameters.
