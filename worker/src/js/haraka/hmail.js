@@ -76,7 +76,7 @@ class HMailItem extends EventEmitter {
     #told = {}
     #taken = {}
     // Ends the hook that is running.
-    #finish
+    #call
     // What a plugin has decided between attempts.
     #wish
 
@@ -137,16 +137,16 @@ class HMailItem extends EventEmitter {
         return known.renew(handle, item)
     }
 
-    begin(hook, finish) {
+    begin(hook, call) {
         this.hook = hook
-        this.#finish = finish
+        this.#call = call
         const wish = this.#wish
         this.#wish = undefined
         if (wish) this.#decide(...wish)
     }
 
     end() {
-        this.#finish = undefined
+        this.#call = undefined
         this.#push()
     }
 
@@ -155,7 +155,7 @@ class HMailItem extends EventEmitter {
         this.#push()
         const counts = delivery.decide(this.#handle, what, detail)
         if (counts === undefined || counts === null) this.#wish ??= [what, detail]
-        else if (counts) this.#finish?.()
+        else if (counts) this.#call?.decide()
     }
 
     temp_fail(err, _extra) {

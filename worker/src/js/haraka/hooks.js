@@ -8,6 +8,7 @@ const { HarakaMx } = require('haraka-net-utils')
 const logger = require('internal/logger')
 const live = require('internal/live')
 const plugins = require('internal/plugin')
+const server = require('internal/server')
 
 const { hook: ops } = natives
 const STOP = 901
@@ -17,7 +18,7 @@ const [CONNECTION, DELIVERY] = [1, 2]
 
 function subjectOf(kind, number, handle) {
     if (kind === CONNECTION) return live.owners.get(number) ?? new Connection(handle, number)
-    return kind === DELIVERY ? HMailItem.of(handle) : globalThis.server
+    return kind === DELIVERY ? HMailItem.of(handle) : server
 }
 
 const same = (a, parts) => a.user === parts.user && a.host === parts.host
@@ -50,7 +51,10 @@ const ARGUMENTS = {
 // Recipients of an item: the same objects that it has.
 const among = (hmail, list) => list.map((parts) => recipient(parts, hmail.todo.rcpt_to))
 
-const argument = (hook, raw, subject) => (ARGUMENTS[hook] ? ARGUMENTS[hook](raw, subject) : (raw ?? undefined))
+function argument(hook, raw, subject) {
+    const made = ARGUMENTS[hook]
+    return made === undefined ? (raw ?? undefined) : made(raw, subject)
+}
 
 // What `next` was given besides a code, as plain data.
 function said(message) {
@@ -90,7 +94,7 @@ class Call {
         // What a plugin has left may be anything; its answer counts all the same.
         let text = null
         try {
-            text = said(message) ?? null
+            if (message !== undefined) text = said(message) ?? null
         } catch (err) {
             this.failed(err)
         }
@@ -154,7 +158,7 @@ exports.run = (method, number, hook, kind, owner, handle, raw) => {
     const subject = subjectOf(kind, owner, handle)
     plugins.runs(subject, number, hook)
     const call = new Call(plugins.method(method), number, hook, subject)
-    subject.begin?.(hook, () => call.decide())
+    subject.begin?.(hook, call)
     if (hook !== 'data_post') {
         call.begin(raw)
         return
@@ -181,6 +185,6 @@ exports.forget = (connection, transaction) => {
         gone?.over(uuid)
     }
     if (transaction) return
-    if (gone && globalThis.server.notes.redis) gone.results.publishCore()
+    if (gone && server.notes.redis) gone.results.publishCore()
     live.owners.delete(connection)
 }
