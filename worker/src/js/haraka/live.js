@@ -46,7 +46,8 @@ exports.plain = (value) => plain(value, { count: MOST })
 
 function makeWay(root, path, kind, owner) {
     let at = root
-    for (const [depth, name] of path.slice(0, -1).entries()) {
+    for (let depth = 0; depth < path.length - 1; depth += 1) {
+        const name = path[depth]
         if (kind === 'results' && depth === 0) owner.results.own(name)
         if (at[name] === null || typeof at[name] !== 'object') at[name] = {}
         at = at[name]

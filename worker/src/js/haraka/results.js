@@ -2,6 +2,7 @@
 
 const config = require('haraka-config')
 const Publisher = require('internal/publisher')
+const server = require('internal/server')
 
 const { log } = natives
 
@@ -56,7 +57,7 @@ function words(list) {
 class ResultStore {
     constructor(conn, core, news) {
         Object.defineProperty(this, 'conn', { value: conn, writable: true })
-        Object.defineProperty(this, 'core', { value: core && ((name) => (CORE.includes(name) ? core(name) : undefined)) })
+        Object.defineProperty(this, 'core', { value: core })
         Object.defineProperty(this, 'news', { value: news })
         // Numbers of what the core found when it was last told.
         Object.defineProperty(this, 'marks', { value: CORE.map(() => 0), writable: true })
@@ -76,9 +77,10 @@ class ResultStore {
 
     // Other programs follow what is found, where a plugin has connected to redis (RES-05).
     redis_publish(plugin, given) {
-        const { redis } = globalThis.server.notes
+        const { redis } = server.notes
         if (!redis || settings?.main?.redis_publish === false) return
-        const channel = `result-${this.conn?.transaction?.uuid ?? this.conn?.uuid}`
+        const { conn } = this
+        const channel = `result-${conn?.transaction?.uuid ?? conn?.uuid}`
         const said = message(named(plugin), given)
         if (publisher?.client !== redis) publisher = Publisher.suits(redis) ? new Publisher(redis) : undefined
         if (publisher?.publish(channel, said)) return
@@ -104,7 +106,7 @@ class ResultStore {
 
     // Whether anybody can follow what is found (RES-05).
     followed() {
-        return Boolean(globalThis.server.notes.redis) && settings?.main?.redis_publish !== false
+        return Boolean(server.notes.redis) && settings?.main?.redis_publish !== false
     }
 
     own(name) {
@@ -112,8 +114,8 @@ class ResultStore {
     }
 
     add(plugin, given) {
-        this.redis_publish(plugin, given)
         const name = named(plugin)
+        this.redis_publish(name, given)
         const own = this.own(name)
         if (given.human) summarised(own)
         for (const key of Object.keys(given)) {
@@ -143,8 +145,8 @@ class ResultStore {
     }
 
     push(plugin, given) {
-        this.redis_publish(plugin, given)
         const name = named(plugin)
+        this.redis_publish(name, given)
         const own = this.own(name)
         for (const key of Object.keys(given)) {
             if (KINDS[key] === REFUSED) continue
@@ -155,8 +157,9 @@ class ResultStore {
 
     // What the core itself found is made up when it is asked for; see `core`.
     get(plugin) {
-        const own = this.store[named(plugin)]
-        const known = this.core?.(named(plugin))
+        const name = named(plugin)
+        const own = this.store[name]
+        const known = this.core !== undefined && CORE.includes(name) ? this.core(name) : undefined
         return known ? { pass: [], fail: [], msg: [], err: [], skip: [], ...known, ...own } : own
     }
 
@@ -169,7 +172,7 @@ class ResultStore {
         const held = this.get(plugin)?.[list]
         const is = (value) =>
             wanted instanceof RegExp ? typeof value === 'string' && wanted.test(value) : value === wanted
-        if (Array.isArray(held)) return held.some(is)
+        if (Array.isArray(held)) return wanted instanceof RegExp ? held.some(is) : held.indexOf(wanted) >= 0
         return ['string', 'number', 'boolean'].includes(typeof held) && is(held)
     }
 
@@ -204,7 +207,7 @@ function lines(own, name, before) {
     const configured = words(settings?.[name]?.order)
     const order = own.order?.length ? own.order : configured.length ? configured : LISTS
     for (const key of order) {
-        if (own[key]?.length && !hide.includes(key)) out.push(`${key}:${[].concat(own[key]).join(', ')}`)
+        if (own[key]?.length && !hide.includes(key)) out.push(`${key}:${Array.isArray(own[key]) ? own[key].join(', ') : own[key]}`)
     }
     return out
 }
