@@ -28,9 +28,9 @@ function decoder(module) {
         }
         this[REST] = frames[0] < all.length ? all.subarray(frames[0]) : undefined
         for (let at = 1; at < frames.length; at += 3) {
-            const [pattern, channel, message] = [frames[at], frames[at + 1], frames[at + 2]]
-            if (pattern === null) write.call(this, all.subarray(channel, message))
-            else this.onPush([FOLLOWED, pattern, channel, message])
+            const pattern = frames[at]
+            if (pattern === null) write.call(this, all.subarray(frames[at + 1], frames[at + 2]))
+            else this.onPush([FOLLOWED, pattern, frames[at + 1], frames[at + 2]])
         }
         return undefined
     }
@@ -49,13 +49,13 @@ function followers(module) {
 
     prototype.handleMessageReply = function (reply) {
         if (reply[0] !== FOLLOWED) return handleMessageReply.call(this, reply)
-        const [, pattern, channel, message] = reply
-        const heard = this.listeners.PATTERNS.get(pattern)
+        const channel = reply[2]
+        const heard = this.listeners.PATTERNS.get(reply[1])
         if (!heard) return true
         if (heard.buffers.size > 0 || traced.hasSubscribers || channel === '__redis__:invalidate') {
             return handleMessageReply.call(this, reply.map((part) => Buffer.from(part)))
         }
-        for (const listener of heard.strings) listener(message, channel)
+        for (const listener of heard.strings) listener(reply[3], channel)
         return true
     }
 }
