@@ -199,3 +199,38 @@ fn expressions_for_addresses_are_the_same_whether_written_again_or_not() {
     assert_eq!((known.1, other.1), (true.into(), false.into()));
     assert_eq!(known.0[0], true);
 }
+
+#[test]
+fn organizational_domains_are_those_that_the_package_finds() {
+    let Some(from) = packages() else { return };
+    let of = |name: &str, more: &str| {
+        let dir = Dir::new(name);
+        let file = "node_modules/haraka-tld/index.js";
+        let text = fs::read_to_string(from.join("haraka-tld/index.js")).unwrap();
+        dir.file(file, &format!("{text}{more}"));
+        dir.file("node_modules/haraka-tld/lib/update.js", "");
+        let engine = dir.engine(Limits::default());
+        let asked = format!(
+            "((tlds) => {{
+                const names = ['com', 'co.uk', 'uk', '*.ck', '!www.ck', 'a.b.jp', 'www.ck', '*', '!x.com']
+                tlds.public_suffix_list = new Map(names.map((name) => [name, []]))
+                const hosts = names.flatMap((name) => ['', 'a.', 'B.a.', 'c.b.A.', '.', 'a..', 'xn--p1ai.'].flatMap((below) =>
+                    [below + name, below + name.slice(2), below + name.slice(1), `${{below}}${{name}}.`]))
+                const find = (host) => {{
+                    try {{ return tlds.get_organizational_domain(host) }} catch (err) {{ return err.name }}
+                }}
+                const found = [...hosts, '', '.', undefined, null, 7, {{}}, 'b.jp', '\\u0130.com'].map(find)
+                tlds.is_public_suffix = () => true
+                return [...found, find('a.b'), tlds.get_organizational_domain.toString().includes('lastIndexOf')]
+            }})(__required('{}'))",
+            dir.path(file).display()
+        );
+        let mut said = eval(&engine, &asked).unwrap();
+        let changed = said.as_array_mut().unwrap().pop().unwrap();
+        (said, changed)
+    };
+    let (known, other) = (of("tld-known", ""), of("tld-other", "\n"));
+    assert_eq!(known.0, other.0);
+    assert_eq!((known.1, other.1), (true.into(), false.into()));
+    assert!(known.0.as_array().unwrap().contains(&"a.co.uk".into()));
+}

@@ -25,11 +25,44 @@ function addresses(module) {
     }
 }
 
+// `haraka-tld` looks for the longest public suffix of a name, and makes arrays of labels and their texts anew at each. Here
+// these are parts of the name; its list and its own question what a suffix is are as they are at the time.
+function organizations(module) {
+    const { exports: tlds } = module
+    const { get_organizational_domain: find, is_public_suffix: isSuffix } = tlds
+    tlds.get_organizational_domain = (host) => {
+        if (typeof host !== 'string' || tlds.is_public_suffix !== isSuffix) return find(host)
+        const name = host.toLowerCase()
+        if (name === '' || name.includes('xn--')) return find(host)
+        const { public_suffix_list: list } = tlds
+        const starts = []
+        let greatest = 0
+        let above = ''
+        for (let end = name.length; ; end = starts.at(-1) - 1) {
+            // A dot without a label.
+            if (end === 0) return null
+            const start = name.lastIndexOf('.', end - 1) + 1
+            if (start === end) return null
+            starts.push(start)
+            const suffix = name.slice(start)
+            const excepted = list.has(`!${suffix}`)
+            const wild = above !== '' && !excepted && list.has(`*.${above}`)
+            if (wild || list.has(suffix)) greatest = starts.length + 1
+            else if (excepted) greatest = starts.length
+            above = suffix
+            if (start === 0) break
+        }
+        if (greatest === 0 || greatest > starts.length) return null
+        return name.slice(starts[greatest - 1])
+    }
+}
+
 // By the end of their path: SHA-256 of the text, and the change.
 const FILES = {
     '/@redis/client/dist/lib/RESP/decoder.js': ['0c1dd29e2ef3fb634ca0fbad56f17ed24518eb5d0a46a8e09be73ab9c2d74edc', decoder],
     '/@redis/client/dist/lib/client/pub-sub.js': ['128f3049238ad6204087fc3a481ebc7f47e84a1849f9dbf390291e19f4eb434c', followers],
     '/@redis/client/dist/lib/single-entry-cache.js': ['46e386f7119fb2142f9e59f05c260ec8cd8b6b5d66fa963d5ec024dd40c6efb2', configurations],
+    '/haraka-tld/index.js': ['146f28b734d939ccdf3b54c2f7d2f7e010716b28eeb855147b0224309efd98b1', organizations],
     '/haraka-net-utils/index.js': ['4e404eac5928cd058a6a23442bdb5da012ec5d5e45f937ec1df954471991ea5b', addresses],
 }
 
