@@ -151,7 +151,7 @@ class Buffer extends Uint8Array {
             if (known === 'latin1' || known === 'ascii') return value.length
             if (known === 'utf16le') return value.length * 2
             if (known === 'hex') return value.length >>> 1
-            if (known === 'utf8') return encoded(value, 'utf8').length
+            if (known === 'utf8') return bytes.utf8Length(value.toWellFormed())
             const bare = value.replace(/={1,2}$/, '').length
             return (bare * 3) >>> 2
         }
@@ -167,7 +167,8 @@ class Buffer extends Uint8Array {
         }
         const out = new Buffer(Math.max(0, Math.trunc(length)))
         let at = 0
-        for (const [i, part] of list.entries()) {
+        for (let i = 0; i < list.length; i += 1) {
+            const part = list[i]
             if (!(part instanceof Uint8Array)) throw invalidType(`list[${i}]`, ['Buffer', 'Uint8Array'], part)
             const room = out.length - at
             if (room <= 0) break
@@ -222,12 +223,8 @@ class Buffer extends Uint8Array {
 
     subarray(from, to) {
         const { length } = this
-        const place = (value, otherwise) => {
-            if (value === undefined) return otherwise
-            const at = Math.trunc(Number(value)) || 0
-            return at < 0 ? Math.max(0, length + at) : Math.min(at, length)
-        }
-        const [start, end] = [place(from, 0), place(to, length)]
+        const start = placed(from, 0, length)
+        const end = placed(to, length, length)
         return new Buffer(this.buffer, this.byteOffset + start, Math.max(0, end - start))
     }
 
@@ -348,6 +345,13 @@ class Buffer extends Uint8Array {
         for (const key of extra) text += `${text ? ', ' : ''}${key}: ${require('internal/inspect').inspect(this[key], options)}`
         return `<Buffer${text ? ` ${text}` : ''}>`
     }
+}
+
+// Where a part begins or ends, from the end if it is negative.
+function placed(value, otherwise, length) {
+    if (value === undefined) return otherwise
+    const at = Math.trunc(Number(value)) || 0
+    return at < 0 ? Math.max(0, length + at) : Math.min(at, length)
 }
 
 function swapped(buffer, size) {

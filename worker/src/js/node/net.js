@@ -237,6 +237,11 @@ class SocketBody extends Duplex {
     }
 
     _writev(chunks, done) {
+        // Texts go as one; half a character at an end of one must not find its other half.
+        if (chunks.every(({ chunk, encoding }) => typeof chunk === 'string' && encoding === 'utf8' && chunk.isWellFormed())) {
+            this._write(chunks.map(({ chunk }) => chunk).join(''), 'utf8', done)
+            return
+        }
         const all = chunks.map(({ chunk, encoding }) => (typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk))
         this._write(Buffer.concat(all), 'buffer', done)
     }

@@ -19,6 +19,7 @@ pub(super) fn install<'js>(
         String::from_utf8_lossy(&bytes.0).into_owned()
     });
     op!(ctx, field, "fromUtf8", |text: Bytes| text);
+    op!(ctx, field, "utf8Length", |text: String| text.len());
     op!(ctx, field, "toLatin1", |bytes: Bytes| bytes
         .0
         .iter()
