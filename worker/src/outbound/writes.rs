@@ -16,6 +16,7 @@ use super::ledger::Book;
 /// The writes of one worker.
 pub(super) struct Writes(Batches<Write, Written>);
 
+#[allow(clippy::large_enum_variant)] // a box would be one more allocation a message
 enum Write {
     Message(NewMessage),
     Removal(QueueName),
