@@ -52,7 +52,11 @@ pub(super) fn install<'js>(
 }
 
 fn text(octets: &[u8]) -> String {
-    String::from_utf8_lossy(octets).replace("\r\n", "\n")
+    let text = String::from_utf8_lossy(octets);
+    match memchr::memchr(b'\r', octets) {
+        Some(_) => text.replace("\r\n", "\n"),
+        None => text.into_owned(),
+    }
 }
 
 /// Names in lower case with their values, in order.

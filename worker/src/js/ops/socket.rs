@@ -5,7 +5,7 @@
 //! socket costs one waiting task and no buffer. Datagrams are another field.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::path::Path;
@@ -43,7 +43,7 @@ enum Socket {
 
 /// The sockets of an engine.
 #[derive(Default)]
-struct Sockets(RefCell<HashMap<u32, Socket>>);
+struct Sockets(RefCell<BTreeMap<u32, Socket>>);
 
 impl Sockets {
     fn add(&self, host: &Host, socket: Socket) -> io::Result<u32> {
@@ -231,7 +231,7 @@ fn install_stream<'js>(
 
 /// Messages to redis that leave at the end of a turn, by socket: nobody waits for any of them.
 #[derive(Default)]
-struct Publishing(RefCell<HashMap<u32, Vec<u8>>>);
+struct Publishing(RefCell<BTreeMap<u32, Vec<u8>>>);
 
 impl Publishing {
     fn add(self: &Rc<Self>, number: u32, stream: Rc<Stream>, channel: &str, text: &str) -> bool {
