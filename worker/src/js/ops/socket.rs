@@ -31,6 +31,9 @@ const BACKLOG: i32 = 128;
 /// anyway.
 const MOST_PUBLISHED: usize = 1 << 20;
 
+/// Octets for which there is room at first: the findings of some hooks.
+const USUAL_PUBLISHED: usize = 2048;
+
 /// Turns in which the last reader of a socket lets go of it before TLS begins.
 const TURNS: u32 = 100;
 
@@ -237,7 +240,8 @@ impl Publishing {
     fn add(self: &Rc<Self>, number: u32, stream: Rc<Stream>, channel: &str, text: &str) -> bool {
         let mut all = self.0.borrow_mut();
         let under_way = all.contains_key(&number);
-        let waiting = all.entry(number).or_default();
+        let first = || Vec::with_capacity(USUAL_PUBLISHED);
+        let waiting = all.entry(number).or_insert_with(first);
         if waiting.len() + text.len() > MOST_PUBLISHED {
             return false;
         }
