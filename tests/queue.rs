@@ -37,7 +37,7 @@ fn two_workers(next_hop: std::net::SocketAddr) -> harness::Install {
 fn message_arrives_once_and_byte_for_byte() {
     let sink = Sink::start();
     let server = Server::start(to_next_hop(sink.addr()));
-    let long = "x".repeat(900);
+    let long = "x".repeat(5000);
     let bodies: [Vec<u8>; 6] = [
         b"plain\r\n".to_vec(),
         b"..two dots\r\n.\r\n.one\r\nlast\r\n".to_vec(),

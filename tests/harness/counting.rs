@@ -229,6 +229,11 @@ impl<'a> Loop<'a> {
             ended: false,
         };
         self.made += 1;
+        // It may have ended while it waited to be taken, and another have begun at the other address since.
+        connection.read();
+        if connection.ended {
+            return;
+        }
         connection.say("220 sink.test ESMTP");
         self.open.push(connection);
         let mut state = self.shared.state.lock().unwrap();

@@ -1,8 +1,7 @@
 //! Blocking work in batches: what arrives while the disk is busy shares the next turn.
 //!
 //! One batch is on its way at a time; the rest gathers. For commits that is group commit: with one
-//! client one round of fsyncs a message, with a hundred one for all of them, and nobody waits for a
-//! timer. For removals it is one hand-over to another thread instead of many.
+//! client one round of fsyncs a message, with a hundred one for all of them, and nobody waits for a timer.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

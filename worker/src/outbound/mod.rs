@@ -63,6 +63,7 @@ mod why;
 mod wire_form;
 pub mod wish;
 mod words;
+mod writes;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -74,17 +75,14 @@ use std::time::{Duration, Instant};
 use haraka_shared::config::Config;
 use haraka_shared::date::epoch_ms;
 use haraka_shared::flight::FlightPage;
-use haraka_shared::limits::{COMMIT_BATCH, COMMIT_BATCH_BYTES};
 use haraka_shared::services::Dns;
 use haraka_shared::spool::{
-    Claim, Committed, Incarnation, Lock, NewMessage, Ownership, QueueName, Reuse, Spool,
-    SpoolError, SpoolOptions,
+    Claim, Incarnation, Lock, Ownership, QueueName, Reuse, Spool, SpoolError, SpoolOptions,
 };
 use haraka_shared::traffic::Counted;
 use haraka_shared::usage::Usage;
 
 use self::backlog::{flush_domain, flush_portion, rescan_from, take_over};
-use self::batch::Batches;
 use self::item::Loaded;
 pub(crate) use self::kits::Kits;
 use self::ledger::Book;
@@ -98,6 +96,7 @@ use self::trash::Trash;
 #[cfg(test)]
 pub(crate) use self::wire_form::WireForm;
 use self::words::Words;
+use self::writes::Writes;
 use crate::rt;
 use crate::rt::sync::{Event, Notify, Semaphore};
 use crate::worker::Worker;
@@ -143,8 +142,7 @@ const DOMAINS_TO_FLUSH: usize = 64;
 /// The queue of one worker.
 pub(crate) struct Outbound {
     spool: Arc<Spool>,
-    commits: Batches<NewMessage, Result<Committed, SpoolError>>,
-    removals: Batches<QueueName, Result<(), SpoolError>>,
+    writes: Writes,
     schedule: RefCell<Schedule>,
     ownership: RefCell<Ownership>,
     /// What was made whole and taken over.
@@ -203,8 +201,7 @@ impl Outbound {
             mail.courier.pool().clone(),
         );
         Ok(Outbound {
-            commits: commits(Arc::clone(&spool), &book),
-            removals: removals(Arc::clone(&spool)),
+            writes: Writes::new(Arc::clone(&spool), &book),
             spool,
             schedule: RefCell::new(Schedule::new(config.outbound.concurrency_max, PER_DOMAIN)),
             ownership: RefCell::new(Ownership::new(1, slot, own).waiting()),
@@ -388,8 +385,8 @@ impl Outbound {
 
     /// Resolves when nothing is being written or delivered.
     pub(crate) async fn idle(&self) {
-        while self.commits.is_busy() || !self.in_flight.borrow().is_empty() {
-            // Commits do not ring; a look every moment is cheap in a worker that ends.
+        while self.writes.is_busy() || !self.in_flight.borrow().is_empty() {
+            // Writes do not ring; a look every moment is cheap in a worker that ends.
             let _ = rt::timeout(Duration::from_millis(20), self.ended.notified()).await;
         }
         self.remove_spares(true).await;
@@ -481,21 +478,6 @@ fn open_spool(path: &Path, incarnation: Incarnation) -> Result<Spool, SpoolError
             other => return other,
         }
     }
-}
-
-/// Group commit: a batch of messages, one round of fsyncs.
-fn commits(spool: Arc<Spool>, book: &Book) -> Batches<NewMessage, Result<Committed, SpoolError>> {
-    // A message counts for its bytes, and for enough that no batch has too many of them.
-    let weight = |m: &NewMessage| m.body.len().max(COMMIT_BATCH_BYTES / COMMIT_BATCH);
-    Batches::new(weight, COMMIT_BATCH_BYTES, book.commits(spool))
-}
-
-fn removals(spool: Arc<Spool>) -> Batches<QueueName, Result<(), SpoolError>> {
-    Batches::new(
-        |_| 1,
-        COMMIT_BATCH,
-        move |names| names.iter().map(|name| spool.remove(name)).collect(),
-    )
 }
 
 /// Starts items as they become due, while there is room.

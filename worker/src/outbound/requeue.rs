@@ -58,7 +58,7 @@ pub(super) async fn remove(worker: &Rc<Worker>, name: &QueueName, kind: Out) {
 async fn remove_once(worker: &Rc<Worker>, name: &QueueName, kind: Out) -> Result<(), String> {
     let out = &worker.outbound;
     out.book.note(name, kind);
-    match out.removals.run(name.clone()).await {
+    match out.writes.remove(name.clone()).await {
         Ok(Ok(())) => {
             out.leaves(name, kind);
             out.removed();

@@ -85,7 +85,7 @@ impl Outbound {
         };
         let (answer, answered) = oneshot::channel();
         let worker = Rc::clone(worker);
-        self.commits.give(stored, move |done| {
+        self.writes.commit(stored, move |done| {
             // Nobody waits if the time of the plugin was up.
             let _ = answer.send(given.committed(&worker, done));
         });
