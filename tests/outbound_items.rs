@@ -233,6 +233,39 @@ fn decisions_in_deferred_and_bounce_count_instead_of_answers() {
     assert_eq!(answered, 1, "one mail was returned: {log}");
 }
 
+// covers HOK-28, HOK-30
+#[test]
+fn decision_in_delivered_is_not_about_the_recipients_that_are_put_off() {
+    let sink = Sink::start();
+    sink.rule(
+        Rule::reply(Stage::Rcpt, "451 4.3.0 later")
+            .containing("late")
+            .times(1),
+    );
+    let script = r#"
+        exports.hook_send_email = function (next, hmail) {
+            const { rcpt_to } = hmail.todo
+            if (hmail.num_failures === 0) rcpt_to.push(new rcpt_to[0].constructor('<late@far.test>'))
+            next()
+        }
+        exports.hook_delivered = function (next, hmail) {
+            this.loginfo(`delivered at ${hmail.num_failures}`)
+            hmail.bounce(new Error('too late for that'))
+        }
+        exports.hook_deferred = (next) => next(DENYSOFT, 3600)"#;
+    let server = Server::start(sending(&sink, &["far.test"], script));
+    greeted(&server).cmd("NOOP").expect(250);
+    server.wait_for_log("delivered at 0", DEADLINE);
+    wait_for("the other recipient to be put off", || {
+        queued_once(&server, "_1_")
+    });
+    assert!(queued(&server).contains("late"));
+    server.signal(Signal::SIGHUP);
+    let sent = sink.wait_accepted(2);
+    assert!(sent[1].from.starts_with("<a@b.test>"), "{}", sent[1].from);
+    assert_eq!(sent[1].to, ["<late@far.test>"]);
+}
+
 // covers HOK-26
 #[test]
 fn decision_between_attempts_is_carried_out_at_the_next() {
