@@ -18,6 +18,8 @@ pub trait LiveTree {
     fn write(&self, path: &[&str], value: Value);
     /// Appends to the list at a path, making it.
     fn append(&self, path: &[&str], value: Value);
+    /// Adds several results of one plugin, which followers hear of as one.
+    fn add(&self, plugin: &str, found: Map<String, Value>);
     /// All of the plain data.
     fn all(&self) -> Map<String, Value>;
 }

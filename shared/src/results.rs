@@ -58,6 +58,18 @@ impl Results {
         }
     }
 
+    /// Adds several results of `plugin` at once, as [`Results::add`] does each. Whoever follows results
+    /// hears of them as one.
+    pub fn add_all<const N: usize>(&self, plugin: &str, found: [(&str, Value); N]) {
+        if let Some(live) = self.live() {
+            let found = found.map(|(key, value)| (key.to_owned(), value));
+            return live.add(plugin, found.into_iter().collect());
+        }
+        for (key, value) in found {
+            self.add(plugin, key, value);
+        }
+    }
+
     /// Appends to the list under `key`, making it (RES-03).
     pub fn push(&self, plugin: &str, key: &str, value: impl Into<Value>) {
         if let Some(live) = self.live() {

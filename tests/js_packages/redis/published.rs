@@ -18,14 +18,13 @@ fn published(follower: &mut Follower) -> Vec<String> {
         if ["local", "remote", "reset"].contains(&plugin) {
             continue;
         }
-        for (key, value) in told["result"].as_object().unwrap() {
-            let value = if key == "duration" {
-                "T".to_owned()
-            } else {
-                value.to_string()
-            };
-            lines.push(format!("{of} {plugin} {key} {value}"));
-        }
+        let result = told["result"].as_object().unwrap().iter();
+        let parts = result.map(|(key, value)| match key.as_str() {
+            "duration" => "duration T".to_owned(),
+            _ => format!("{key} {value}"),
+        });
+        let parts: Vec<String> = parts.collect();
+        lines.push(format!("{of} {plugin} {}", parts.join(", ")));
     }
     lines.sort();
     lines.dedup();
@@ -45,7 +44,8 @@ fn findings_of_all_plugins_are_published_as_with_haraka() {
         volatile: &[],
     };
     let must = [
-        "published connection helo host \"x.test\"",
+        "published connection helo host \"x.test\", verb \"EHLO\"",
+        "published transaction mail_from action \"accept\", code \"CONT\", address \"good-scored-flag-counted@sender.com\"",
         "published transaction rcpt_to.in_host_list pass \"rcpt_to\"",
         "published transaction judge score 7.5",
     ];

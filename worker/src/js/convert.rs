@@ -1,7 +1,10 @@
 //! Values between Rust and scripts: JSON, octets, errors with Node's codes.
 
 use nix::errno::Errno;
-use rquickjs::{Ctx, Error, Exception, FromJs, IntoJs, Type, TypedArray, Value};
+use rquickjs::object::Property;
+use rquickjs::{
+    Array, Ctx, Error, Exception, FromJs, IntoAtom, IntoJs, Object, Type, TypedArray, Value,
+};
 
 /// Plain data.
 #[derive(Clone, Debug, Default)]
@@ -19,9 +22,32 @@ impl<'js> IntoJs<'js> for Json {
                     None => number.as_f64().into_js(ctx),
                 }
             }
-            other => ctx.json_parse(other.to_string()),
+            serde_json::Value::Array(items) => {
+                let array = Array::new(ctx.clone())?;
+                for (at, item) in (0_u32..).zip(items) {
+                    define(&array, at, Json(item))?;
+                }
+                Ok(array.into_value())
+            }
+            serde_json::Value::Object(members) => {
+                let object = Object::new(ctx.clone())?;
+                for (key, value) in members {
+                    define(&object, key, Json(value))?;
+                }
+                Ok(object.into_value())
+            }
         }
     }
+}
+
+/// A member as JSON makes it: whatever scripts did to the prototypes, it is the object's own.
+fn define<'js>(
+    object: &Object<'js>,
+    key: impl IntoAtom<'js>,
+    value: impl IntoJs<'js>,
+) -> rquickjs::Result<()> {
+    let member = Property::from(value).writable().enumerable();
+    object.prop(key, member.configurable())
 }
 
 impl<'js> FromJs<'js> for Json {

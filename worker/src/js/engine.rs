@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::time::Instant;
 
 use haraka_shared::log::Level;
 use haraka_shared::log_at;
@@ -195,9 +196,10 @@ impl Engine {
     }
 
     fn go_in(&self, what: &str) {
-        let now = self.burst.enter();
+        let now = Instant::now();
+        let time = self.burst.enter(now);
         let most = self.burst.allowed().saturating_mul(self.limits.patience);
-        self.watchdog.enter(what, now.saturating_add(most));
+        self.watchdog.enter(what, now, time.saturating_add(most));
     }
 
     fn guarded<T>(

@@ -4,7 +4,7 @@
 //! Reached from every op. Holds no script value.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
@@ -86,15 +86,15 @@ pub(super) struct Host {
     pub(super) install_dir: PathBuf,
     services: OnceCell<Weak<dyn Services>>,
     numbers: Cell<u32>,
-    answers: RefCell<HashMap<u32, Waiting>>,
+    answers: RefCell<BTreeMap<u32, Waiting>>,
     /// Hook calls made since the engine was last idle.
     recent: RefCell<Vec<u32>>,
     /// Answers of queue hooks that nobody waits for any more.
     pub(super) late_answers: RefCell<LateAnswers>,
     /// Timers and other work under way, so that they can be called off.
-    pub(super) tasks: RefCell<HashMap<u32, rt::Task<()>>>,
+    pub(super) tasks: RefCell<BTreeMap<u32, rt::Task<()>>>,
     /// Who follows which configuration files, by the script's number.
-    pub(super) watched: RefCell<HashMap<u32, Observing>>,
+    pub(super) watched: RefCell<BTreeMap<u32, Observing>>,
     /// Connections that ended, or a transaction of theirs alone.
     pub(super) ended: RefCell<Vec<(u32, Option<String>)>>,
     /// Takes methods that are registered after loading.

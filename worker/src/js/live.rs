@@ -6,11 +6,12 @@
 use std::rc::{Rc, Weak};
 
 use haraka_shared::live::{Companion, LiveTree};
+use rquickjs::function::This;
 use rquickjs::{Ctx, Function, Object};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::convert::Json;
-use super::engine::Engine;
+use super::engine::{Engine, ScriptError};
 use super::host::Host;
 
 /// Whose tree it is: `notes` or `results` of a connection or transaction.
@@ -42,10 +43,14 @@ impl Tree {
         match answer {
             Ok(text) => text.and_then(|t| serde_json::from_str(&t).ok()),
             Err(e) => {
-                engine.host.log_failure(&format!("{}: {e}", self.kind));
+                self.failed(&engine, &e);
                 None
             }
         }
+    }
+
+    fn failed(&self, engine: &Engine, e: &ScriptError) {
+        engine.host.log_failure(&format!("{}: {e}", self.kind));
     }
 }
 
@@ -60,6 +65,28 @@ impl LiveTree for Tree {
 
     fn append(&self, path: &[&str], value: Value) {
         self.ask("append", path, value);
+    }
+
+    fn add(&self, plugin: &str, found: Map<String, Value>) {
+        let Some(engine) = self.engine.upgrade() else {
+            return;
+        };
+        let added = engine.enter(&self.kind, |_: &Ctx<'_>, bridge: &Object<'_>| {
+            let owners: Object<'_> = bridge.get("owners")?;
+            let of: Function<'_> = owners.get("get")?;
+            let Some(owner) =
+                of.call::<_, Option<Object<'_>>>((This(owners), self.owner.clone()))?
+            else {
+                return Ok(());
+            };
+            let results: Object<'_> = owner.get("results")?;
+            let add: Function<'_> = results.get("add")?;
+            let plugin = Json(json!({ "name": plugin }));
+            add.call((This(results), plugin, Json(Value::Object(found))))
+        });
+        if let Err(e) = added {
+            self.failed(&engine, &e);
+        }
     }
 
     fn all(&self) -> Map<String, Value> {

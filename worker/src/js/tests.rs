@@ -323,3 +323,27 @@ fn native_code_reads_and_writes_the_plain_part_of_a_scripts_notes() {
     notes.take_back();
     assert!(!notes.is_live() && notes.truthy("loops.n"));
 }
+
+#[test]
+fn plain_data_comes_to_scripts_as_json_would_be_read_whatever_they_did_to_prototypes() {
+    let dir = Dir::new("plain");
+    let engine = dir.engine(Limits::default());
+    let text = r#"{"b":[1,-2.5,[],{}],"__proto__":{"x":null},"2":true,"1":"\u0000é\ud83d\ude00","":18446744073709551615,
+        "length":9007199254740993,"a":[[["deep"]],4294967296,2147483648,-0.0,1e300]}"#;
+    let value: serde_json::Value = serde_json::from_str(text).unwrap();
+    let said = engine.enter("test", |ctx, _| {
+        let same: Function<'_> = ctx.eval(
+            "for (const name of ['b', 'a', 'x']) for (const of of [Object.prototype, Array.prototype]) \
+                 Object.defineProperty(of, name, { set() { throw new Error(name) }, configurable: true }); \
+             (value, text) => { const read = JSON.parse(text); \
+                 const shown = (of) => [JSON.stringify(of), Object.getOwnPropertyNames(of), Object.hasOwn(of, '__proto__'), \
+                     JSON.stringify(Object.getOwnPropertyDescriptors(of.a)), Object.is(of.a[3], -0), Array.isArray(of.b)]; \
+                 return JSON.stringify(shown(value)) + '\\n' + JSON.stringify(shown(read)) }",
+        )?;
+        same.call::<_, String>((Json(value), text))
+    });
+    let said = said.unwrap();
+    let (given, read) = said.split_once('\n').unwrap();
+    assert_eq!(given, read);
+    assert!(given.contains("deep") && given.contains("__proto__"));
+}

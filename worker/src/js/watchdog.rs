@@ -30,8 +30,8 @@ struct State {
 }
 
 impl State {
-    fn now(&self) -> u64 {
-        millis(self.began.elapsed()).saturating_add(1)
+    fn at(&self, now: Instant) -> u64 {
+        millis(now.saturating_duration_since(self.began)).saturating_add(1)
     }
 
     /// Of the engine's thread.
@@ -46,7 +46,7 @@ impl State {
     /// Whether the engine is inside for longer than it may.
     fn hangs(&self, limit: Duration) -> bool {
         let entered = self.entered.load(Ordering::Relaxed);
-        let inside = self.now().saturating_sub(entered);
+        let inside = self.at(Instant::now()).saturating_sub(entered);
         let most = self.most.load(Ordering::Relaxed);
         entered != 0 && (inside > millis(limit) || self.processor_time() > most)
     }
@@ -88,9 +88,9 @@ impl Watchdog {
         Watchdog { state }
     }
 
-    /// `what` goes in, and may stay until this thread has used so much time of the processor. Who calls
-    /// this knows that time anyway, and asking for it is a call of the system.
-    pub(super) fn enter(&self, what: &str, until: Duration) {
+    /// `what` goes in `now`, and may stay until this thread has used so much time of the processor. Who
+    /// calls this knows that time anyway, and asking for it is a call of the system.
+    pub(super) fn enter(&self, what: &str, now: Instant, until: Duration) {
         let state = &self.state;
         {
             let mut name = state.what();
@@ -98,7 +98,7 @@ impl Watchdog {
             name.push_str(what);
         }
         state.most.store(millis(until), Ordering::Relaxed);
-        state.entered.store(state.now(), Ordering::Relaxed);
+        state.entered.store(state.at(now), Ordering::Relaxed);
     }
 
     pub(super) fn leave(&self) {
@@ -142,11 +142,11 @@ mod tests {
     fn bites_whoever_stays_inside_and_nobody_else() {
         let (dog, told) = dog(SHORT);
         for _ in 0..8 {
-            dog.enter("quick", LONG);
+            dog.enter("quick", Instant::now(), LONG);
             dog.leave();
             assert!(told.recv_timeout(SHORT / 4).is_err());
         }
-        dog.enter("slow", LONG);
+        dog.enter("slow", Instant::now(), LONG);
         assert_eq!(told.recv_timeout(LONG).unwrap(), "slow");
     }
 
@@ -154,9 +154,9 @@ mod tests {
     fn bites_whoever_uses_up_the_processor_and_lets_wait_who_waits() {
         let (dog, told) = dog(LONG);
         let short = || Duration::from_millis(dog.state.processor_time()) + SHORT;
-        dog.enter("waits", short());
+        dog.enter("waits", Instant::now(), short());
         assert!(told.recv_timeout(SHORT * 4).is_err());
-        dog.enter("computes", short());
+        dog.enter("computes", Instant::now(), short());
         while told.try_recv().as_deref() != Ok("computes") {
             std::hint::spin_loop();
         }

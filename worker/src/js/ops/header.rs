@@ -85,7 +85,11 @@ pub(super) fn install<'js>(
 }
 
 fn text(octets: &[u8]) -> String {
-    String::from_utf8_lossy(octets).replace("\r\n", "\n")
+    let text = String::from_utf8_lossy(octets);
+    match memchr::memchr(b'\r', octets) {
+        Some(_) => text.replace("\r\n", "\n"),
+        None => text.into_owned(),
+    }
 }
 
 fn shown(octets: &[u8]) -> String {

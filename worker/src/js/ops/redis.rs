@@ -3,6 +3,8 @@
 //!
 //! Reads no other frame: the client of npm does, which gets them whole. Knows no socket.
 
+use std::borrow::Cow;
+use std::io::Write as _;
 use std::rc::Rc;
 
 use rquickjs::{Array, Ctx, IntoJs, Object, Value};
@@ -22,7 +24,9 @@ pub(super) fn install<'js>(
     field: &Object<'js>,
     _host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
-    op!(ctx, field, "frames", |octets: Bytes| split(&octets.0));
+    op!(ctx, field, "frames", |ctx: Ctx<'js>, octets: Bytes| {
+        split(&octets.0).map(|frames| frames.told(&ctx)).transpose()
+    });
     Ok(())
 }
 
@@ -30,56 +34,64 @@ pub(super) fn install<'js>(
 pub(super) fn publish_command(to: &mut Vec<u8>, channel: &str, message: &str) {
     to.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n");
     for text in [channel, message] {
-        to.push(b'$');
-        to.extend_from_slice(text.len().to_string().as_bytes());
-        to.extend_from_slice(b"\r\n");
-        to.extend_from_slice(text.as_bytes());
-        to.extend_from_slice(b"\r\n");
+        // Writing to memory does not fail.
+        let _ = write!(to, "${}\r\n{text}\r\n", text.len());
     }
 }
 
 /// One of the frames.
 #[derive(Debug, PartialEq, Eq)]
-enum Frame {
+enum Frame<'a> {
     /// For the followers of a pattern.
-    Said {
-        pattern: String,
-        channel: String,
-        message: String,
-    },
+    Said(Said<'a>),
     /// From here to there: one or several others.
     Others(usize, usize),
 }
 
+/// What was published, and where.
+#[derive(Debug, PartialEq, Eq)]
+struct Said<'a> {
+    pattern: Cow<'a, str>,
+    channel: Cow<'a, str>,
+    message: Cow<'a, str>,
+}
+
 /// Whole frames, and where they end.
 #[derive(Debug, PartialEq, Eq)]
-struct Frames {
-    all: Vec<Frame>,
+struct Frames<'a> {
+    all: Vec<Frame<'a>>,
     end: usize,
 }
 
-impl<'js> IntoJs<'js> for Frames {
+impl<'a> Frames<'a> {
     /// The end, then three values for each frame: its texts, or null, start and end. The engine makes one
-    /// array faster than many objects.
-    fn into_js(self, ctx: &Ctx<'js>) -> rquickjs::Result<Value<'js>> {
+    /// array faster than many objects, and mostly pattern and channel are those of the frame before.
+    fn told<'js>(&self, ctx: &Ctx<'js>) -> rquickjs::Result<Value<'js>> {
         let flat = Array::new(ctx.clone())?;
         flat.set(0, self.end)?;
-        for (at, frame) in self.all.into_iter().enumerate() {
+        let mut last: Option<(&Said<'a>, Value<'js>, Value<'js>)> = None;
+        for (at, frame) in self.all.iter().enumerate() {
             let at = at * 3 + 1;
             match frame {
-                Frame::Said {
-                    pattern,
-                    channel,
-                    message,
-                } => {
-                    flat.set(at, pattern)?;
-                    flat.set(at + 1, channel)?;
-                    flat.set(at + 2, message)?;
+                Frame::Said(said) => {
+                    let (pattern, channel) = match last.take() {
+                        Some((before, pattern, channel)) if said.is_where(before) => {
+                            (pattern, channel)
+                        }
+                        _ => (
+                            (&*said.pattern).into_js(ctx)?,
+                            (&*said.channel).into_js(ctx)?,
+                        ),
+                    };
+                    flat.set(at, pattern.clone())?;
+                    flat.set(at + 1, channel.clone())?;
+                    flat.set(at + 2, &*said.message)?;
+                    last = Some((said, pattern, channel));
                 }
                 Frame::Others(start, end) => {
                     flat.set(at, Value::new_null(ctx.clone()))?;
-                    flat.set(at + 1, start)?;
-                    flat.set(at + 2, end)?;
+                    flat.set(at + 1, *start)?;
+                    flat.set(at + 2, *end)?;
                 }
             }
         }
@@ -87,8 +99,14 @@ impl<'js> IntoJs<'js> for Frames {
     }
 }
 
+impl Said<'_> {
+    fn is_where(&self, other: &Self) -> bool {
+        self.channel == other.channel && self.pattern == other.pattern
+    }
+}
+
 /// Nothing if there is a frame of a kind that is not known, or that is no frame.
-fn split(octets: &[u8]) -> Option<Frames> {
+fn split(octets: &[u8]) -> Option<Frames<'_>> {
     let mut all = Vec::new();
     let mut at = 0;
     while at < octets.len() {
@@ -176,26 +194,23 @@ fn number(digits: &[u8]) -> Option<usize> {
 }
 
 /// The texts of a frame for followers of a pattern.
-fn said(frame: &[u8]) -> Option<Frame> {
+fn said(frame: &[u8]) -> Option<Frame<'_>> {
     let rest = frame.strip_prefix(SAID)?;
     let (pattern, rest) = text(rest)?;
     let (channel, rest) = text(rest)?;
     let (message, _) = text(rest)?;
-    Some(Frame::Said {
+    Some(Frame::Said(Said {
         pattern,
         channel,
         message,
-    })
+    }))
 }
 
-fn text(frame: &[u8]) -> Option<(String, &[u8])> {
+fn text(frame: &[u8]) -> Option<(Cow<'_, str>, &[u8])> {
     let (digits, next) = line(frame.strip_prefix(b"$")?, 0)?;
     let rest = frame.get(next + 1..)?;
     let (text, rest) = rest.split_at_checked(number(digits)?)?;
-    Some((
-        String::from_utf8_lossy(text).into_owned(),
-        rest.strip_prefix(b"\r\n")?,
-    ))
+    Some((String::from_utf8_lossy(text), rest.strip_prefix(b"\r\n")?))
 }
 
 #[cfg(test)]
@@ -204,12 +219,12 @@ mod tests {
 
     const TOLD: &[u8] = b">4\r\n$8\r\npmessage\r\n$3\r\na-*\r\n$3\r\na-b\r\n$7\r\n{\"a\":1}\r\n";
 
-    fn told() -> Frame {
-        Frame::Said {
-            pattern: "a-*".to_owned(),
-            channel: "a-b".to_owned(),
-            message: "{\"a\":1}".to_owned(),
-        }
+    fn told() -> Frame<'static> {
+        Frame::Said(Said {
+            pattern: "a-*".into(),
+            channel: "a-b".into(),
+            message: "{\"a\":1}".into(),
+        })
     }
 
     #[test]
@@ -224,7 +239,7 @@ mod tests {
             let first = split(&all[..cut]).unwrap();
             let rest = split(&all[first.end..]).unwrap();
             assert_eq!(first.end + rest.end, all.len(), "cut at {cut}");
-            let said = |frames: &Frames| frames.all.iter().filter(|f| **f == told()).count();
+            let said = |frames: &Frames<'_>| frames.all.iter().filter(|f| **f == told()).count();
             assert_eq!(said(&first) + said(&rest), 3, "cut at {cut}");
         }
     }

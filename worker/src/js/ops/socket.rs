@@ -5,7 +5,7 @@
 //! socket costs one waiting task and no buffer. Datagrams are another field.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::path::Path;
@@ -31,6 +31,9 @@ const BACKLOG: i32 = 128;
 /// anyway.
 const MOST_PUBLISHED: usize = 1 << 20;
 
+/// Octets for which there is room at first: the findings of some hooks.
+const USUAL_PUBLISHED: usize = 2048;
+
 /// Turns in which the last reader of a socket lets go of it before TLS begins.
 const TURNS: u32 = 100;
 
@@ -43,7 +46,7 @@ enum Socket {
 
 /// The sockets of an engine.
 #[derive(Default)]
-struct Sockets(RefCell<HashMap<u32, Socket>>);
+struct Sockets(RefCell<BTreeMap<u32, Socket>>);
 
 impl Sockets {
     fn add(&self, host: &Host, socket: Socket) -> io::Result<u32> {
@@ -231,13 +234,14 @@ fn install_stream<'js>(
 
 /// Messages to redis that leave at the end of a turn, by socket: nobody waits for any of them.
 #[derive(Default)]
-struct Publishing(RefCell<HashMap<u32, Vec<u8>>>);
+struct Publishing(RefCell<BTreeMap<u32, Vec<u8>>>);
 
 impl Publishing {
     fn add(self: &Rc<Self>, number: u32, stream: Rc<Stream>, channel: &str, text: &str) -> bool {
         let mut all = self.0.borrow_mut();
         let under_way = all.contains_key(&number);
-        let waiting = all.entry(number).or_default();
+        let first = || Vec::with_capacity(USUAL_PUBLISHED);
+        let waiting = all.entry(number).or_insert_with(first);
         if waiting.len() + text.len() > MOST_PUBLISHED {
             return false;
         }

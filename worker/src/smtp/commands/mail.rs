@@ -57,14 +57,14 @@ pub(super) async fn mail(s: &mut Session, args: &str) -> Outcome {
     let default = format!("sender {shown} denied");
     let denied = Denied::from(&verdict, (550, &default), (450, &default));
     let action = denied.as_ref().map_or(Counted::Accept, |d| d.counted);
-    txn.results.add("mail_from", "action", action.name());
-    txn.results.add("mail_from", "code", verdict.code.name());
     let bare = shown.trim_start_matches('<').trim_end_matches('>');
-    txn.results.add(
-        "mail_from",
-        "address",
-        if bare.is_empty() { &shown } else { bare },
-    );
+    let address = if bare.is_empty() { &shown } else { bare };
+    let found = [
+        ("action", action.name().into()),
+        ("code", verdict.code.name().into()),
+        ("address", address.into()),
+    ];
+    txn.results.add_all("mail_from", found);
     match denied {
         Some(denied) => denied.and_reset(),
         None => Outcome::Say(reply(250, verdict.message, format!("sender {shown} OK"))),
