@@ -186,6 +186,26 @@ fn a_killed_worker_is_replaced_and_the_other_goes_on() {
     }
 }
 
+// covers PRC-04
+#[cfg(target_os = "linux")]
+#[test]
+fn workers_do_not_interrupt_unless_another_policy_was_chosen() {
+    use nix::libc::{SCHED_BATCH, SCHED_IDLE};
+
+    let program = env!("CARGO_BIN_EXE_haraka");
+    let as_told = [program];
+    let idle = ["chrt", "--idle", "0", program];
+    for (command, expected) in [(&as_told[..], SCHED_BATCH), (&idle[..], SCHED_IDLE)] {
+        let server = Server::start_command(two_workers(), command);
+        greeted(&server).quit();
+        for worker in server.wait_for_workers(2) {
+            wait_for("the policy of a worker", || {
+                processes::policy(worker) == Some(expected)
+            });
+        }
+    }
+}
+
 // covers design section 6
 #[test]
 fn workers_of_a_killed_master_finish_and_go() {

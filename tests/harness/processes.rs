@@ -89,6 +89,11 @@ fn all_pids() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// The policy by which the system schedules a process, as in sched(7).
+pub fn policy(pid: i32) -> Option<i32> {
+    stat_field(pid, POLICY)?.parse().ok()
+}
+
 /// A field of /proc/PID/stat counted after the name, which may itself hold spaces and brackets.
 fn stat_field(pid: i32, at: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -100,3 +105,4 @@ const STATE: usize = 0;
 const PARENT: usize = 1;
 const USER_TIME: usize = 11;
 const SYSTEM_TIME: usize = 12;
+const POLICY: usize = 38;

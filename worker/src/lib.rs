@@ -12,6 +12,7 @@ mod life;
 pub mod outbound;
 mod reload;
 pub mod rt;
+mod scheduling;
 pub mod smtp;
 mod surplus;
 pub mod tls;

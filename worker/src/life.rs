@@ -27,9 +27,9 @@ use crate::reload::Follower;
 use crate::rt::{self, Runtime, TcpListener, UnixListener};
 use crate::smtp::listener;
 use crate::smtp::sessions::Phase;
-use crate::surplus;
 use crate::tls::{self, Prepared, Remark};
 use crate::worker::{Parts, Worker};
+use crate::{scheduling, surplus};
 
 /// Everything that the master gives a worker.
 pub struct WorkerSetup {
@@ -114,6 +114,7 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs a worker to its end.
 pub fn run(mut setup: WorkerSetup) -> Result<(), WorkerError> {
+    scheduling::in_batches();
     let runtime = Runtime::new().map_err(system("event loop"))?;
     runtime.block_on(async move {
         let socket = setup.channel.try_clone().map_err(system("channel"))?;
