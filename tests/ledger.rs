@@ -232,3 +232,32 @@ fn item_of_a_dead_worker_that_nobody_finds_is_named() {
     assert!(settled.is_some(), "{}", ledger(&server));
     assert_eq!(server.log_text().matches("ledger: drift").count(), 1);
 }
+
+#[test]
+fn held_items_that_are_slowly_removed_are_no_drift() {
+    let sink = Sink::start();
+    sink.rule(Rule::reply(Stage::Rcpt, "451 4.3.0 later").containing("later"));
+    let server = server(&sink);
+    for n in 0..10 {
+        send(&server, &format!("later{n}@one.test"));
+    }
+    put_off(&server, 10);
+    queue(&server, &["hold", "--all"]);
+    let worker = server.wait_for_workers(1)[0];
+    let each = Duration::from_millis(500);
+    let Some(slow) = SlowCalls::of(worker, "rename,renameat,renameat2", each) else {
+        return;
+    };
+    std::thread::scope(|scope| {
+        let removal = scope.spawn(|| queue(&server, &["rm", "--sender", "client.test"]));
+        // Where nothing happens, nothing is checked.
+        while !removal.is_finished() {
+            send(&server, "meanwhile@far.test");
+        }
+        assert!(removal.join().unwrap().contains("10 items removed"));
+    });
+    drop(slow);
+    await_ledger(&server, "out", &[("held", 10), ("removed", 0)], 0);
+    let log = server.log_text();
+    assert!(!log.contains("ledger: drift"), "{log}");
+}

@@ -209,9 +209,11 @@ impl<'a> Trouble<'a> {
 
     fn tool(&mut self) {
         let domain = format!("d{}.test", self.dice.below(DOMAINS));
+        // What was held just before is there to be removed.
+        let removed = self.done.get("rm: items").is_some_and(|items| *items > 0);
         let items = match self.dice.below(4) {
-            0 => ["--state", "deferred"],
-            1 => ["--domain", &domain],
+            0 if removed => ["--state", "deferred"],
+            1 if removed => ["--domain", &domain],
             _ => ["--sender", "client.test"],
         };
         self.turn += 1;

@@ -174,6 +174,9 @@ pub(crate) struct Outbound {
     trash: Trash,
     /// See [`Outbound::trust_disk`].
     orders: Cell<u64>,
+    /// Orders under way. Items that they take count as under way, also those that are held or in the trash, which the
+    /// book does not have.
+    ordered: Cell<usize>,
     book: Rc<Book>,
 }
 
@@ -225,6 +228,7 @@ impl Outbound {
             suspending: Suspending::new(&config.queue_dir),
             trash: Trash::default(),
             orders: Cell::default(),
+            ordered: Cell::default(),
             book,
         })
     }

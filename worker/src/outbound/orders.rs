@@ -107,6 +107,7 @@ struct Taken<'a> {
 impl<'a> Taken<'a> {
     fn new(out: &'a Outbound) -> Self {
         out.trust_disk();
+        out.ordered.set(out.ordered.get() + 1);
         Taken {
             out,
             names: Vec::new(),
@@ -128,6 +129,8 @@ impl Drop for Taken<'_> {
         for name in &self.names {
             self.out.release(name);
         }
+        let others = self.out.ordered.get().saturating_sub(1);
+        self.out.ordered.set(others);
     }
 }
 

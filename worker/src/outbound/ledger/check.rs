@@ -118,6 +118,7 @@ impl Outbound {
         let schedule = self.schedule.borrow();
         self.takeover.get().done
             && self.book.starting.get() == 0
+            && self.ordered.get() == 0
             && schedule.is_all_in_memory()
             && !schedule.is_closed()
     }
