@@ -255,7 +255,8 @@ fn twenty_thousand_items_are_listed_and_removed_in_little_memory() {
     let said = frugal(server.install(), &["rm", "--domain", "far.test"]);
     assert!(said.starts_with("20000 items removed"), "{said}");
     assert_eq!(starting(server.install(), "trash_"), 20_000);
-    let grown = high_water_kb(server.pid()) - master;
+    // The system's figure is near, not exact: it may even be less.
+    let grown = high_water_kb(server.pid()).saturating_sub(master);
     assert!(grown < 4096, "the master took {grown} kB more");
     let said = frugal(server.install(), &["undo", "--all"]);
     assert_eq!(said, "20000 items restored\n");
