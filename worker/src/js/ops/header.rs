@@ -34,26 +34,18 @@ pub(super) fn install<'js>(
             })
         }
     );
-    // As scripts see them: each with a line end.
     op!(
         ctx,
         field,
         "shown",
-        |ctx: Ctx<'_>, of: Handle, name: String| {
-            of.header(&ctx, |h| {
-                h.get_all(&name).map(shown).collect::<Vec<String>>()
-            })
-        }
+        |ctx: Ctx<'_>, of: Handle, name: String| { of.header(&ctx, |h| all_shown(h, &name)) }
     );
     op!(
         ctx,
         field,
         "joined",
         |ctx: Ctx<'_>, of: Handle, name: String| {
-            of.header(&ctx, |h| {
-                let all: Vec<String> = h.get_all(&name).map(shown).collect();
-                all.join("\n")
-            })
+            of.header(&ctx, |h| all_shown(h, &name).join("\n"))
         }
     );
     op!(
@@ -62,8 +54,7 @@ pub(super) fn install<'js>(
         "decoded",
         |ctx: Ctx<'_>, of: Handle, name: String| {
             of.header(&ctx, |h| {
-                let all: Vec<String> = h.get_all_decoded(&name).collect();
-                all.join("\n")
+                h.get_all_decoded(&name).collect::<Vec<_>>().join("\n")
             })
         }
     );
@@ -92,12 +83,16 @@ fn text(octets: &[u8]) -> String {
     }
 }
 
-fn shown(octets: &[u8]) -> String {
-    let mut shown = text(octets);
-    if !shown.ends_with('\n') {
-        shown.push('\n');
-    }
-    shown
+/// As scripts see them: each with a line end.
+fn all_shown(header: &Header, name: &str) -> Vec<String> {
+    let shown = |octets| {
+        let mut shown = text(octets);
+        if !shown.ends_with('\n') {
+            shown.push('\n');
+        }
+        shown
+    };
+    header.get_all(name).map(shown).collect()
 }
 
 /// Names in lower case with their values, in order.
