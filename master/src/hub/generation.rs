@@ -14,6 +14,7 @@ use haraka_shared::flight::FlightPage;
 use haraka_shared::ipc::ToWorker;
 use haraka_shared::log::Level;
 use haraka_shared::log_server;
+use haraka_shared::resident;
 use haraka_worker::WorkerSetup;
 use haraka_worker::tls::Prepared;
 
@@ -146,7 +147,7 @@ impl Hub {
                 readiness.serving();
             }
             self.hand_over_queue();
-            haraka_shared::resident::let_go_of_files();
+            resident::let_go_of_files();
         }
     }
 
@@ -327,6 +328,7 @@ impl Hub {
             }
         }
         self.hand_over_queue();
+        resident::let_go_of_files();
     }
 
     /// A restart has failed: the new workers go, the old ones stay.
