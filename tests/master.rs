@@ -14,7 +14,7 @@ mod harness;
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use harness::server::Signal;
 use harness::{DEADLINE, Install, Server, SmtpClient, greeted, processes, wait_for};
@@ -184,6 +184,38 @@ fn a_killed_worker_is_replaced_and_the_other_goes_on() {
     for _ in 0..8 {
         greeted(&server).quit();
     }
+}
+
+// covers PRC-04
+#[cfg(target_os = "linux")]
+#[test]
+fn a_worker_is_replaced_though_the_signal_of_its_death_is_lost() {
+    use nix::sys::ptrace;
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::Pid;
+
+    let server = Server::start(two_workers());
+    let workers = server.wait_for_workers(2);
+    for number in 1..=2 {
+        server.wait_for_log(&format!("worker {number} listening on"), DEADLINE);
+    }
+    let master = Pid::from_raw(server.pid());
+    // What a tracer does that is killed at the wrong moment.
+    if let Err(e) = ptrace::seize(master, ptrace::Options::empty()) {
+        harness::skip(&format!("tracing is not allowed here: {e}"));
+        return;
+    }
+    processes::send(workers[0], Signal::SIGKILL);
+    assert_eq!(
+        waitpid(master, None).unwrap(),
+        WaitStatus::Stopped(master, Signal::SIGCHLD)
+    );
+    ptrace::detach(master, None).unwrap();
+    server.wait_for_log("killed by signal SIGKILL", Duration::from_secs(8));
+    wait_for("another worker", || {
+        let now = server.worker_pids();
+        now.len() == 2 && !now.contains(&workers[0])
+    });
 }
 
 // covers PRC-04

@@ -384,6 +384,7 @@ fn equip(
         asked: 0,
         seats: Seats::new(nodes).map_err(|e| io_error("memory")(io::Error::other(e)))?,
         ledger_watch: LedgerWatch::new(Instant::now()),
+        reap_at: None,
         tickets: Tickets::new(Instant::now()),
         single,
     })

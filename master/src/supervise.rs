@@ -34,6 +34,10 @@ pub const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Time for a worker to end after `Stop`, before it is killed.
 pub const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// Time between two looks for a worker that must be dead, if no signal says that it is. Longer than a process
+/// takes to end once its channel is closed.
+pub const REAP_PAUSE: Duration = Duration::from_secs(1);
+
 /// One worker as its master sees it.
 #[derive(Debug)]
 pub struct WorkerHandle {

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use super::{Hub, Leave, Stopping};
 use crate::listeners::ListenerSet;
 use crate::poison::set_aside;
-use crate::supervise::{Due, Slot, StopClock, WorkerHandle, YOUNG, back_off};
+use crate::supervise::{Due, REAP_PAUSE, Slot, StopClock, WorkerHandle, YOUNG, back_off};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,24 @@ impl Hub {
         }
         self.hand_over_queue();
         self.leave_if_done()
+    }
+
+    /// Collects those that must be dead by now though no signal said so: a tracer that is killed while it
+    /// holds a SIGCHLD takes it along.
+    pub(super) fn reap_unannounced(&mut self, now: Instant) -> Result<(), Leave> {
+        if self.reap_at.is_some_and(|at| at <= now) {
+            self.reap_at = None;
+            self.reap()?;
+        }
+        let dying = |w: &WorkerHandle| {
+            w.pid.is_some() && (!w.channel.is_open() || w.stopping == Some(StopClock::Killed))
+        };
+        if !self.workers.iter().any(dying) {
+            self.reap_at = None;
+        } else if self.reap_at.is_none() {
+            self.reap_at = now.checked_add(REAP_PAUSE);
+        }
+        Ok(())
     }
 
     fn on_death(&mut self, mut worker: WorkerHandle, end: End) {

@@ -79,6 +79,8 @@ pub struct Hub {
     pub ledger_watch: LedgerWatch,
     /// Keys of TLS tickets.
     pub tickets: Tickets,
+    /// When the dead are looked for though no signal told of one.
+    pub reap_at: Option<Instant>,
     /// The worker runs in this process (`nodes=0`): nothing is forked, nothing is reaped.
     pub single: bool,
 }
@@ -225,6 +227,7 @@ impl Hub {
             .chain(orders)
             .chain(control)
             .chain(self.ledger_watch.look_at())
+            .chain(self.reap_at)
             .chain([self.tickets.change_at(), self.seats.sweep_at()])
             .min()
     }
@@ -309,6 +312,7 @@ impl Hub {
         }
         self.seats.sweep(now);
         self.check_ledger(now);
+        self.reap_unannounced(now)?;
         self.refill(now)
     }
 
