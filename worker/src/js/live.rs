@@ -1,11 +1,18 @@
-//! Notes and results that scripts have taken over, as native code reads and writes them.
+//! Notes and results that scripts have taken over, as native code reads and writes them, and what is kept
+//! of a connection that scripts have seen.
 //!
 //! While a script is running the engine cannot be entered; then nothing is there and nothing is
 //! written. Native plugins run when no script does.
 
+use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
+use haraka_shared::connection::Connection;
+use haraka_shared::core_results::NAMES as CORE_RESULTS;
+use haraka_shared::hook::HookName;
 use haraka_shared::live::{Companion, LiveTree};
+use haraka_shared::transaction::Transaction;
 use rquickjs::function::This;
 use rquickjs::{Ctx, Function, Object};
 use serde_json::{Map, Value, json};
@@ -99,11 +106,57 @@ impl LiveTree for Tree {
 
 /// What keeps a connection's object in the engine alive.
 pub(super) struct Kept {
-    pub(super) host: Weak<Host>,
+    host: Weak<Host>,
+    /// The engine's own number for the connection.
     pub(super) number: u32,
+    /// The uuid of the transaction whose object the script has been given; empty while there is none.
+    shown: RefCell<String>,
+    /// The hook that was called last, and [`Connection::core_marks`] of when it began.
+    hook: Cell<Option<HookName>>,
+    marks: Cell<[u64; CORE_RESULTS.len()]>,
 }
 
 impl Kept {
+    pub(super) fn new(host: &Rc<Host>, number: u32) -> Kept {
+        Kept {
+            host: Rc::downgrade(host),
+            number,
+            shown: RefCell::default(),
+            hook: Cell::default(),
+            marks: Cell::default(),
+        }
+    }
+
+    /// The script is given the object of this transaction.
+    pub(super) fn shows(&self, transaction: &Transaction) {
+        self.shown.borrow_mut().clone_from(&transaction.uuid);
+    }
+
+    /// What is new since the last hook call, as `haraka/connection.js` reads it, so that it need not ask.
+    pub(super) fn news(&self, connection: &Connection, hook: HookName) -> u32 {
+        const CLOSED: u32 = 4;
+        const OPENED: u32 = 8;
+        const FOUND: u32 = 16;
+        let open = connection.transaction();
+        let mut shown = self.shown.borrow_mut();
+        let is_shown = open.as_ref().is_some_and(|open| open.uuid == *shown);
+        let mut news = 0;
+        if !is_shown && !shown.is_empty() {
+            shown.clear();
+            news |= CLOSED;
+        }
+        if !is_shown && open.is_some() {
+            news |= OPENED;
+        }
+        if self.hook.replace(Some(hook)) != Some(hook) {
+            let marks = connection.core_marks();
+            if self.marks.replace(marks) != marks {
+                news |= FOUND;
+            }
+        }
+        news
+    }
+
     fn forget(&self, transaction: Option<String>) {
         if let Some(host) = self.host.upgrade() {
             host.ended.borrow_mut().push((self.number, transaction));
@@ -114,11 +167,14 @@ impl Kept {
     }
 }
 
-impl Companion for Kept {
-    fn number(&self) -> u32 {
-        self.number
-    }
+/// Looks at what is kept for a connection; nothing before a script has seen it, and when it has ended.
+pub(super) fn kept<T>(connection: &Connection, look: impl FnOnce(&Kept) -> T) -> Option<T> {
+    let companion = connection.companion.borrow();
+    let any: &dyn Any = &***companion.as_ref()?;
+    any.downcast_ref().map(look)
+}
 
+impl Companion for Kept {
     fn transaction_over(&self, uuid: &str) {
         self.forget(Some(uuid.to_owned()));
     }
