@@ -6,11 +6,12 @@ const { Connection } = require('internal/connection')
 const { HMailItem, recipient } = require('internal/hmail')
 const { HarakaMx } = require('haraka-net-utils')
 const logger = require('internal/logger')
-const live = require('internal/live')
+const { owners } = require('internal/live')
 const plugins = require('internal/plugin')
 const server = require('internal/server')
 
 const { hook: ops } = natives
+const { methods, runs } = plugins
 const STOP = 901
 const DENYSOFT = 903
 
@@ -156,12 +157,12 @@ class Call {
 
 // Gives the code of the answer if there is one by then, and it is nothing but that.
 exports.run = (number, expected, what, owner, handle, raw) => {
-    const method = plugins.methods[number]
+    const method = methods[number]
     const kind = what & KIND
     let subject = server
-    if (kind === CONNECTION) subject = live.owners.get(owner) ?? new Connection(handle, owner)
+    if (kind === CONNECTION) subject = owners.get(owner) ?? new Connection(handle, owner)
     else if (kind === DELIVERY) subject = HMailItem.of(handle)
-    plugins.runs(subject, expected, method.hook)
+    runs(subject, expected, method.hook)
     const call = new Call(method, expected, subject)
     entering = call
     subject.begin?.(method.hook, call, what)
@@ -188,15 +189,15 @@ function described(err) {
 
 // A connection ended, or one of its transactions alone.
 exports.forget = (connection, transaction) => {
-    const gone = live.owners.get(connection)
+    const gone = owners.get(connection)
     if (gone && !transaction) plugins.over(gone)
     const over = transaction ? [transaction] : [...(gone?.transactions ?? [])]
     for (const uuid of over) {
-        live.owners.get(uuid)?.over()
-        live.owners.delete(uuid)
+        owners.get(uuid)?.over()
+        owners.delete(uuid)
         gone?.over(uuid)
     }
     if (transaction) return
     if (gone && server.notes.redis) gone.results.publishCore()
-    live.owners.delete(connection)
+    owners.delete(connection)
 }

@@ -53,10 +53,9 @@ function paramsText(params) {
 }
 
 function isAs(address, note) {
-    if (address !== note?.address) return false
-    if (typeof address.user === 'function') return JSON.stringify(told(address)) === note.text
+    const { user } = address
+    if (user !== note.user) return typeof user === 'function' && JSON.stringify(told(address)) === note.text
     return (
-        address.user === note.user &&
         address.host === note.host &&
         address.original === note.original &&
         address.original_host === note.original_host &&
@@ -65,7 +64,8 @@ function isAs(address, note) {
     )
 }
 
-const isAsNoted = (list, notes) => list.length === notes.length && list.every((address, i) => isAs(address, notes[i]))
+const isNoted = (address, note) => address === note?.address && isAs(address, note)
+const isAsNoted = (list, notes) => list.length === notes.length && list.every((address, i) => isNoted(address, notes[i]))
 
 const read = (name) => transaction.reader(name)
 const [sender, senderVersion, recipients] = ['mail_from', 'mail_from version', 'rcpt_to'].map(read)
