@@ -104,6 +104,12 @@ impl LiveTree for Tree {
     }
 }
 
+/// News of a connection: the transaction that the script has is over, there is one that it does not have, the
+/// core has found something. Below these bits is the kind of what a hook is about.
+const CLOSED: u32 = 4;
+const OPENED: u32 = 8;
+const FOUND: u32 = 16;
+
 /// What keeps a connection's object in the engine alive.
 pub(super) struct Kept {
     host: Weak<Host>,
@@ -134,9 +140,6 @@ impl Kept {
 
     /// What is new since the last hook call, as `haraka/connection.js` reads it, so that it need not ask.
     pub(super) fn news(&self, connection: &Connection, hook: HookName) -> u32 {
-        const CLOSED: u32 = 4;
-        const OPENED: u32 = 8;
-        const FOUND: u32 = 16;
         let open = connection.transaction();
         let mut shown = self.shown.borrow_mut();
         let is_shown = open.as_ref().is_some_and(|open| open.uuid == *shown);
@@ -183,5 +186,50 @@ impl Companion for Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         self.forget(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use haraka_shared::address::Address;
+    use haraka_shared::connection::Local;
+    use haraka_shared::hook::Path;
+
+    use super::*;
+
+    // covers RES-05, RES-06
+    #[test]
+    fn news_tell_what_was_found_by_the_next_hook_and_what_was_opened_and_closed_at_once() {
+        let ip = [198, 51, 100, 1].into();
+        let conn = Connection::new(ip, 25, Local { ip, port: 25 }, Instant::now());
+        let kept = Kept {
+            host: Weak::new(),
+            number: 1,
+            shown: RefCell::default(),
+            hook: Cell::default(),
+            marks: Cell::default(),
+        };
+        assert_eq!(kept.news(&conn, HookName::Connect), FOUND);
+        conn.set_remote_host("client.test");
+        assert_eq!(kept.news(&conn, HookName::Connect), 0);
+        assert_eq!(kept.news(&conn, HookName::Mail), FOUND);
+        let open = |uuid: &str| {
+            let address = Address::null();
+            let params = Vec::new();
+            let transaction = Transaction::new(uuid.to_owned(), Path { address, params });
+            conn.set_transaction(Some(transaction.clone()));
+            transaction
+        };
+        let first = open("A.1");
+        assert_eq!(kept.news(&conn, HookName::Mail), OPENED);
+        assert_eq!(kept.news(&conn, HookName::Mail), OPENED, "not taken yet");
+        kept.shows(&first);
+        assert_eq!(kept.news(&conn, HookName::Mail), 0);
+        open("A.2");
+        assert_eq!(kept.news(&conn, HookName::Mail), CLOSED | OPENED);
+        conn.set_transaction(None);
+        assert_eq!(kept.news(&conn, HookName::Mail), 0);
     }
 }
