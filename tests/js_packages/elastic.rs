@@ -223,7 +223,8 @@ fn documents_have_the_names_that_are_wanted_as_with_haraka() {
             c.mail("x.test", "ann@sender.test", &["c@here.test"], MESSAGE);
             c.quit();
         });
-        index.note(side, before, 1);
+        // The transaction, and what became of it.
+        index.note(side, before, 2);
     });
 }
 
