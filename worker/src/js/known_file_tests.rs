@@ -19,7 +19,7 @@ const FILES: [&str; 6] = [
 
 /// Makes up a client of decoder and followers, feeds it, and tells all that it heard.
 const HEAR: &str = r#"
-exports.hear = (chunks, more) => {
+exports.hear = (chunks, mapping = {}) => {
     const heard = []
     const { Decoder } = require('@redis/client/dist/lib/RESP/decoder.js')
     const { PubSub } = require('@redis/client/dist/lib/client/pub-sub.js')
@@ -34,10 +34,10 @@ exports.hear = (chunks, more) => {
     follow('PATTERNS', 'b*', [told('text')], [told('octets')])
     follow('CHANNELS', 'c', [told('channel')])
     const decoder = new Decoder({
-        onReply: (reply) => heard.push(['reply', typeof reply, typeof reply === 'bigint' ? String(reply) : reply]),
+        onReply: (reply) => heard.push(['reply', typeof reply, typeof reply === 'bigint' ? String(reply) : reply, Object.is(reply, -0), Array.isArray(reply), reply?.x]),
         onErrorReply: (err) => heard.push(['error', err.message]),
         onPush: (push) => pubsub.handleMessageReply(push) || heard.push(['push', push.map(String)]),
-        getTypeMapping: () => ({}),
+        getTypeMapping: () => mapping,
     })
     for (const chunk of chunks) {
         try {
@@ -77,6 +77,8 @@ const FED: &str = r#"[
     `>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\na1\r\n$5\r\nh\u00e9y!\r\n`,
     `+OK\r\n>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\na1\r\n$0\r\n\r\n$-1\r\n-ERR no\r\n:7\r\n`,
     `>4\r\n$8\r\npmessage\r\n$2\r\nb*\r\n$2\r\nb1\r\n$3\r\n\u20ac\r\n>4\r\n$8\r\npmessage\r\n$1\r\nx\r\n$2\r\nb1\r\n$1\r\n1\r\n`,
+    `%3\r\n$9\r\n__proto__\r\n%1\r\n+x\r\n:1\r\n+7\r\n#f\r\n$0\r\n\r\n~2\r\n$-1\r\n*-1\r\n%1\r\n:1\r\n:2\r\n*2\r\n-ERR in\r\n:1\r\n`,
+    `:-5\r\n:-0\r\n:999999999999999\r\n:9999999999999999\r\n:12345678901234567890\r\n$3\r\n\u20ac\r\n*0\r\n%0\r\n`,
     `%1\r\n$1\r\nk\r\n*2\r\n:1\r\n_\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n`,
     `>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\na1\r\n$4\r\nboom\r\n`,
     `>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$20\r\n__redis__:invalidate\r\n_\r\n,1.5\r\n#t\r\n(12\r\n=7\r\ntxt:abc\r\n!5\r\nERR x\r\n`,
@@ -138,6 +140,9 @@ fn followers_hear_from_native_frames_what_they_hear_from_the_packages_decoder() 
         assert!(heard.as_array().unwrap().len() > 20);
     }
     both(&format!("HEAR.hear({FED})"));
+    for mapping in ["{ 36: Buffer }", "{ 37: Map, 58: String }", "{ 37: Array }"] {
+        both(&format!("HEAR.hear({FED}, {mapping})"));
+    }
     both(&format!(
         "HEAR.cut({FED}.filter((t) => !t.includes('boom')).join(''), 7)"
     ));
@@ -233,4 +238,94 @@ fn organizational_domains_are_those_that_the_package_finds() {
     assert_eq!(known.0, other.0);
     assert_eq!((known.1, other.1), (true.into(), false.into()));
     assert!(known.0.as_array().unwrap().contains(&"a.co.uk".into()));
+}
+
+/// What karma hears, and what came of it.
+const AWARDED: &str = r#"
+const karma = require('haraka-plugin-karma')
+exports.hear = (awards, messages) => messages.map((message) => {
+    const told = []
+    const say = (what) => (...all) => told.push([what, ...all.slice(1)])
+    const results = { incr: say('incr'), push: say('push'), add: say('add'), has: () => false }
+    const connection = { results, logerror: (_, text) => told.push(text.replace(/: .*/, '')) }
+    const self = Object.assign(Object.create(karma), { result_awards: awards, cfg: { asn_awards: { 64500: -1 } } })
+    try {
+        karma.check_result.call(self, connection, message)
+    } catch (err) {
+        told.push(err.name)
+    }
+    return told
+})
+exports.judge = (todo, connections) => connections.map((given) => {
+    const told = []
+    const say = (what) => (...all) => told.push([what, ...all.slice(1)])
+    const found = todo && { todo: { ...todo } }
+    const connection = { ...given, results: { get: () => found, incr: say('incr'), add: say('add') }, logdebug: say('debug'), logerror: say('error') }
+    karma.check_awards(connection)
+    return [told, found]
+})
+"#;
+
+// covers RES-05
+#[test]
+fn karma_gives_the_same_awards_for_what_is_looked_at_natively_first() {
+    let Some(from) = packages() else { return };
+    let dir = |name: &str, more: &str| {
+        let dir = Dir::new(name);
+        let text = fs::read_to_string(from.join("haraka-plugin-karma/index.js")).unwrap();
+        dir.file(
+            "node_modules/haraka-plugin-karma/index.js",
+            &format!("{text}{more}"),
+        );
+        dir.file("node_modules/redis/index.js", "");
+        dir.file("hear.js", AWARDED);
+        dir
+    };
+    let (known, other) = (dir("karma-known", ""), dir("karma-other", "\n"));
+    let tell = |dir: &Dir, what: &str| {
+        let hear = format!("__required('{}')", dir.path("hear.js").display());
+        eval(&dir.engine(Limits::default()), &what.replace("HEAR", &hear)).unwrap()
+    };
+    let changed = "HEAR && __required(PATH).check_result.toString().includes('ops.concern')";
+    for (dir, expected) in [(&known, true), (&other, false)] {
+        let path = dir.path("node_modules/haraka-plugin-karma/index.js");
+        let path = format!("'{}'", path.display());
+        assert_eq!(tell(dir, &changed.replace("PATH", &path)), expected);
+    }
+    let messages = r#"[
+        '{"plugin":"karma","result":{"fail":"rcpt_to"}}', '{"plugin":"karma","result":{"fail":["x","bad"]}}',
+        '{"plugin":"karma","result":{"emit":true}}', '{"plugin":"karma","result":{"emit":true,"fail":"bad"}}',
+        '{"plugin":"geoip","result":{"distance":5000,"asn":64500}}', '{"plugin":"none","result":{"asn":64500}}',
+        '{"plugin":"none","result":{"fail":"bad"}}', '{"plugin":"geoip","result":{}}', '{"plugin":"geoip","result":{"distance":""}}',
+        '{"plugin":"constructor","result":{"name":"bad"}}', '{"plugin":"karma","result":{"toString":1}}',
+        '{"plugin":"karma","plugin":"geoip","result":{"distance":9000}}', '{"plugin":"karma","result":["bad"]}', '["karma",{"fail":"bad"}]',
+        '{"plugin":"text","result":{"length":1}}', '{"plugin":"nothing","result":{"fail":"bad"}}', '{"plugin":"match","result":{"x":"BAD"}}',
+        '{"plugin":5,"result":{}}', '{"plugin":"karma"}', 'null', '5', '', '{', '{"plugin":"none","result":{"a":01}}', 'x',
+    ]"#;
+    for awards in [
+        r#"{ karma: { fail: [{ id: '1', plugin: 'karma', operator: 'equals', value: 'bad', award: '-1' }] },
+            geoip: { distance: [{ id: '2', plugin: 'geoip', operator: 'gt', value: '4000', award: '-2' }] },
+            match: { x: [{ id: '3', plugin: 'match', operator: 'match', value: 'bad', award: '-2' }] }, text: 'text', nothing: null }"#,
+        "{}",
+        "undefined",
+    ] {
+        let what = format!("HEAR.hear({awards}, {messages})");
+        let told = tell(&known, &what);
+        assert_eq!(told, tell(&other, &what), "{awards}");
+        let heard = told.as_array().unwrap().iter();
+        assert!(heard.filter(|t| **t != serde_json::json!([])).count() > 3);
+    }
+    let connections = "[{}, { relaying: true }, { relaying: false, early_talker: 1 }, { early_talker: 'yes', relaying: 0, notes: { a: 5 } }]";
+    for todo in [
+        "undefined",
+        "null",
+        "{}",
+        "{ relaying: '6', early_talker: '-3' }",
+        "{ relaying: '6 if equals true', early_talker: '' }",
+        "{ 'notes.a': '1', 'relaying@true': '2', early_talker: '-1' }",
+        "{ relaying: 'none', 'notes.a@4': '3 if gt', other: '1' }",
+    ] {
+        let what = format!("HEAR.judge({todo}, {connections})");
+        assert_eq!(tell(&known, &what), tell(&other, &what), "{todo}");
+    }
 }
