@@ -74,6 +74,8 @@ fn archives() -> Bench {
         .file("run.exe", b"MZ")
         .file("secret.doc", b"hello\n")
         .file("large.bin", &[7; 60_000])
+        // The package looks at what it unpacked before the last of that is written.
+        .file("huge.bin", &[7; 2_000_000])
         .file("garbage.zip", b"this is no archive")
         .file("empty.zip", b"");
     let many: Vec<String> = (0..9).map(|n| format!("{n}.txt")).collect();
@@ -88,7 +90,8 @@ fn archives() -> Bench {
         .pack("exe.tar.gz", &[], &["run.exe"])
         .pack("secret.zip", &[], &["secret.doc"])
         .pack("large.tar", &[], &["large.bin"])
-        .pack("large.zip", &[], &["large.tar"])
+        .pack("huge.tar", &[], &["huge.bin"])
+        .pack("large.zip", &[], &["huge.tar"])
         .pack("many.zip", &[], &many)
         .pack("outer.zip", &[], &["a.txt", "exe.zip"])
         .pack("two.zip", &[], &["fine.zip"])
