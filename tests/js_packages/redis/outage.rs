@@ -31,7 +31,7 @@ fn neither_server_starts_without_redis() {
         config: &[
             ("redis.ini", &ini(&redis)),
             ("limit.ini", &all_limits()),
-            ("plugin_timeout", "1\n"),
+            ("plugin_timeout", "2\n"),
         ],
         volatile: &[],
     };
@@ -87,7 +87,7 @@ fn sessions_go_on_when_redis_dies_and_comes_back_as_with_haraka() {
             ("limit.ini", &all_limits()),
             ("greylist.ini", GREYLIST),
             ("known-senders.ini", "[redis]\ndb=6\n[ignored_ods]\n"),
-            ("plugin_timeout", "1\n"),
+            ("plugin_timeout", "2\n"),
         ],
         volatile: &["created", "updated"],
     };
