@@ -67,8 +67,8 @@ function followers(module) {
 
     prototype.handleMessageReply = function (reply) {
         if (reply[0] !== FOLLOWED) return handleMessageReply.call(this, reply)
-        const [, frames, first, last] = reply
-        for (let at = first; at <= last; at += 3) tell(this, frames[at], frames[at + 1], frames[at + 2])
+        const frames = reply[1]
+        for (let at = reply[2]; at <= reply[3]; at += 3) tell(this, frames[at], frames[at + 1], frames[at + 2])
         return true
     }
 }

@@ -8,6 +8,7 @@ const { log } = natives
 
 const LISTS = ['msg', 'pass', 'fail', 'skip', 'err']
 const CORE = ['local', 'remote', 'helo', 'reset', 'disconnect']
+const IS_CORE = Object.assign(Object.create(null), ...CORE.map((name) => ({ [name]: true })))
 
 // What becomes of a key that a plugin gives. Those of the last kind come from no plugin.
 const [LIST, REPLACED, SAID, REFUSED] = [1, 2, 3, 4]
@@ -149,7 +150,7 @@ class ResultStore {
     get(plugin) {
         const name = named(plugin)
         const own = this.store[name]
-        const known = this.#core !== undefined && CORE.includes(name) ? this.#core(name) : undefined
+        const known = this.#core !== undefined && IS_CORE[name] ? this.#core(name) : undefined
         return known ? { pass: [], fail: [], msg: [], err: [], skip: [], ...known, ...own } : own
     }
 
