@@ -261,7 +261,11 @@ exports.judge = (todo, connections) => connections.map((given) => {
     const say = (what) => (...all) => told.push([what, ...all.slice(1)])
     const found = todo && { todo: { ...todo } }
     const connection = { ...given, results: { get: () => found, incr: say('incr'), add: say('add') }, logdebug: say('debug'), logerror: say('error') }
-    karma.check_awards(connection)
+    try {
+        karma.check_awards(connection)
+    } catch (err) {
+        told.push(err.name)
+    }
     return [told, found]
 })
 "#;
@@ -323,6 +327,7 @@ fn karma_gives_the_same_awards_for_what_is_looked_at_natively_first() {
         "{ relaying: '6', early_talker: '-3' }",
         "{ relaying: '6 if equals true', early_talker: '' }",
         "{ 'notes.a': '1', 'relaying@true': '2', early_talker: '-1' }",
+        "{ relaying: undefined, early_talker: 5 }",
         "{ relaying: 'none', 'notes.a@4': '3 if gt', other: '1' }",
     ] {
         let what = format!("HEAR.judge({todo}, {connections})");

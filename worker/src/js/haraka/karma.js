@@ -4,11 +4,11 @@
 
 const { awards: ops } = natives
 
-// Awards whose names and terms were looked at; there are some in its configuration.
+// Awards that are known to be plain; a configuration has a few.
 const MOST = 100
 
 // A property of the connection, and how much it is worth if it is not empty: `relaying = 6`.
-const isPlain = (name, terms) => typeof terms === 'string' && !/[.@]/.test(name) && !/\s/.test(terms)
+const isPlain = (name, terms) => !/[.@]/.test(name) && !/\s/.test(terms)
 
 function awards(module) {
     const { exports: karma } = module
@@ -17,6 +17,7 @@ function awards(module) {
     const plain = new Map()
 
     const mayBeDue = (connection, name, terms) => {
+        if (typeof terms !== 'string') return true
         if (plain.get(name) !== terms) {
             if (plain.size >= MOST || !isPlain(name, terms)) return true
             plain.set(name, terms)
