@@ -1,17 +1,13 @@
 //! What is said of a finding to those who follow it: its plugin and itself, as JSON.
 //!
-//! Writes what `JSON.stringify` would, and reads what it is about. Findings are small flat objects, with
-//! which the engine has more work than they are worth; everything else is left to it. Knows nothing of redis.
+//! Writes what `JSON.stringify` would. Findings are small flat objects, with which the engine has more work
+//! than they are worth; everything else is left to it. Knows nothing of redis.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::io::Write as _;
 
 use rquickjs::atom::PredefinedAtom;
 use rquickjs::object::Filter;
 use rquickjs::{CString, Ctx, Object, String as Text, Type, Value};
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// `{"plugin":…,"result":…}`; what JSON does not know is left out.
 ///
@@ -164,63 +160,6 @@ fn by_engine<'js>(ctx: &Ctx<'js>, text: &mut Vec<u8>, value: Value<'js>) -> rqui
     Ok(true)
 }
 
-/// What a follower hears: whose finding it is, and what was found.
-#[derive(Debug, Deserialize, PartialEq)]
-pub(super) struct Heard<'a> {
-    /// The plugin.
-    #[serde(borrow)]
-    pub(super) plugin: Cow<'a, str>,
-    /// Names and values in their order.
-    #[serde(borrow)]
-    pub(super) result: Found<'a>,
-}
-
-/// Members of an object.
-#[derive(Debug, PartialEq)]
-pub(super) struct Found<'a>(pub(super) Vec<(Cow<'a, str>, Held<'a>)>);
-
-/// What stands under a name.
-#[derive(Debug, Deserialize, PartialEq)]
-#[serde(untagged)]
-pub(super) enum Held<'a> {
-    /// Text.
-    Text(#[serde(borrow)] Cow<'a, str>),
-    /// Anything else.
-    Other(IgnoredAny),
-}
-
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Found<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(Members)
-    }
-}
-
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Found<'de>;
-
-    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found<'de>, A::Error> {
-        let mut found = Vec::new();
-        while let Some((Name(name), held)) = map.next_entry()? {
-            found.push((name, held));
-        }
-        Ok(Found(found))
-    }
-}
-
-/// Nothing if it is not what [`told`] gives.
-pub(super) fn heard(message: &str) -> Option<Heard<'_>> {
-    serde_json::from_str(message).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,40 +221,5 @@ mod tests {
                 assert!(ctx.catch().is_object(), "an error waits to be caught");
             }
         });
-    }
-
-    // covers RES-05
-    #[test]
-    fn followers_hear_whose_and_what() {
-        let message = r#" { "result":{"pass":"x","fail":["y",{"y":[]}],"\u0061\n":"\u0062"} , "other":1.5e3, "plugin" : "a\n" } "#;
-        let text = |text: &'static str| Held::Text(text.into());
-        let found = vec![
-            ("pass".into(), text("x")),
-            ("fail".into(), Held::Other(IgnoredAny)),
-            ("a\n".into(), text("b")),
-        ];
-        let plugin = "a\n".into();
-        let result = Found(found);
-        assert_eq!(heard(message), Some(Heard { plugin, result }));
-        let others = [
-            "",
-            "{",
-            "null",
-            "5",
-            r#"{"plugin":"a"}"#,
-            r#"{"result":{}}"#,
-            r#"{"plugin":5,"result":{}}"#,
-            r#"{"plugin":"a","result":[]}"#,
-            r#"{"plugin":"a","result":"text"}"#,
-            r#"{"plugin":"a","result":null}"#,
-            r#"{"plugin":"a","result":{}} x"#,
-            r#"{"plugin":"a","result":{"b":tru}}"#,
-            "{\"plugin\":\"a\",\"result\":{\"b\":\"\n\"}}",
-            r#"{"plugin":"a","result":{"b":01}}"#,
-            r#"{"plugin":"a","plugin":"b","result":{}}"#,
-        ];
-        for message in others {
-            assert_eq!(heard(message), None, "{message}");
-        }
     }
 }

@@ -35,7 +35,7 @@ const FALLBACKS = {
 }
 
 const HEADER_GRAMMAR = '/@haraka/email-address/dist/cjs/lib/header.cjs'
-const MAY_BE_KNOWN = /\/node_modules\/(?:@redis\/client\/dist\/lib\/(?:RESP\/decoder|client\/pub-sub|single-entry-cache)|haraka-(?:net-utils|plugin-karma|tld)\/index)\.js$/
+const MAY_BE_KNOWN = /\/node_modules\/(?:@redis\/client\/dist\/lib\/(?:RESP\/decoder|client\/pub-sub|single-entry-cache)|haraka-(?:net-utils|tld)\/index)\.js$/
 
 const cache = Object.create(null)
 

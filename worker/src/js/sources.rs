@@ -33,7 +33,6 @@ const BUILT_IN: &[(&str, &str, &str)] = table! {
     "internal/hmail" => "haraka/hmail.js",
     "internal/plugin" => "haraka/plugin.js",
     "internal/publisher" => "haraka/publisher.js",
-    "internal/karma" => "haraka/karma.js",
     "internal/known_files" => "haraka/known_files.js",
     "internal/redis_client" => "haraka/redis_client.js",
     "internal/server" => "haraka/server.js",

@@ -2,7 +2,6 @@
 // them: each with what stands in for a part of it, where the file is exactly one that is known.
 
 const { createHash } = require('crypto')
-const { awards } = require('internal/karma')
 const { configurations, decoder, followers } = require('internal/redis_client')
 
 // Expressions that are kept; callers have a few.
@@ -63,7 +62,6 @@ const FILES = {
     '/@redis/client/dist/lib/RESP/decoder.js': ['0c1dd29e2ef3fb634ca0fbad56f17ed24518eb5d0a46a8e09be73ab9c2d74edc', decoder],
     '/@redis/client/dist/lib/client/pub-sub.js': ['128f3049238ad6204087fc3a481ebc7f47e84a1849f9dbf390291e19f4eb434c', followers],
     '/@redis/client/dist/lib/single-entry-cache.js': ['46e386f7119fb2142f9e59f05c260ec8cd8b6b5d66fa963d5ec024dd40c6efb2', configurations],
-    '/haraka-plugin-karma/index.js': ['9d485ee3c0726b32e7288d0dc57ccd2ca8c6c1ba38dd981a5e0b394ef91996b6', awards],
     '/haraka-tld/index.js': ['146f28b734d939ccdf3b54c2f7d2f7e010716b28eeb855147b0224309efd98b1', organizations],
     '/haraka-net-utils/index.js': ['4e404eac5928cd058a6a23442bdb5da012ec5d5e45f937ec1df954471991ea5b', addresses],
 }

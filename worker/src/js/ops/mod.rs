@@ -2,7 +2,6 @@
 //! and hands them to the built-in modules; plugins never see them.
 
 mod address;
-mod awards;
 mod body;
 mod bytes;
 mod child;
@@ -44,7 +43,6 @@ type Install = for<'js> fn(&Ctx<'js>, &Object<'js>, &Rc<Host>) -> rquickjs::Resu
 
 const FIELDS: &[(&str, Install)] = &[
     ("address", address::install),
-    ("awards", awards::install),
     ("body", body::install),
     ("bytes", bytes::install),
     ("child", child::install),
