@@ -221,12 +221,6 @@ impl Connection {
         self.transaction.borrow().clone()
     }
 
-    /// Whether this transaction is the one that is open.
-    pub fn has_open(&self, transaction: &Transaction) -> bool {
-        let open = self.transaction.borrow();
-        open.as_ref().is_some_and(|open| open.is(transaction))
-    }
-
     /// Opens or closes a transaction.
     pub fn set_transaction(&self, transaction: Option<Transaction>) {
         let before = std::mem::replace(&mut *self.transaction.borrow_mut(), transaction);

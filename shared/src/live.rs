@@ -5,6 +5,7 @@
 //! the one truth, since scripts keep functions, sockets and cycles in it; native code reads and writes
 //! through [`LiveTree`] and sees the plain data. Never holds script values itself.
 
+use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 
@@ -25,9 +26,7 @@ pub trait LiveTree {
 }
 
 /// What a script engine keeps beside a connection while that lives.
-pub trait Companion {
-    /// The engine's own number for the connection.
-    fn number(&self) -> u32;
+pub trait Companion: Any {
     /// This transaction ends; what was kept for it can go.
     fn transaction_over(&self, uuid: &str);
 }

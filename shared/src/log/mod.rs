@@ -200,7 +200,13 @@ static TIMESTAMPS: AtomicBool = AtomicBool::new(false);
 /// Whether a line of this level would be written; the cheap question before any formatting.
 #[inline]
 pub fn enabled(level: Level) -> bool {
-    level as u8 <= LEVEL.load(Ordering::Relaxed)
+    level as u8 <= self::level()
+}
+
+/// The level up to which lines are written.
+#[inline]
+pub fn level() -> u8 {
+    LEVEL.load(Ordering::Relaxed)
 }
 
 /// Sets level, format and timestamps; may be called again at any time.

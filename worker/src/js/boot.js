@@ -57,6 +57,7 @@
         fire: timers.fire,
         ticks: builtIn('process').ticks,
         changed: config.changed,
+        configured: builtIn('internal/logger').configured,
         load: plugins.load,
         shutdown: plugins.shutdown,
         parentSaid: plugins.parentSaid,

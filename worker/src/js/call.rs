@@ -4,18 +4,19 @@ use std::rc::Rc;
 
 use haraka_shared::connection::Connection;
 use haraka_shared::delivery::MailHost;
-use haraka_shared::hook::{Call, Handler, HookFuture, Message, Verdict};
+use haraka_shared::hook::{Call, Handler, HookFuture, HookName, Message, Verdict};
 use haraka_shared::plugin::HookCx;
 use haraka_shared::spool::Recipient;
 use rquickjs::Function;
 use serde_json::{Value, json};
 
+use super::answer;
 use super::convert::Json;
 use super::engine::{Engine, ScriptError};
 use super::handle::Handle;
 use super::host::Heard;
 use super::late_answers::Queueing;
-use super::live::Kept;
+use super::live::{self, Kept};
 use super::ops::{params, path, recipient, shown, with};
 use super::parent;
 use crate::rt;
@@ -97,27 +98,30 @@ impl Method {
         while engine.busy() {
             rt::yield_now().await;
         }
-        let expected = Expected {
+        let mut expected = Expected {
             engine: Rc::clone(engine),
             call: engine.host.expect_answer(),
             queueing: Queueing::of(hook, cx),
         };
         let what = format!("Plugin {} on hook {}", self.name, hook.name());
         let called = engine.enter(&what, |_, bridge| {
-            let (kind, owner, handle) = subject(engine, cx);
+            let (about, owner, handle) = subject(engine, hook, cx);
             let run: Function<'_> = bridge.get("run")?;
-            run.call::<_, ()>((
+            run.call::<_, Option<u32>>((
                 number,
                 expected.call,
-                hook.name(),
-                kind,
+                about,
                 owner,
                 handle,
                 Json(arguments(call, cx)),
             ))
         });
         match called {
-            Ok(()) => self.answered(expected.call, call, cx).await,
+            Ok(Some(code)) => {
+                expected.queueing = None;
+                answer::verdict(hook, code, &Value::Null)
+            }
+            Ok(None) => self.answered(expected.call, call, cx).await,
             Err(ScriptError::Stopped(_)) => Verdict::deny_soft("plugin stopped"),
             Err(e) => {
                 engine.host.log_failure(&format!("{what}: {e}"));
@@ -168,16 +172,19 @@ async fn read_texts(engine: &Engine, cx: &HookCx) {
     cx.blocking(move || drop(tree.load_texts(most))).await;
 }
 
-/// Whom the hook is about, as `haraka/hooks.js` tells it: the kind, the number, and the handle where
-/// the engine does not have an object for it yet.
-fn subject(engine: &Rc<Engine>, cx: &HookCx) -> (u8, u32, Option<Handle>) {
-    const SERVER: u8 = 0;
-    const CONNECTION: u8 = 1;
-    const DELIVERY: u8 = 2;
+/// Whom the hook is about, as `haraka/hooks.js` tells it: the kind with what is new about it, the number,
+/// and the handle where the engine does not have an object for it yet.
+fn subject(engine: &Rc<Engine>, hook: HookName, cx: &HookCx) -> (u32, u32, Option<Handle>) {
+    const SERVER: u32 = 0;
+    const CONNECTION: u32 = 1;
+    const DELIVERY: u32 = 2;
     if let Some(connection) = &cx.connection {
-        let (number, new) = number_of(engine, connection);
-        let handle = new.then(|| Handle::Connection(connection.clone()));
-        return (CONNECTION, number, handle);
+        let known = live::kept(connection, |k| (k.number, k.news(connection, hook)));
+        let handle = known
+            .is_none()
+            .then(|| Handle::Connection(connection.clone()));
+        let (number, news) = known.unwrap_or_else(|| keep(engine, hook, connection));
+        return (CONNECTION | news, number, handle);
     }
     match &cx.delivery {
         Some(item) => (DELIVERY, 0, Some(Handle::Delivery(item.clone()))),
@@ -185,17 +192,12 @@ fn subject(engine: &Rc<Engine>, cx: &HookCx) -> (u8, u32, Option<Handle>) {
     }
 }
 
-fn number_of(engine: &Rc<Engine>, connection: &Connection) -> (u32, bool) {
-    let known = connection.companion.borrow().as_ref().map(|c| c.number());
-    if let Some(number) = known {
-        return (number, false);
-    }
-    let number = engine.host.number();
-    *connection.companion.borrow_mut() = Some(Box::new(Rc::new(Kept {
-        host: Rc::downgrade(&engine.host),
-        number,
-    })));
-    (number, true)
+/// A script sees the connection for the first time.
+fn keep(engine: &Engine, hook: HookName, connection: &Connection) -> (u32, u32) {
+    let kept = Kept::new(&engine.host, engine.host.number());
+    let told = (kept.number, kept.news(connection, hook));
+    *connection.companion.borrow_mut() = Some(Box::new(Rc::new(kept)));
+    told
 }
 
 /// What the hook is called with besides its subject, as plain data.

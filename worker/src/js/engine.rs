@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
-use haraka_shared::log::Level;
+use haraka_shared::log::{self, Level};
 use haraka_shared::log_at;
 use rquickjs::promise::PromiseHookType;
 use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime, Value};
@@ -59,6 +59,8 @@ pub(crate) struct Engine {
     collect_at: Cell<usize>,
     /// It is full, and a task looks whether it stays so.
     judged: Cell<bool>,
+    /// The level of log lines that scripts know.
+    log_level: Cell<u8>,
     /// Some task will go on with the jobs that are left.
     continued: Cell<bool>,
     this: Weak<Engine>,
@@ -91,6 +93,7 @@ impl Engine {
             loading: Cell::new(true),
             collect_at: Cell::new(limits.full),
             judged: Cell::default(),
+            log_level: Cell::new(log::level()),
             continued: Cell::default(),
             this: Weak::clone(this),
         });
@@ -179,7 +182,15 @@ impl Engine {
             return Err(ScriptError::Engine("not started".to_owned()));
         };
         self.go_in(what);
-        let result = self.guarded(|ctx| call(ctx, &bridge.restore(ctx)?));
+        let result = self.guarded(|ctx| {
+            let bridge = bridge.restore(ctx)?;
+            let level = log::level();
+            if self.log_level.replace(level) != level {
+                let configured: Function<'_> = bridge.get("configured")?;
+                configured.call::<_, ()>((level,))?;
+            }
+            call(ctx, &bridge)
+        });
         self.leave(what);
         result
     }

@@ -164,13 +164,13 @@ for (const name of ['address', 'host', 'user']) {
 }
 
 // What the loader makes of replacing plain text everywhere, and of splitting at blanks. For whatever is no text but has
-// such a method, the call is as it was written.
+// such a method, and for text that is not Unicode, the call is as it was written.
 function hidden(prototype, name, value) {
     Object.defineProperty(prototype, name, { value, writable: true, configurable: true, enumerable: false })
 }
-const BLANK = /\s/
+const { splitAtBlanks } = natives.loader
 hidden(String.prototype, 'split$blank', function (by) {
-    return BLANK.test(this) ? this.split(by) : [String(this)]
+    return (typeof this === 'string' ? splitAtBlanks(this) : undefined) ?? this.split(by)
 })
 hidden(Object.prototype, 'split$blank', function (by) {
     return this.split(by)

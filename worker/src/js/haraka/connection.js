@@ -78,15 +78,19 @@ function clientOf(connection) {
     return client
 }
 
+// What `begin` is told.
+const [CLOSED, OPENED, FOUND] = [4, 8, 16]
+
 // Findings kept of a connection and of a transaction each, as the server keeps its own.
 const MOST_FINDINGS = 100
 
 class Connection {
     #handle
     #capabilities
-    // The transaction that is open, if any script has looked at it, and the server's own.
+    // The transaction that is open, if any script has looked at it.
     #open = null
-    #opened = undefined
+    // The core has found something that was not told yet.
+    #found = false
     #uuid
 
     constructor(handle, number) {
@@ -157,7 +161,6 @@ class Connection {
         // One that a script made ends by itself.
         if (!known) this.transactions.add(uuid)
         this.#open = known ?? new Transaction(handle, this)
-        this.#opened = handle
         return this.#open
     }
 
@@ -172,27 +175,28 @@ class Connection {
         this.#capabilities = list
     }
 
-    begin(hook) {
+    // `news` is what the server has seen to be new since the last call: see `live.rs`.
+    begin(hook, _call, news) {
         const another = hook !== this.hook
         this.hook = hook
         if (hook === 'capabilities') this.#capabilities = undefined
         // `over` tells of each end, but where memory was out.
-        if (this.#open !== null && !connection.isOpen(this.#handle, this.#opened)) this.#open = null
-        const seen = this.#open
-        if (seen !== null) seen.begin()
-        if (server.notes.redis) this.#tell(another, seen)
+        if (news & CLOSED) this.#open = null
+        if (news & FOUND) this.#found = true
+        if (this.#open !== null) this.#open.begin()
+        if (!server.notes.redis) return
+        // What native plugins and the core find is published as well, so it comes here as it is found. The core
+        // finds nothing between two plugins of one hook.
+        if (another && this.#found && this.results.followed()) {
+            this.#found = false
+            this.results.publishCore()
+        }
+        void (news & OPENED ? this.transaction : this.#open)?.results
     }
 
-    // What native plugins and the core find is published as well, so it comes here as it is found. The core
-    // finds nothing between two plugins of one hook.
-    #tell(another, seen) {
-        if (another) this.results.publishCore()
-        void (seen ?? this.transaction)?.results
-    }
-
-    end() {
+    end(hook) {
         if (this.#capabilities && this.hook === 'capabilities') connection.set(this.#handle, 'capabilities', this.#capabilities)
-        this.#open?.end()
+        this.#open?.end(hook)
     }
 
     // Holds back what comes after the message: its hooks wait for `resume`, in their time limits.
@@ -220,7 +224,6 @@ class Connection {
     over(uuid) {
         this.transactions.delete(uuid)
         this.#open = null
-        this.#opened = undefined
     }
 
     respond(code, message, done) {

@@ -14,8 +14,8 @@ function folded(value) {
 const shown = (value, added) => (value.endsWith('\n') || added?.has(value) ? value : `${value}\n`)
 
 class Header {
-    // Values that scripts have added, by name in lower case: these are given back without a line end.
-    #added = new Map()
+    // Values that scripts have added, if they have, by name in lower case: these are given back without a line end.
+    #added
 
     constructor(handle) {
         Object.defineProperty(this, 'handle', { value: handle ?? header.make(''), writable: true })
@@ -23,7 +23,7 @@ class Header {
 
     // Those added under this name, if there are any.
     #own(name) {
-        return this.#added.size === 0 ? undefined : this.#added.get(name.toLowerCase())
+        return this.#added?.get(name.toLowerCase())
     }
 
     #change(how, name, value) {
@@ -32,6 +32,7 @@ class Header {
         const made = how === 'add' ? now[0] : now.at(-1)
         if (made === undefined) return
         const own = this.#own(name)
+        this.#added ??= new Map()
         if (own === undefined) this.#added.set(name.toLowerCase(), new Set([made]))
         else own.add(made)
     }
@@ -40,22 +41,24 @@ class Header {
     parse(lines) {
         const text = lines.map((line) => String(line).replace(/\r?\n?$/, '\r\n')).join('')
         this.handle = header.make(text)
-        this.#added.clear()
+        this.#added = undefined
     }
 
     // All values of the name with their line ends, joined.
     get(name) {
-        const own = this.#own(String(name))
-        return own === undefined ? header.joined(this.handle, String(name)) : this.#all(name, own).join('\n')
+        const text = typeof name === 'string' ? name : String(name)
+        const own = this.#added && this.#own(text)
+        return own === undefined ? header.joined(this.handle, text) : this.#all(text, own).join('\n')
     }
 
     get_all(name) {
-        const own = this.#own(String(name))
-        return own === undefined ? header.shown(this.handle, String(name)) : this.#all(name, own)
+        const text = typeof name === 'string' ? name : String(name)
+        const own = this.#added && this.#own(text)
+        return own === undefined ? header.shown(this.handle, text) : this.#all(text, own)
     }
 
     #all(name, own) {
-        return header.all(this.handle, String(name), false).map((value) => shown(value, own))
+        return header.all(this.handle, name, false).map((value) => shown(value, own))
     }
 
     get_decoded(name) {

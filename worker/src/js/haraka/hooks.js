@@ -6,20 +6,17 @@ const { Connection } = require('internal/connection')
 const { HMailItem, recipient } = require('internal/hmail')
 const { HarakaMx } = require('haraka-net-utils')
 const logger = require('internal/logger')
-const live = require('internal/live')
+const { owners } = require('internal/live')
 const plugins = require('internal/plugin')
 const server = require('internal/server')
 
 const { hook: ops } = natives
+const { methods, runs } = plugins
 const STOP = 901
 const DENYSOFT = 903
 
-const [CONNECTION, DELIVERY] = [1, 2]
-
-function subjectOf(kind, number, handle) {
-    if (kind === CONNECTION) return live.owners.get(number) ?? new Connection(handle, number)
-    return kind === DELIVERY ? HMailItem.of(handle) : server
-}
+// Whom a call is about; in the bits above, for a connection, what is new about it.
+const [KIND, CONNECTION, DELIVERY] = [3, 1, 2]
 
 const same = (a, parts) => a.user === parts.user && a.host === parts.host
 
@@ -68,29 +65,29 @@ function said(message) {
     return JSON.parse(JSON.stringify(message))
 }
 
-function number(code) {
-    return Number.isInteger(code) && code > 0 ? code : 0
-}
+// The call whose method is being entered: an answer that comes before that has returned is what `run` gives.
+let entering
 
 // One call of a method, from its subject to its answer.
 class Call {
-    constructor(method, number, hook, subject) {
-        this.plugin = method.plugin
-        this.name = method.name
+    constructor(method, number, subject) {
+        this.method = method
         this.number = number
-        this.hook = hook
         this.subject = subject
-        this.called = false
-        // The plugin has said what becomes of an item, and may answer as well.
+        // What was answered, once it was.
+        this.code = undefined
+        // Whether the plugin has said what becomes of an item; it may answer as well.
         this.decided = false
     }
 
     failed(err) {
-        natives.log.failure(`Plugin ${this.plugin.name} failed on hook ${this.hook}: ${described(err)}`)
+        const { plugin, hook } = this.method
+        natives.log.failure(`Plugin ${plugin.name} failed on hook ${hook}: ${described(err)}`)
     }
 
     answer(code, message) {
-        this.called = true
+        // The number of anything that is none, or too big for one, is that of CONT.
+        this.code = typeof code === 'number' && code >>> 0 === code ? code : 0
         // What a plugin has left may be anything; its answer counts all the same.
         let text = null
         try {
@@ -98,34 +95,33 @@ class Call {
         } catch (err) {
             this.failed(err)
         }
+        const { hook } = this.method
         try {
-            this.subject.end?.()
+            this.subject.end?.(hook)
         } catch (err) {
             this.failed(err)
         }
+        if (entering === this) {
+            if (text === null) return
+            entering = undefined
+        }
         try {
-            ops.answer(this.number, this.hook, number(code), text)
+            ops.answer(this.number, hook, this.code, text)
         } catch (err) {
             this.failed(err)
-            ops.answer(this.number, this.hook, number(code), null)
+            ops.answer(this.number, hook, this.code, null)
         }
-    }
-
-    next(code, message) {
-        if (this.decided) return
-        if (this.called) this.again()
-        else this.answer(code, message)
     }
 
     again() {
         const stack = new Error('second call').stack
         const log = this.subject.logerror ? this.subject : logger
-        log.logerror(`${this.plugin.name} plugin ran callback multiple times - ignoring subsequent calls`)
+        log.logerror(`${this.method.plugin.name} plugin ran callback multiple times - ignoring subsequent calls`)
         log.logerror(stack)
     }
 
     decide() {
-        if (this.called) return
+        if (this.code !== undefined) return
         this.decided = true
         this.answer(STOP)
     }
@@ -133,20 +129,25 @@ class Call {
     fail(err) {
         const stopped = ops.stopped()
         this.failed(err)
-        if (this.called) return
+        if (this.code !== undefined) return
         // One that was stopped has not said its word; one that threw has nothing to say.
-        if (stopped) this.next(DENYSOFT, 'plugin stopped')
-        else this.next()
+        if (stopped) this.answer(DENYSOFT, 'plugin stopped')
+        else this.answer()
     }
 
     begin(raw) {
-        if (this.called) return
-        const { plugin, name, hook, subject } = this
+        if (this.code !== undefined) return
+        const { subject } = this
+        const { plugin, name, hook } = this.method
         try {
             const args = argument(hook, raw, subject)
             const run = typeof name === 'function' ? name : plugin[name]
             if (typeof run !== 'function') throw new TypeError(`there is no method ${String(name)}`)
-            const result = run.call(plugin, (code, message) => this.next(code, message), subject, args)
+            const next = (code, message) => {
+                if (this.code === undefined) this.answer(code, message)
+                else if (!this.decided) this.again()
+            }
+            const result = run.call(plugin, next, subject, args)
             if (typeof result?.then === 'function') result.then(undefined, (err) => this.fail(err))
         } catch (err) {
             this.fail(err)
@@ -154,16 +155,28 @@ class Call {
     }
 }
 
-exports.run = (method, number, hook, kind, owner, handle, raw) => {
-    const subject = subjectOf(kind, owner, handle)
-    plugins.runs(subject, number, hook)
-    const call = new Call(plugins.method(method), number, hook, subject)
-    subject.begin?.(hook, call)
-    if (hook !== 'data_post') {
-        call.begin(raw)
-        return
-    }
-    // Attachments that are being read come to their end first.
+// Gives the code of the answer if there is one by then, and it is nothing but that.
+exports.run = (number, expected, what, owner, handle, raw) => {
+    const method = methods[number]
+    const kind = what & KIND
+    let subject = server
+    if (kind === CONNECTION) subject = owners.get(owner) ?? new Connection(handle, owner)
+    else if (kind === DELIVERY) subject = HMailItem.of(handle)
+    runs(subject, expected, method.hook)
+    const call = new Call(method, expected, subject)
+    entering = call
+    subject.begin?.(method.hook, call, what)
+    if (method.hook === 'data_post') beginAfterReading(call, raw)
+    else call.begin(raw)
+    const { code } = call
+    const told = entering !== call
+    entering = undefined
+    return told ? undefined : code
+}
+
+// Attachments that are being read come to their end first.
+function beginAfterReading(call, raw) {
+    const { subject } = call
     const streams = subject.transactionSeen?.()?.streams ?? []
     if (streams.length > 0) settled(streams).then(() => subject.resumed).then(() => call.begin(raw))
     else if (subject.resumed) subject.resumed.then(() => call.begin(raw))
@@ -176,15 +189,15 @@ function described(err) {
 
 // A connection ended, or one of its transactions alone.
 exports.forget = (connection, transaction) => {
-    const gone = live.owners.get(connection)
+    const gone = owners.get(connection)
     if (gone && !transaction) plugins.over(gone)
     const over = transaction ? [transaction] : [...(gone?.transactions ?? [])]
     for (const uuid of over) {
-        live.owners.get(uuid)?.over()
-        live.owners.delete(uuid)
+        owners.get(uuid)?.over()
+        owners.delete(uuid)
         gone?.over(uuid)
     }
     if (transaction) return
     if (gone && server.notes.redis) gone.results.publishCore()
-    live.owners.delete(connection)
+    owners.delete(connection)
 }

@@ -5,10 +5,22 @@ const { log } = natives
 
 const LEVELS = ['EMERG', 'ALERT', 'CRIT', 'ERROR', 'WARN', 'NOTICE', 'INFO', 'DEBUG', 'PROTOCOL', 'DATA']
 
+// Lines up to this level are written.
+let most = log.level()
+
+// The native side tells that, before anything else, when it has changed.
+Object.defineProperty(exports, 'configured', {
+    value: (level) => {
+        most = level
+    },
+})
+
+const wouldLog = (level) => level in LEVELS && level <= most
+
 // A line from whatever a log method was given: text is the message; a connection gives the uuid, a
 // plugin the origin, a plain object the fields.
 function write(level, origin, args) {
-    if (!log.enabled(level)) return true
+    if (!wouldLog(level)) return true
     const line = { uuid: '-', origin, message: '', fields: {} }
     for (const arg of args) {
         if (typeof arg !== 'object') {
@@ -53,7 +65,7 @@ function addLogMethods(to, origin) {
         Object.defineProperty(target, `log${name.toLowerCase()}`, {
             value(...args) {
                 // Most lines are of a level that nobody wants.
-                if (!log.enabled(level)) return true
+                if (level > most) return true
                 return write(level, origin ?? 'core', typeof to === 'function' ? [this, ...args] : args)
             },
             writable: true,
@@ -73,10 +85,10 @@ LEVELS.forEach((name, level) => {
 exports.name = 'logger'
 // As configured; `log.ini` and the file `loglevel` change it, for all plugins and workers.
 Object.defineProperty(exports, 'loglevel', {
-    get: () => LEVELS.findLastIndex((_, level) => log.enabled(level)),
+    get: () => most,
     enumerable: true,
 })
-exports.would_log = (level) => log.enabled(level)
+exports.would_log = wouldLog
 exports.log = (name, message) => write(LEVELS.indexOf(name), 'core', [message])
 exports.add_log_methods = addLogMethods
 addLogMethods(exports)

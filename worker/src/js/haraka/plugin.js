@@ -59,8 +59,8 @@ function coreModule(name) {
 
 const { hook: hookOps } = natives
 const loaded = new Map()
-const methods = new Map()
-let numbers = 0
+// What is called at which hook, by number.
+const methods = []
 
 class Plugin {
     constructor(name, file, timeout) {
@@ -83,13 +83,12 @@ class Plugin {
     register_hook(hook, method, priority) {
         const wanted = Math.trunc(Number(priority)) || 0
         const clamped = Math.max(-100, Math.min(100, wanted))
-        numbers += 1
-        methods.set(numbers, { plugin: this, name: method })
+        const number = methods.push({ plugin: this, name: method, hook: String(hook) }) - 1
         const called = typeof method === 'function' ? method.name || 'anonymous' : String(method)
         // One that comes when the plugin was loaded runs behind all others, whatever its priority.
-        if (!this.settled) this.wants.push([String(hook), called, clamped, numbers])
+        if (!this.settled) this.wants.push([String(hook), called, clamped, number])
         else {
-            const refused = hookOps.late(this.name, String(hook), called, Number(this.timeout) || 0, numbers)
+            const refused = hookOps.late(this.name, String(hook), called, Number(this.timeout) || 0, number)
             if (refused) this.logerror(refused)
         }
         ;(this.hooks[hook] ??= []).push(method)
@@ -111,7 +110,8 @@ const find = (name, heir) => natives.loader.inherited(name, heir.plugin_path) ??
 
 const { cont: CONT } = require('haraka-constants')
 
-// Requests to native plugins under way: what goes on with the answer.
+// Requests to native plugins under way, by number: what goes on with the answer.
+let numbers = 0
 const requests = new Map()
 
 // Where a connection or item has the hook call that it is in.
@@ -244,7 +244,7 @@ exports.shutdown = (number) => {
     if (typeof plugin?.shutdown === 'function') plugin.shutdown()
 }
 
-exports.method = (number) => methods.get(number)
+exports.methods = methods
 exports.registered_plugins = {}
 exports.plugin_list = []
 exports.config = config

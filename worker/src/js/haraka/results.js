@@ -1,10 +1,9 @@
 // What plugins found out (RES-01 to RES-04).
 
 const config = require('haraka-config')
+const logger = require('internal/logger')
 const Publisher = require('internal/publisher')
 const server = require('internal/server')
-
-const { log } = natives
 
 const LISTS = ['msg', 'pass', 'fail', 'skip', 'err']
 const CORE = ['local', 'remote', 'helo', 'reset', 'disconnect']
@@ -179,9 +178,9 @@ class ResultStore {
             summary.stale = true
             summary.before = undefined
         }
-        if (given.emit && log.enabled(INFO)) this.conn.loginfo(plugin, own.human)
-        if (given.err && log.enabled(ERROR)) this.conn.logerror(plugin, text(given.err))
-        if (!given.emit && !given.err && settings?.[name]?.debug && log.enabled(DEBUG)) this.conn.logdebug(plugin, own.human)
+        if (given.emit && logger.would_log(INFO)) this.conn.loginfo(plugin, own.human)
+        if (given.err && logger.would_log(ERROR)) this.conn.logerror(plugin, text(given.err))
+        if (!given.emit && !given.err && settings?.[name]?.debug && logger.would_log(DEBUG)) this.conn.logdebug(plugin, own.human)
     }
 }
 

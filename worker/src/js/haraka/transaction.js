@@ -15,10 +15,26 @@ const WRITE = ['data_bytes', 'parse_body', 'discard_data']
 // Octets of a message that a script makes itself.
 const MOST = 64 << 20
 
+// Where an address has its parameters until a script looks at them, and may change them.
+const UNSEEN = Symbol('unseen')
+
+const PARAMS = {
+    get() {
+        const given = this[UNSEEN]
+        this.params = given
+        return given
+    },
+    set(value) {
+        this[UNSEEN] = undefined
+        Object.defineProperty(this, 'params', { value, writable: true, configurable: true })
+    },
+    configurable: true,
+}
+
 function withParams(parts) {
     const made = Address.of(parts)
-    Object.defineProperty(made, 'params', { value: parts.params, writable: true, configurable: true })
-    return made
+    Object.defineProperty(made, UNSEEN, { value: parts.params, writable: true })
+    return Object.defineProperty(made, 'params', PARAMS)
 }
 
 const told = (address) => ({ ...partsOf(address), params: address.params })
@@ -27,8 +43,9 @@ const told = (address) => ({ ...partsOf(address), params: address.params })
 // hooks change nothing, so that this is cheaper than the text of all of it.
 function noted(address) {
     if (typeof address.user === 'function') return { address, text: JSON.stringify(told(address)) }
-    const { original, user, host, original_host, is_utf8, params } = address
-    return { address, original, user, host, original_host, is_utf8, text: paramsText(params) }
+    const { original, user, host, original_host, is_utf8 } = address
+    const text = paramsText(address[UNSEEN] ?? address.params)
+    return { address, original, user, host, original_host, is_utf8, text }
 }
 
 function paramsText(params) {
@@ -36,19 +53,19 @@ function paramsText(params) {
 }
 
 function isAs(address, note) {
-    if (address !== note?.address) return false
-    if (typeof address.user === 'function') return JSON.stringify(told(address)) === note.text
+    const { user } = address
+    if (user !== note.user) return typeof user === 'function' && JSON.stringify(told(address)) === note.text
     return (
-        address.user === note.user &&
         address.host === note.host &&
         address.original === note.original &&
         address.original_host === note.original_host &&
         address.is_utf8 === note.is_utf8 &&
-        paramsText(address.params) === note.text
+        (address[UNSEEN] !== undefined || paramsText(address.params) === note.text)
     )
 }
 
-const isAsNoted = (list, notes) => list.length === notes.length && list.every((address, i) => isAs(address, notes[i]))
+const isNoted = (address, note) => address === note?.address && isAs(address, note)
+const isAsNoted = (list, notes) => list.length === notes.length && list.every((address, i) => isNoted(address, notes[i]))
 
 const read = (name) => transaction.reader(name)
 const [sender, senderVersion, recipients] = ['mail_from', 'mail_from version', 'rcpt_to'].map(read)
@@ -188,16 +205,22 @@ class Transaction {
     }
 
     // A hook answers: what the plugin has changed counts.
-    end() {
-        this.#finish()
-        if (this.#sender && !isAs(this.#sender.address, this.#sender.note)) this.mail_from = this.#sender.address
-        if (this.#asked && !isAs(this.#asked.address, this.#asked.note)) {
-            transaction.set(this.#handle, 'asked', told(this.#asked.address))
-            this.#asked.note = noted(this.#asked.address)
-        }
-        if (!this.#rcpts || this.#known === undefined || isAsNoted(this.#rcpts, this.#known)) return
+    end(hook) {
+        if (this.#made) this.#finish()
+        const sender = this.#sender
+        if (sender !== undefined && !isAs(sender.address, sender.note)) this.mail_from = sender.address
+        // The others that are asked about a recipient get it as this one has left it.
+        if (hook === 'rcpt') this.#pass()
+        if (this.#known === undefined || !this.#rcpts || isAsNoted(this.#rcpts, this.#known)) return
         transaction.set(this.#handle, 'rcpt_to', this.#rcpts.map(told))
         this.#known = this.#rcpts.map(noted)
+    }
+
+    #pass() {
+        const asked = this.#asked
+        if (asked === undefined || isAs(asked.address, asked.note)) return
+        transaction.set(this.#handle, 'asked', told(asked.address))
+        asked.note = noted(asked.address)
     }
 
     // It was sent, or its connection let it go; nothing is asked of its hooks any more.

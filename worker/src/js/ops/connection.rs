@@ -16,6 +16,7 @@ use super::op;
 use crate::js::convert::Json;
 use crate::js::handle::Handle;
 use crate::js::host::{Host, Outcome};
+use crate::js::live;
 use crate::rt;
 
 pub(super) fn install<'js>(
@@ -60,17 +61,12 @@ pub(super) fn install<'js>(
     );
     op!(ctx, field, "transaction", |ctx: Ctx<'_>, of: Handle| {
         let conn = of.connection(&ctx)?;
-        rquickjs::Result::Ok(conn.transaction().map(Handle::Transaction))
-    });
-    op!(
-        ctx,
-        field,
-        "isOpen",
-        |ctx: Ctx<'_>, of: Handle, transaction: Handle| {
-            let transaction = transaction.transaction(&ctx)?;
-            rquickjs::Result::Ok(of.connection(&ctx)?.has_open(&transaction))
+        let open = conn.transaction();
+        if let Some(open) = &open {
+            live::kept(&conn, |kept| kept.shows(open));
         }
-    );
+        rquickjs::Result::Ok(open.map(Handle::Transaction))
+    });
     op!(
         ctx,
         field,

@@ -14,8 +14,7 @@ pub(super) fn install<'js>(
     field: &Object<'js>,
     host: &Rc<Host>,
 ) -> rquickjs::Result<()> {
-    op!(ctx, field, "enabled", |level: u8| level_of(level)
-        .is_some_and(log::enabled));
+    op!(ctx, field, "level", log::level);
     op!(ctx, field, "write", write);
     let host = Rc::clone(host);
     op!(ctx, field, "failure", move |text: String| host
