@@ -19,7 +19,7 @@ const FILES: [&str; 6] = [
 
 /// Makes up a client of decoder and followers, feeds it, and tells all that it heard.
 const HEAR: &str = r#"
-exports.hear = (chunks, more) => {
+exports.hear = (chunks, mapping = {}) => {
     const heard = []
     const { Decoder } = require('@redis/client/dist/lib/RESP/decoder.js')
     const { PubSub } = require('@redis/client/dist/lib/client/pub-sub.js')
@@ -34,10 +34,10 @@ exports.hear = (chunks, more) => {
     follow('PATTERNS', 'b*', [told('text')], [told('octets')])
     follow('CHANNELS', 'c', [told('channel')])
     const decoder = new Decoder({
-        onReply: (reply) => heard.push(['reply', typeof reply, typeof reply === 'bigint' ? String(reply) : reply]),
+        onReply: (reply) => heard.push(['reply', typeof reply, typeof reply === 'bigint' ? String(reply) : reply, Object.is(reply, -0), Array.isArray(reply), reply?.x]),
         onErrorReply: (err) => heard.push(['error', err.message]),
         onPush: (push) => pubsub.handleMessageReply(push) || heard.push(['push', push.map(String)]),
-        getTypeMapping: () => ({}),
+        getTypeMapping: () => mapping,
     })
     for (const chunk of chunks) {
         try {
@@ -77,6 +77,8 @@ const FED: &str = r#"[
     `>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\na1\r\n$5\r\nh\u00e9y!\r\n`,
     `+OK\r\n>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\na1\r\n$0\r\n\r\n$-1\r\n-ERR no\r\n:7\r\n`,
     `>4\r\n$8\r\npmessage\r\n$2\r\nb*\r\n$2\r\nb1\r\n$3\r\n\u20ac\r\n>4\r\n$8\r\npmessage\r\n$1\r\nx\r\n$2\r\nb1\r\n$1\r\n1\r\n`,
+    `%3\r\n$9\r\n__proto__\r\n%1\r\n+x\r\n:1\r\n+7\r\n#f\r\n$0\r\n\r\n~2\r\n$-1\r\n*-1\r\n%1\r\n:1\r\n:2\r\n*2\r\n-ERR in\r\n:1\r\n`,
+    `:-5\r\n:-0\r\n:999999999999999\r\n:9999999999999999\r\n:12345678901234567890\r\n$3\r\n\u20ac\r\n*0\r\n%0\r\n`,
     `%1\r\n$1\r\nk\r\n*2\r\n:1\r\n_\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n`,
     `>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\na1\r\n$4\r\nboom\r\n`,
     `>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$20\r\n__redis__:invalidate\r\n_\r\n,1.5\r\n#t\r\n(12\r\n=7\r\ntxt:abc\r\n!5\r\nERR x\r\n`,
@@ -138,6 +140,9 @@ fn followers_hear_from_native_frames_what_they_hear_from_the_packages_decoder() 
         assert!(heard.as_array().unwrap().len() > 20);
     }
     both(&format!("HEAR.hear({FED})"));
+    for mapping in ["{ 36: Buffer }", "{ 37: Map, 58: String }", "{ 37: Array }"] {
+        both(&format!("HEAR.hear({FED}, {mapping})"));
+    }
     both(&format!(
         "HEAR.cut({FED}.filter((t) => !t.includes('boom')).join(''), 7)"
     ));

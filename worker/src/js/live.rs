@@ -13,7 +13,7 @@ use haraka_shared::core_results::NAMES as CORE_RESULTS;
 use haraka_shared::hook::HookName;
 use haraka_shared::live::{Companion, LiveTree};
 use haraka_shared::transaction::Transaction;
-use rquickjs::function::This;
+use rquickjs::function::{Args, This};
 use rquickjs::{Ctx, Function, Object};
 use serde_json::{Map, Value, json};
 
@@ -41,11 +41,15 @@ impl Tree {
 
     fn ask(&self, what: &str, path: &[&str], value: Value) -> Option<Value> {
         let engine = self.engine.upgrade()?;
-        let path: Value = path.iter().copied().collect();
-        let answer = engine.enter(&self.kind, |_: &Ctx<'_>, bridge: &Object<'_>| {
+        let answer = engine.enter(&self.kind, |ctx: &Ctx<'_>, bridge: &Object<'_>| {
             let live: Function<'_> = bridge.get("live")?;
-            let owner = self.owner.clone();
-            live.call::<_, Option<String>>((owner, &*self.kind, what, Json(path), Json(value)))
+            let mut args = Args::new(ctx.clone(), 4 + path.len());
+            args.push_arg(self.owner.clone())?;
+            args.push_arg(&*self.kind)?;
+            args.push_arg(what)?;
+            args.push_arg(Json(value))?;
+            args.push_args(path.iter().copied())?;
+            live.call_arg::<Option<String>>(args)
         });
         match answer {
             Ok(text) => text.and_then(|t| serde_json::from_str(&t).ok()),

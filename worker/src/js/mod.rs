@@ -16,6 +16,7 @@ mod compiled_tests;
 mod conformance;
 mod convert;
 mod engine;
+mod finding;
 mod handle;
 #[cfg(test)]
 mod header_address_tests;

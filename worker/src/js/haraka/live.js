@@ -56,7 +56,7 @@ function makeWay(root, path, kind, owner) {
 }
 
 // What native code asks of a tree; gives JSON, or nothing.
-exports.ask = (number, kind, what, path, value) => {
+exports.ask = (number, kind, what, value, ...path) => {
     const owner = owners.get(number)
     if (!owner) return undefined
     const root = kind === 'results' ? owner.results.store : owner.notes

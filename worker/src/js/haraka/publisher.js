@@ -33,10 +33,16 @@ class Publisher {
         return Boolean(client.isReady && to && !to.tls && !options.credentialsProvider && (to.path || to.port))
     }
 
+    // What followers get.
+    static message(plugin, result) {
+        return JSON.stringify({ plugin, result })
+    }
+
     // False if the client has to do it.
-    publish(channel, said) {
-        if (this.open !== 0) return ops.publish(this.open, channel, said)
+    publish(channel, plugin, result) {
+        if (this.open !== 0) return ops.publish(this.open, channel, plugin, result)
         if (this.socket === null && !this.connect()) return false
+        const said = Publisher.message(plugin, result)
         if (this.socket.writableLength + this.waiting.length > MOST) return false
         if (this.waiting === '') setImmediate(this.flush)
         // Channels are made of hexadecimal digits.

@@ -12,7 +12,13 @@ const MOST = 1 << 16
 
 const FOLLOWED = 'pmessage'
 
-// Gives whole frames to the package's decoder, but for those that followers of a pattern get.
+// Whether replies are to be what they are where nobody asks for anything else: numbers, texts, arrays, objects.
+function isPlain(mapping) {
+    for (const _kind in mapping) return false
+    return true
+}
+
+// Gives whole frames to the package's decoder, but for what followers of a pattern get and for replies of the usual kinds.
 function decoder(module) {
     const { prototype } = module.exports.Decoder
     const { write, reset } = prototype
@@ -28,9 +34,13 @@ function decoder(module) {
         }
         this[REST] = frames[0] < all.length ? all.subarray(frames[0]) : undefined
         for (let at = 1; at < frames.length; at += 3) {
-            const pattern = frames[at]
-            if (pattern === null) write.call(this, all.subarray(frames[at + 1], frames[at + 2]))
-            else this.onPush([FOLLOWED, pattern, frames[at + 1], frames[at + 2]])
+            const first = frames[at]
+            if (typeof first === 'string') {
+                const from = at
+                while (typeof frames[at + 3] === 'string') at += 3
+                this.onPush([FOLLOWED, frames, from, at])
+            } else if (first !== null && isPlain(this.getTypeMapping())) this.onReply(first[0])
+            else write.call(this, all.subarray(frames[at + 1], frames[at + 2]))
         }
         return undefined
     }
@@ -47,15 +57,18 @@ function followers(module) {
     const { handleMessageReply } = prototype
     const traced = require('diagnostics_channel').channel('node-redis:pubsub')
 
+    const tell = (pubsub, pattern, channel, message) => {
+        const heard = pubsub.listeners.PATTERNS.get(pattern)
+        if (!heard) return
+        if (heard.buffers.size > 0 || traced.hasSubscribers || channel === '__redis__:invalidate') {
+            handleMessageReply.call(pubsub, [FOLLOWED, pattern, channel, message].map((part) => Buffer.from(part)))
+        } else heard.strings.forEach((listener) => listener(message, channel))
+    }
+
     prototype.handleMessageReply = function (reply) {
         if (reply[0] !== FOLLOWED) return handleMessageReply.call(this, reply)
-        const channel = reply[2]
-        const heard = this.listeners.PATTERNS.get(reply[1])
-        if (!heard) return true
-        if (heard.buffers.size > 0 || traced.hasSubscribers || channel === '__redis__:invalidate') {
-            return handleMessageReply.call(this, reply.map((part) => Buffer.from(part)))
-        }
-        for (const listener of heard.strings) listener(reply[3], channel)
+        const frames = reply[1]
+        for (let at = reply[2]; at <= reply[3]; at += 3) tell(this, frames[at], frames[at + 1], frames[at + 2])
         return true
     }
 }

@@ -7,6 +7,7 @@ const server = require('internal/server')
 
 const LISTS = ['msg', 'pass', 'fail', 'skip', 'err']
 const CORE = ['local', 'remote', 'helo', 'reset', 'disconnect']
+const IS_CORE = Object.assign(Object.create(null), ...CORE.map((name) => ({ [name]: true })))
 
 // What becomes of a key that a plugin gives. Those of the last kind come from no plugin.
 const [LIST, REPLACED, SAID, REFUSED] = [1, 2, 3, 4]
@@ -34,32 +35,22 @@ function named(plugin) {
     return typeof plugin === 'string' ? plugin : plugin?.name
 }
 
-// JSON of a finding; the names are few and the same.
-const starts = new Map()
-const MOST_NAMES = 1000
-
-function message(name, given) {
-    const result = JSON.stringify(given)
-    if (typeof name !== 'string' || result === undefined) return JSON.stringify({ plugin: name, result: given })
-    let start = starts.get(name)
-    if (start === undefined) {
-        start = `{"plugin":${JSON.stringify(name)},"result":`
-        if (starts.size < MOST_NAMES) starts.set(name, start)
-    }
-    return `${start}${result}}`
-}
-
 function words(list) {
     return list ? String(list).trim().split(/[,; ]+/) : []
 }
 
+const NOTHING_TOLD = CORE.map(() => 0)
+
 class ResultStore {
+    #core
+    #news
+    // Numbers of what the core found when it was last told.
+    #marks = NOTHING_TOLD
+
     constructor(conn, core, news) {
         Object.defineProperty(this, 'conn', { value: conn, writable: true })
-        Object.defineProperty(this, 'core', { value: core })
-        Object.defineProperty(this, 'news', { value: news })
-        // Numbers of what the core found when it was last told.
-        Object.defineProperty(this, 'marks', { value: CORE.map(() => 0), writable: true })
+        this.#core = core
+        this.#news = news
         this.store = Object.create(null)
         settings ??= config.get('results.ini', { booleans: ['+main.redis_publish'] }, () => {
             settings = undefined
@@ -80,10 +71,10 @@ class ResultStore {
         if (!redis || settings?.main?.redis_publish === false) return
         const { conn } = this
         const channel = `result-${conn?.transaction?.uuid ?? conn?.uuid}`
-        const said = message(named(plugin), given)
+        const name = named(plugin)
         if (publisher?.client !== redis) publisher = Publisher.suits(redis) ? new Publisher(redis) : undefined
-        if (publisher?.publish(channel, said)) return
-        redis.publish(channel, said).catch?.((why) => {
+        if (publisher?.publish(channel, name, given)) return
+        redis.publish(channel, Publisher.message(name, given)).catch?.((why) => {
             this.conn.logerror('results', `redis publish failed: ${why?.message ?? why}`)
         })
     }
@@ -97,9 +88,9 @@ class ResultStore {
     // What the core found stands nowhere, so it is told when a hook begins, if it is new.
     publishCore() {
         if (!this.followed()) return
-        const news = this.news?.(this.marks)
+        const news = this.#news?.(this.#marks)
         if (!news) return
-        this.marks = news[0]
+        this.#marks = news[0]
         for (const name of CORE) if (news[1][name]) this.redis_publish(name, news[1][name])
     }
 
@@ -154,11 +145,11 @@ class ResultStore {
         this.tell(plugin, name, own, given)
     }
 
-    // What the core itself found is made up when it is asked for; see `core`.
+    // What the core itself found is made up when it is asked for.
     get(plugin) {
         const name = named(plugin)
         const own = this.store[name]
-        const known = this.core !== undefined && CORE.includes(name) ? this.core(name) : undefined
+        const known = this.#core !== undefined && IS_CORE[name] ? this.#core(name) : undefined
         return known ? { pass: [], fail: [], msg: [], err: [], skip: [], ...known, ...own } : own
     }
 

@@ -140,8 +140,9 @@ const methods = {
         return [...listOf(this._events?.[event])]
     },
     listenerCount(event, listener) {
-        const list = listOf(this._events?.[event])
-        return listener ? list.filter((held) => held === listener || held.listener === listener).length : list.length
+        const held = this._events?.[event]
+        if (listener) return listOf(held).filter((one) => one === listener || one.listener === listener).length
+        return held === undefined ? 0 : typeof held === 'function' ? 1 : held.length
     },
     eventNames() {
         return Reflect.ownKeys(this._events ?? {})

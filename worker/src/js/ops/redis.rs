@@ -1,5 +1,6 @@
 //! RESP3, as far as it is spoken here: where each frame ends that redis says, the texts of those that
-//! followers of a pattern get, for `haraka/redis_client.js`; and what is said to publish something.
+//! followers of a pattern get and the usual replies, for `haraka/redis_client.js`; and what is said to publish
+//! something.
 //!
 //! Reads no other frame: the client of npm does, which gets them whole. Knows no socket.
 
@@ -31,11 +32,13 @@ pub(super) fn install<'js>(
 }
 
 /// Adds what tells redis of a message.
-pub(super) fn publish_command(to: &mut Vec<u8>, channel: &str, message: &str) {
+pub(super) fn publish_command(to: &mut Vec<u8>, channel: &[u8], message: &[u8]) {
     to.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n");
     for text in [channel, message] {
         // Writing to memory does not fail.
-        let _ = write!(to, "${}\r\n{text}\r\n", text.len());
+        let _ = write!(to, "${}\r\n", text.len());
+        to.extend_from_slice(text);
+        to.extend_from_slice(b"\r\n");
     }
 }
 
@@ -44,8 +47,8 @@ pub(super) fn publish_command(to: &mut Vec<u8>, channel: &str, message: &str) {
 enum Frame<'a> {
     /// For the followers of a pattern.
     Said(Said<'a>),
-    /// From here to there: one or several others.
-    Others(usize, usize),
+    /// Another, from here to there.
+    Other(usize, usize),
 }
 
 /// What was published, and where.
@@ -59,13 +62,15 @@ struct Said<'a> {
 /// Whole frames, and where they end.
 #[derive(Debug, PartialEq, Eq)]
 struct Frames<'a> {
+    octets: &'a [u8],
     all: Vec<Frame<'a>>,
     end: usize,
 }
 
 impl<'a> Frames<'a> {
-    /// The end, then three values for each frame: its texts, or null, start and end. The engine makes one
-    /// array faster than many objects, and mostly pattern and channel are those of the frame before.
+    /// The end, then three values for each frame: its texts, or start and end behind a list of the reply, or behind
+    /// null. The engine makes one array faster than many objects, and mostly pattern and channel are those of
+    /// the frame before.
     fn told<'js>(&self, ctx: &Ctx<'js>) -> rquickjs::Result<Value<'js>> {
         let flat = Array::new(ctx.clone())?;
         flat.set(0, self.end)?;
@@ -88,8 +93,12 @@ impl<'a> Frames<'a> {
                     flat.set(at + 2, &*said.message)?;
                     last = Some((said, pattern, channel));
                 }
-                Frame::Others(start, end) => {
-                    flat.set(at, Value::new_null(ctx.clone()))?;
+                Frame::Other(start, end) => {
+                    let octets = self.octets.get(*start..*end).unwrap_or_default();
+                    match reply(ctx, octets)? {
+                        Some((value, _)) => flat.set(at, vec![value])?,
+                        None => flat.set(at, Value::new_null(ctx.clone()))?,
+                    }
                     flat.set(at + 1, *start)?;
                     flat.set(at + 2, *end)?;
                 }
@@ -115,14 +124,14 @@ fn split(octets: &[u8]) -> Option<Frames<'_>> {
             End::Later => break,
             End::Unknown => return None,
         };
-        match (said(octets.get(at..end)?), all.last_mut()) {
-            (Some(frame), _) => all.push(frame),
-            (None, Some(Frame::Others(_, before))) => *before = end,
-            (None, _) => all.push(Frame::Others(at, end)),
-        }
+        all.push(said(octets.get(at..end)?).unwrap_or(Frame::Other(at, end)));
         at = end;
     }
-    Some(Frames { all, end: at })
+    Some(Frames {
+        octets,
+        all,
+        end: at,
+    })
 }
 
 /// Where a frame ends.
@@ -193,6 +202,78 @@ fn number(digits: &[u8]) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// What a reply is where nobody asks for another form, and what stands behind it; nothing for errors, what is
+/// pushed, and kinds that are rare.
+fn reply<'js, 'a>(
+    ctx: &Ctx<'js>,
+    octets: &'a [u8],
+) -> rquickjs::Result<Option<(Value<'js>, &'a [u8])>> {
+    let Some(&kind) = octets.first() else {
+        return Ok(None);
+    };
+    let Some((head, next)) = line(octets, 1) else {
+        return Ok(None);
+    };
+    let mut rest = octets.get(next..).unwrap_or_default();
+    let value = match (kind, head) {
+        (b'_', _) | (b'$' | b'*', b"-1") => Value::new_null(ctx.clone()),
+        (b'#', _) => Value::new_bool(ctx.clone(), head == b"t"),
+        (b'+', _) => (&*String::from_utf8_lossy(head)).into_js(ctx)?,
+        (b':', _) => match integer(head) {
+            Some(integer) => Value::new_number(ctx.clone(), integer),
+            None => return Ok(None),
+        },
+        (b'$', _) => match text(octets) {
+            Some((text, behind)) => {
+                rest = behind;
+                (&*text).into_js(ctx)?
+            }
+            None => return Ok(None),
+        },
+        (b'*' | b'~', _) => {
+            let array = Array::new(ctx.clone())?;
+            for at in 0..number(head).unwrap_or_default() {
+                let Some((item, behind)) = reply(ctx, rest)? else {
+                    return Ok(None);
+                };
+                array.set(at, item)?;
+                rest = behind;
+            }
+            array.into_value()
+        }
+        (b'%', _) => {
+            let object = Object::new(ctx.clone())?;
+            for _ in 0..number(head).unwrap_or_default() {
+                let Some((key, behind)) = reply(ctx, rest)?.filter(|(key, _)| key.is_string())
+                else {
+                    return Ok(None);
+                };
+                let Some((item, behind)) = reply(ctx, behind)? else {
+                    return Ok(None);
+                };
+                object.set(key, item)?;
+                rest = behind;
+            }
+            object.into_value()
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some((value, rest)))
+}
+
+/// One that is exact as the engine has numbers; a zero with a sign is another number.
+fn integer(head: &[u8]) -> Option<f64> {
+    let digits = head.strip_prefix(b"-").unwrap_or(head);
+    if digits.len() > 15 {
+        return None;
+    }
+    let size = number(digits)? as f64;
+    match digits.len() == head.len() {
+        true => Some(size),
+        false => (size != 0.0).then_some(-size),
+    }
+}
+
 /// The texts of a frame for followers of a pattern.
 fn said(frame: &[u8]) -> Option<Frame<'_>> {
     let rest = frame.strip_prefix(SAID)?;
@@ -232,8 +313,20 @@ mod tests {
         let others = b"%1\r\n$1\r\nk\r\n*2\r\n:1\r\n$-1\r\n_\r\n-ERR no\r\n>1\r\n+x\r\n";
         let all = [TOLD, others, TOLD, TOLD].concat();
         let whole = split(&all).unwrap();
-        let (a, b) = (TOLD.len(), TOLD.len() + others.len());
-        assert_eq!(whole.all, [told(), Frame::Others(a, b), told(), told()]);
+        let others: Vec<&[u8]> = (whole.all.iter())
+            .filter_map(|frame| match frame {
+                Frame::Other(start, end) => Some(&all[*start..*end]),
+                Frame::Said(_) => None,
+            })
+            .collect();
+        let expected: [&[u8]; 4] = [
+            b"%1\r\n$1\r\nk\r\n*2\r\n:1\r\n$-1\r\n",
+            b"_\r\n",
+            b"-ERR no\r\n",
+            b">1\r\n+x\r\n",
+        ];
+        assert_eq!(others, expected);
+        assert_eq!(whole.all.iter().filter(|f| **f == told()).count(), 3);
         assert_eq!(whole.end, all.len());
         for cut in 0..all.len() {
             let first = split(&all[..cut]).unwrap();
@@ -247,7 +340,7 @@ mod tests {
     #[test]
     fn publishing_tells_lengths_in_octets() {
         let mut said = b"before".to_vec();
-        publish_command(&mut said, "result-A", "\u{e9}");
+        publish_command(&mut said, b"result-A", "\u{e9}".as_bytes());
         let expected = "before*3\r\n$7\r\nPUBLISH\r\n$8\r\nresult-A\r\n$2\r\n\u{e9}\r\n";
         assert_eq!(said, expected.as_bytes());
     }
@@ -269,9 +362,9 @@ mod tests {
         // For others than followers of a pattern.
         let channel = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n";
         let frames = split(channel).unwrap();
-        assert_eq!(frames.all, [Frame::Others(0, channel.len())]);
+        assert_eq!(frames.all, [Frame::Other(0, channel.len())]);
         // A pattern that is no text.
         let odd = b">4\r\n$8\r\npmessage\r\n:1\r\n$1\r\na\r\n$1\r\nb\r\n";
-        assert_eq!(split(odd).unwrap().all, [Frame::Others(0, odd.len())]);
+        assert_eq!(split(odd).unwrap().all, [Frame::Other(0, odd.len())]);
     }
 }

@@ -11,12 +11,13 @@ use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 
-use rquickjs::{Ctx, Object};
+use rquickjs::{CString, Ctx, Object, Value as JsValue};
 use serde_json::{Value, json};
 
 use super::op;
 use super::redis::publish_command;
 use crate::js::convert::{Bytes, Json, throw_io};
+use crate::js::finding;
 use crate::js::host::{Host, Outcome};
 use crate::rt::{self, Buffer, HandshakeError, Stream, TcpListener, TcpStream, UnixListener};
 use crate::tls::{Wanted, describe};
@@ -205,14 +206,22 @@ fn install_stream<'js>(
         })
     });
     let (s, publishing) = (Rc::clone(sockets), Rc::new(Publishing::default()));
-    // False if too much waits already.
+    // Tells redis of a finding; false if too much waits already.
     op!(
         ctx,
         field,
         "publish",
-        move |number: u32, channel: String, message: String| {
-            let stream = s.stream(number);
-            stream.is_ok_and(|stream| publishing.add(number, stream, &channel, &message))
+        move |ctx: Ctx<'js>,
+              number: u32,
+              channel: CString<'js>,
+              by: JsValue<'js>,
+              given: JsValue<'js>| {
+            let Ok(stream) = s.stream(number) else {
+                return rquickjs::Result::Ok(false);
+            };
+            // Before anything is borrowed: it may run a script, which may find something itself.
+            let told = finding::told(&ctx, by, given)?;
+            Ok(publishing.add(number, stream, channel.as_ref(), &told))
         }
     );
     let s = Rc::clone(sockets);
@@ -237,15 +246,15 @@ fn install_stream<'js>(
 struct Publishing(RefCell<BTreeMap<u32, Vec<u8>>>);
 
 impl Publishing {
-    fn add(self: &Rc<Self>, number: u32, stream: Rc<Stream>, channel: &str, text: &str) -> bool {
+    fn add(self: &Rc<Self>, number: u32, stream: Rc<Stream>, channel: &[u8], told: &[u8]) -> bool {
         let mut all = self.0.borrow_mut();
         let under_way = all.contains_key(&number);
         let first = || Vec::with_capacity(USUAL_PUBLISHED);
         let waiting = all.entry(number).or_insert_with(first);
-        if waiting.len() + text.len() > MOST_PUBLISHED {
+        if waiting.len() + told.len() > MOST_PUBLISHED {
             return false;
         }
-        publish_command(waiting, channel, text);
+        publish_command(waiting, channel, told);
         if !under_way {
             let this = Rc::clone(self);
             rt::spawn(async move { this.send(number, &stream).await }).detach();
