@@ -17,7 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use harness::{DEADLINE, Install, Server, SmtpClient, greeted, wait_for};
+use harness::{DEADLINE, Install, Server, SmtpClient, greeted, processes, wait_for};
 
 const HARAKA: &str = env!("CARGO_BIN_EXE_haraka");
 
@@ -262,15 +262,6 @@ fn scripts_for_init_systems_are_sound_and_start_the_program() {
     );
 }
 
-/// Octets of its own that a process holds in memory. Pages of the program's file come and go as the system
-/// likes.
-fn resident(pid: i32) -> usize {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kilobytes = line.unwrap().split_whitespace().next().unwrap();
-    kilobytes.parse::<usize>().unwrap() * 1024
-}
-
 /// A client in the middle of a message.
 fn sending(server: &Server) -> SmtpClient {
     let mut client = greeted(server);
@@ -290,14 +281,14 @@ fn memory_of_a_rush_of_clients_is_given_back_when_they_have_gone() {
     let worker = server.wait_for_workers(1)[0];
     // What one client leaves behind for the next is no matter of a rush.
     drop(sending(&server));
-    let before = resident(worker);
+    let before = processes::anonymous(worker);
     let rush: Vec<_> = (0..CLIENTS).map(|_| sending(&server)).collect();
     wait_for("what they have sent to arrive", || {
-        resident(worker) > before + CLIENTS * 8 * 1024
+        processes::anonymous(worker) > before + (CLIENTS * 8 * 1024) as f64
     });
-    let taken = resident(worker) - before;
+    let taken = processes::anonymous(worker) - before;
     drop(rush);
     wait_for("the memory to be given back", || {
-        resident(worker) < before + taken / 2
+        processes::anonymous(worker) < before + taken / 2.0
     });
 }

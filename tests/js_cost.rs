@@ -40,7 +40,7 @@ exports.hook_data_post = async function (next, connection) {
 }
 "#;
 
-/// Resident memory and threads of the one worker after it has taken a message; how many threads read and
+/// The memory of its own and the threads of the one worker after it has taken a message; how many threads read and
 /// write files depends on what else the machine does.
 fn worker_of(install: Install) -> (f64, Vec<String>) {
     let server = Server::start(install);
@@ -48,7 +48,7 @@ fn worker_of(install: Install) -> (f64, Vec<String>) {
     let pid = server.wait_for_workers(1)[0];
     let mut threads = processes::threads(pid);
     threads.retain(|name| !name.starts_with("offload-"));
-    (processes::resident(pid), threads)
+    (processes::anonymous(pid), threads)
 }
 
 // covers PLG-16
@@ -93,7 +93,7 @@ fn memory_of_scripts_does_not_grow_with_the_messages_they_saw() {
                     .expect(250);
             }
         }
-        processes::resident(pid)
+        processes::anonymous(pid)
     };
     let before = send(40);
     let after = send(160);

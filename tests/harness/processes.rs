@@ -65,6 +65,12 @@ pub fn resident(pid: i32) -> f64 {
     status_field(pid, "VmRSS:").unwrap_or(0.0) * 1024.0
 }
 
+/// Of these octets those that are the process's own: which pages of files count depends on when one looks, and
+/// on other processes.
+pub fn anonymous(pid: i32) -> f64 {
+    status_field(pid, "RssAnon:").unwrap_or(0.0) * 1024.0
+}
+
 /// Names of the threads of a process, sorted; none when it is gone.
 pub fn threads(pid: i32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
