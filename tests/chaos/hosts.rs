@@ -172,16 +172,18 @@ impl Script {
                 closing(Stage::Rcpt),
                 closing(Stage::Dot).containing("late"),
             ],
+            // These get their mail in the clear next, and how often they are asked for TLS depends on how many
+            // messages a connection carries: what is rare comes first.
             TlsNotNow => vec![
-                Rule::reply(Stage::StartTls, "454 4.7.0 not now").times(many),
                 cut(Stage::StartTls).times(2),
+                Rule::reply(Stage::StartTls, "454 4.7.0 not now").times(many),
             ],
             TlsBroken => vec![
                 Rule::act(
                     Stage::StartTls,
                     Action::Raw(b"220 go\r\nthis is no TLS\r\n".to_vec()),
                 )
-                .times(many),
+                .times(2),
                 Rule::reply_then_drop(Stage::StartTls, "220 go").times(many),
             ],
             TlsForced => vec![
