@@ -31,7 +31,7 @@ fn neither_server_starts_without_redis() {
         config: &[
             ("redis.ini", &ini(&redis)),
             ("limit.ini", &all_limits()),
-            ("plugin_timeout", "2\n"),
+            ("plugin_timeout", "1\n"),
         ],
         volatile: &[],
     };
