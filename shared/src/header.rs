@@ -13,7 +13,7 @@ pub mod words;
 
 use std::ops::Range;
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 pub use self::reader::{HeaderLimits, HeaderReader, Progress};
 
@@ -206,8 +206,13 @@ impl<'a> Field<'a> {
     }
 
     fn is(self, name: &str) -> bool {
-        self.name()
-            .is_some_and(|own| own.eq_ignore_ascii_case(name.as_bytes()))
+        let name = name.as_bytes();
+        let unstuffed = self.raw.strip_prefix(b".").unwrap_or(self.raw);
+        // A message is looked through for many names: only where this one may stand are there parts.
+        unstuffed.get(name.len()) == Some(&b':')
+            && self
+                .name()
+                .is_some_and(|own| own.eq_ignore_ascii_case(name))
     }
 
     fn parts(self) -> Option<(&'a [u8], &'a [u8])> {
@@ -289,20 +294,33 @@ fn compose(name: &str, value: &str) -> Vec<u8> {
     let value = words::encode(value);
     // A value that is folded at once stays so.
     let folded = value.starts_with(['\r', '\n']);
-    let lines = value
-        .split(['\r', '\n'])
-        .filter(|line| !line.trim().is_empty());
-    for (number, line) in lines.enumerate() {
+    for (number, line) in lines_of(&value).enumerate() {
         if number > 0 || folded {
             field.extend_from_slice(b"\r\n");
             if !line.starts_with([' ', '\t']) {
                 field.push(b' ');
             }
         }
-        field.extend(line.bytes().filter(|octet| *octet != 0));
+        for part in line.as_bytes().split(|octet| *octet == 0) {
+            field.extend_from_slice(part);
+        }
     }
     field.extend_from_slice(b"\r\n");
     field
+}
+
+/// The lines that are not blank.
+fn lines_of(value: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(value);
+    let all = std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr2(b'\r', b'\n', text.as_bytes());
+        let parts = end.and_then(|end| Some((text.get(..end)?, text.get(end + 1..)?)));
+        let (line, after) = parts.map_or((text, None), |(line, after)| (line, Some(after)));
+        rest = after;
+        Some(line)
+    });
+    all.filter(|line| !line.trim().is_empty())
 }
 
 fn push_with_lf(value: &[u8], out: &mut Vec<u8>) {

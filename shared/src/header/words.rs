@@ -130,10 +130,11 @@ fn is_blank(c: char) -> bool {
 /// non-ASCII in it, `Q` encoded as UTF-8, in words of at most 75 octets.
 #[must_use]
 pub fn encode(text: &str) -> Cow<'_, str> {
-    let is_foreign = |c: char| !c.is_ascii();
-    let Some(first) = text.find(is_foreign) else {
+    if text.is_ascii() {
         return Cow::Borrowed(text);
-    };
+    }
+    let is_foreign = |c: char| !c.is_ascii();
+    let first = text.find(is_foreign).unwrap_or_default();
     let start = text
         .get(..first)
         .and_then(|t| t.rfind(is_blank))

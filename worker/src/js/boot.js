@@ -17,7 +17,7 @@
     }
     natives.builtIn = builtIn
 
-    // Work under way on the native side, by number.
+    // Work under way on the native side, by number: a promise's ends, or who is called.
     const pending = new Map()
 
     // A promise for the outcome of work that an op has started.
@@ -25,7 +25,7 @@
 
     // As that, with a callback, which runs in the turn in which it is known.
     natives.whenDone = (number, done) => {
-        pending.set(number, { resolve: (value) => done(null, value), reject: done })
+        pending.set(number, done)
         return number
     }
 
@@ -38,10 +38,12 @@
         const waiting = pending.get(number)
         if (!waiting) return
         pending.delete(number)
-        if (done) return waiting.resolve(value)
+        const called = typeof waiting === 'function'
+        if (done) return called ? waiting(null, value) : waiting.resolve(value)
         const error = new Error(value.message)
         error.code = value.code
-        waiting.reject(error)
+        if (called) waiting(error)
+        else waiting.reject(error)
     }
 
     builtIn('internal/globals')

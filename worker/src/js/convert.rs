@@ -1,5 +1,7 @@
 //! Values between Rust and scripts: JSON, octets, errors with Node's codes.
 
+use std::borrow::Cow;
+
 use nix::errno::Errno;
 use rquickjs::object::Property;
 use rquickjs::{
@@ -67,6 +69,14 @@ impl<'js> FromJs<'js> for Json {
         serde_json::from_str(&text)
             .map(Json)
             .map_err(|e| Exception::throw_type(ctx, &e.to_string()))
+    }
+}
+
+/// Octets as text. Nearly all are UTF-8, which is seen much faster than what is wrong with others.
+pub(super) fn lossy(octets: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(octets) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(octets),
     }
 }
 

@@ -164,20 +164,23 @@ for (const name of ['address', 'host', 'user']) {
 }
 
 // What the loader makes of replacing plain text everywhere, and of splitting at blanks. For whatever is no text but has
-// such a method, and for text that is not Unicode, the call is as it was written.
+// such a method the call is as it was written.
 function hidden(prototype, name, value) {
     Object.defineProperty(prototype, name, { value, writable: true, configurable: true, enumerable: false })
 }
-const { splitAtBlanks } = natives.loader
-hidden(String.prototype, 'split$blank', function (by) {
-    return (typeof this === 'string' ? splitAtBlanks(this) : undefined) ?? this.split(by)
-})
+for (const name of ['split$blank', 'replace$each']) hidden(String.prototype, name, natives.text[name])
 hidden(Object.prototype, 'split$blank', function (by) {
     return this.split(by)
 })
 hidden(String.prototype, 'replace$all', String.prototype.replaceAll)
 hidden(Object.prototype, 'replace$all', function (text, by) {
     return this.replace(new RegExp(text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'g'), by)
+})
+hidden(Object.prototype, 'replace$each', function (pairs) {
+    const parts = pairs.split('\n')
+    let now = this
+    for (let at = 0; at < parts.length; at += 2) now = now.replace$all(parts[at], parts[at + 1])
+    return now
 })
 
 // Functions in compiled form have a mark in the place of their text, which leads to it; see `code.rs`.

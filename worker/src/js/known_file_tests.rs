@@ -81,6 +81,7 @@ const FED: &str = r#"[
     `:-5\r\n:-0\r\n:999999999999999\r\n:9999999999999999\r\n:12345678901234567890\r\n$3\r\n\u20ac\r\n*0\r\n%0\r\n`,
     `%1\r\n$1\r\nk\r\n*2\r\n:1\r\n_\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n`,
     `>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\na1\r\n$4\r\nboom\r\n`,
+    `>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\na1\r\n$1\r\n1\r\n`.repeat(3) + `>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\na2\r\n$1\r\n2\r\n`.repeat(2) + `:8\r\n`,
     `>4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$20\r\n__redis__:invalidate\r\n_\r\n,1.5\r\n#t\r\n(12\r\n=7\r\ntxt:abc\r\n!5\r\nERR x\r\n`,
 ]"#;
 

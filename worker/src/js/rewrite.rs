@@ -15,7 +15,8 @@ const CHANGED: [&str; 5] = [".address(", ".host(", ".user(", ".replace(/", ".spl
 /// The text with `x.user()` as `x.user$called()`, which answers for text and for a function, and with
 /// `x.replace(/0/g, 'o')` as `x.replace$all('0', 'o')`: the engine makes an expression of the pattern at
 /// each call, and looks up each of its flags by name. For `x.split(/\s+/)`, which is `x.split$blank(/\s+/)`, it
-/// makes two.
+/// makes two. Several replacements one after another become one call, `x.replace$each('0\no\n1\ni')`: what is looked
+/// for and what stands for it, in turn, each on a line.
 pub(super) fn rewritten(text: &str) -> Cow<'_, str> {
     if !CHANGED.iter().any(|call| text.contains(call)) {
         return Cow::Borrowed(text);
@@ -23,6 +24,9 @@ pub(super) fn rewritten(text: &str) -> Cow<'_, str> {
     let mut out = String::new();
     let mut copied = 0;
     for at in Parentheses::of(text) {
+        if at < copied {
+            continue;
+        }
         let (before, after) = (text.get(..at), text.get(at + 1..));
         let (Some(before), Some(after)) = (before, after) else {
             continue;
@@ -48,14 +52,9 @@ pub(super) fn rewritten(text: &str) -> Cow<'_, str> {
             out.push_str(text.get(copied..at).unwrap_or_default());
             out.push_str("$called");
             copied = at;
-        } else if let Some((pattern, rest)) = plain_pattern(after)
-            && is_plain_replacement(rest)
-        {
+        } else if let Some(first) = Replacement::parse(after) {
             out.push_str(text.get(copied..at).unwrap_or_default());
-            out.push_str("$all('");
-            out.push_str(&pattern);
-            out.push('\'');
-            copied = text.len() - rest.len();
+            copied = text.len() - replaced(&first, &mut out).len();
         }
     }
     if copied == 0 {
@@ -81,8 +80,85 @@ fn calls_member(before: &str, name: &str) -> bool {
     !value.ends_with('.') && path != "super" && !made
 }
 
-/// The text that a global expression looks for if that is all it does, as it stands in a string; and
-/// what follows the expression.
+/// The calls that begin with this one; gives what follows them.
+fn replaced<'a>(first: &Replacement<'a>, out: &mut String) -> &'a str {
+    let next = |rest: &'a str| {
+        let call = rest.trim_start_matches(BLANK).strip_prefix(".replace(")?;
+        Replacement::parse(call)
+    };
+    let Some(mut replacement) = next(first.rest) else {
+        out.push_str("$all('");
+        push_quoted(&first.pattern, out);
+        out.push('\'');
+        return first.by_as_written;
+    };
+    out.push_str("$each('");
+    let mut push = |pattern: &str, by: &str, before: &str| {
+        out.push_str(before);
+        push_quoted(pattern, out);
+        out.push_str("\\n");
+        push_quoted(by, out);
+    };
+    push(&first.pattern, first.by, "");
+    let rest = loop {
+        push(&replacement.pattern, replacement.by, "\\n");
+        match next(replacement.rest) {
+            Some(another) => replacement = another,
+            None => break replacement.rest,
+        }
+    };
+    out.push('\'');
+    let between = first.by_as_written.strip_suffix(rest).unwrap_or_default();
+    out.extend(between.chars().filter(|c| matches!(c, '\r' | '\n')));
+    out.push(')');
+    rest
+}
+
+/// What stands in a string in single quotes.
+fn push_quoted(text: &str, out: &mut String) {
+    for c in text.chars() {
+        if matches!(c, '\'' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+}
+
+const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
+
+/// The arguments of a call that replaces plain text everywhere by another, which is a string that stands
+/// for itself.
+struct Replacement<'a> {
+    pattern: String,
+    by: &'a str,
+    /// What follows the expression.
+    by_as_written: &'a str,
+    /// What follows the call.
+    rest: &'a str,
+}
+
+impl<'a> Replacement<'a> {
+    /// From what follows the parenthesis.
+    fn parse(arguments: &'a str) -> Option<Self> {
+        let (pattern, by_as_written) = plain_pattern(arguments)?;
+        let argument = by_as_written.trim_start_matches(BLANK).strip_prefix(',')?;
+        let argument = argument.trim_start_matches(BLANK);
+        let quote = argument
+            .chars()
+            .next()
+            .filter(|c| matches!(c, '\'' | '"'))?;
+        let (by, after) = argument.get(1..)?.split_once(quote)?;
+        let rest = after.trim_start_matches(BLANK).strip_prefix(')')?;
+        (!by.contains(['$', '\\', '\r', '\n'])).then_some(Self {
+            pattern,
+            by,
+            by_as_written,
+            rest,
+        })
+    }
+}
+
+/// The text that a global expression looks for if that is all it does, and what follows the expression.
 fn plain_pattern(argument: &str) -> Option<(String, &str)> {
     let mut pattern = String::new();
     let mut rest = argument.strip_prefix('/')?.chars();
@@ -99,27 +175,8 @@ fn plain_pattern(argument: &str) -> Option<(String, &str)> {
             ' '..='~' => {}
             _ => return None,
         }
-        if matches!(c, '\'' | '\\') {
-            pattern.push('\\');
-        }
         pattern.push(c);
     }
     let rest = rest.as_str().strip_prefix('g')?;
     (!pattern.is_empty()).then_some((pattern, rest))
-}
-
-/// Whether the last argument follows, a string that stands for itself.
-fn is_plain_replacement(rest: &str) -> bool {
-    let blank = [' ', '\t', '\r', '\n'];
-    let Some(argument) = rest.trim_start_matches(blank).strip_prefix(',') else {
-        return false;
-    };
-    let argument = argument.trim_start_matches(blank);
-    let Some(quote) = argument.chars().next().filter(|c| matches!(c, '\'' | '"')) else {
-        return false;
-    };
-    let Some((text, after)) = argument.get(1..).and_then(|a| a.split_once(quote)) else {
-        return false;
-    };
-    !text.contains(['$', '\\', '\r', '\n']) && after.trim_start_matches(blank).starts_with(')')
 }

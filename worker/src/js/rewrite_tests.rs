@@ -34,7 +34,15 @@ fn replacing_plain_text_everywhere_needs_no_expression() {
         ("s.replace(/0/g, 'o')", "s.replace$all('0', 'o')"),
         (
             "s\n.replace(/\\)/g,\"g\" ).replace(/\\$/g, '')",
-            "s\n.replace$all(')',\"g\" ).replace$all('$', '')",
+            "s\n.replace$each(')\\ng\\n$\\n')",
+        ),
+        (
+            "s.replace(/a/g, 'b').replace(/c/g,\n\"it's\")\r\n  .replace(/'/g, '' ) // x\n.replace(/0/g, '1')",
+            "s.replace$each('a\\nb\\nc\\nit\\'s\\n\\'\\n'\n\r\n) // x\n.replace$all('0', '1')",
+        ),
+        (
+            "s?.replace(/a/g, 'b')?.replace(/c/g, 'd').replace(/e/, 'f').x(g.replace(/h/g, 'i'))",
+            "s?.replace$all('a', 'b')?.replace$all('c', 'd').replace(/e/, 'f').x(g.replace$all('h', 'i'))",
         ),
         (r"s.replace(/a'\\/g, 'é')", r"s.replace$all('a\'\\', 'é')"),
         (

@@ -221,6 +221,24 @@ fn replacing_plain_text_gives_what_the_expression_gives() {
 }
 
 #[test]
+fn replacing_one_text_after_another_gives_what_the_expressions_give() {
+    let dir = Dir::new("each");
+    dir.file(
+        "each.js",
+        "module.exports = (s) => s.replace(/0/g, 'o').replace(/ab/g, \"b\")\n.replace(/b/g, '').replace(/\\)/g, '\u{e9}\"')",
+    );
+    let engine = dir.engine(Limits::default());
+    let script = format!(
+        "const each = __required('{}'); const by = (text) => new RegExp(text, 'g'); \
+         const written = (s) => s.replace(by('0'), 'o').replace(by('ab'), 'b').replace(by('b'), '').replace(by('\\\\)'), '\u{e9}\"'); \
+         const odd = {{ replace: (by, what) => {{ odd.said += by.source + what; return odd.said.length > 4 ? odd.said : odd }}, said: '' }}; \
+         [['', '0', 'aab)', 'abab0 00', 'x', '\u{20ac}0)', '\\ud800 0 b', '\\ud800', new String('0b')].filter((s) => each(s) !== String(written(s))), each(odd)]",
+        dir.path("each.js").display()
+    );
+    assert_eq!(eval(&engine, &script).unwrap(), json!([[], "0oa"]));
+}
+
+#[test]
 fn splitting_at_blanks_gives_what_the_expression_gives() {
     let dir = Dir::new("split");
     dir.file("blank.js", r"module.exports = (s) => s.split(/\s+/)");

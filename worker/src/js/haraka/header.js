@@ -4,14 +4,7 @@ const { parseHeader } = require('internal/address')
 
 const { header } = natives
 
-// What a line break would make another line becomes a fold.
-function folded(value) {
-    const text = String(value)
-    if (!text.includes('\n') && !text.includes('\r')) return text
-    return text.replace(/\r?\n(?![ \t]|$)|\r(?!\n)/g, '\n ')
-}
-
-const shown = (value, added) => (value.endsWith('\n') || added?.has(value) ? value : `${value}\n`)
+const shown = (value, added) => (value.endsWith('\n') || added?.includes(value) ? value : `${value}\n`)
 
 class Header {
     // Values that scripts have added, if they have, by name in lower case: these are given back without a line end.
@@ -26,15 +19,13 @@ class Header {
         return this.#added?.get(name.toLowerCase())
     }
 
-    #change(how, name, value) {
-        header.change(this.handle, how, name, folded(value))
-        const now = header.all(this.handle, name, false)
-        const made = how === 'add' ? now[0] : now.at(-1)
+    // `made` is what the header has of a value that a script has just added.
+    #note(name, made) {
         if (made === undefined) return
         const own = this.#own(name)
         this.#added ??= new Map()
-        if (own === undefined) this.#added.set(name.toLowerCase(), new Set([made]))
-        else own.add(made)
+        if (own === undefined) this.#added.set(name.toLowerCase(), [made])
+        else if (!own.includes(made)) own.push(made)
     }
 
     // Lines as they came, each with or without its line end.
@@ -79,15 +70,17 @@ class Header {
     }
 
     add(name, value) {
-        this.#change('add', String(name), value)
+        const key = String(name)
+        this.#note(key, header.add(this.handle, key, String(value)))
     }
 
     add_end(name, value) {
-        this.#change('add_end', String(name), value)
+        const key = String(name)
+        this.#note(key, header.addEnd(this.handle, key, String(value)))
     }
 
     remove(name) {
-        header.change(this.handle, 'remove', String(name), '')
+        header.remove(this.handle, String(name))
     }
 
     lines() {

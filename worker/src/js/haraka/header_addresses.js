@@ -19,10 +19,17 @@ function speedUp(module) {
     // Another version of the package.
     if (typeof theirs !== 'function' || typeof Address !== 'function') return
 
+    // Several hooks in turn ask for the same field.
+    let last = { input: undefined, start: undefined, parts: undefined }
+    const mailboxes = (input, start) => {
+        if (last.input !== input || last.start !== start) last = { input, start, parts: address.mailboxes(input, start) }
+        return last.parts
+    }
+
     module.exports.parseHeaderString = function parseHeaderString(input, opts) {
         const start = opts?.startAt || 'address-list'
         if (typeof input !== 'string' || !opts || !usual(opts) || !STARTS.has(start)) return theirs(input, opts)
-        const parts = address.mailboxes(input, start)
+        const parts = mailboxes(input, start)
         if (!parts) return theirs(input, opts)
         const found = []
         for (let at = 0; at < parts.length; at += 5) {

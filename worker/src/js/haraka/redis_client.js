@@ -33,14 +33,17 @@ function decoder(module) {
             return write.call(this, all)
         }
         this[REST] = frames[0] < all.length ? all.subarray(frames[0]) : undefined
-        for (let at = 1; at < frames.length; at += 3) {
+        for (let at = 1; at < frames.length; ) {
+            const from = at
             const first = frames[at]
             if (typeof first === 'string') {
-                const from = at
-                while (typeof frames[at + 3] === 'string') at += 3
+                while (typeof frames[at] === 'string') at += 3 + frames[at + 2]
                 this.onPush([FOLLOWED, frames, from, at])
-            } else if (first !== null && isPlain(this.getTypeMapping())) this.onReply(first[0])
-            else write.call(this, all.subarray(frames[at + 1], frames[at + 2]))
+                continue
+            }
+            at += 3
+            if (first !== null && isPlain(this.getTypeMapping())) this.onReply(first[0])
+            else write.call(this, all.subarray(frames[from + 1], frames[from + 2]))
         }
         return undefined
     }
@@ -57,18 +60,26 @@ function followers(module) {
     const { handleMessageReply } = prototype
     const traced = require('diagnostics_channel').channel('node-redis:pubsub')
 
-    const tell = (pubsub, pattern, channel, message) => {
-        const heard = pubsub.listeners.PATTERNS.get(pattern)
-        if (!heard) return
-        if (heard.buffers.size > 0 || traced.hasSubscribers || channel === '__redis__:invalidate') {
-            handleMessageReply.call(pubsub, [FOLLOWED, pattern, channel, message].map((part) => Buffer.from(part)))
-        } else heard.strings.forEach((listener) => listener(message, channel))
-    }
-
     prototype.handleMessageReply = function (reply) {
         if (reply[0] !== FOLLOWED) return handleMessageReply.call(this, reply)
         const frames = reply[1]
-        for (let at = reply[2]; at <= reply[3]; at += 3) tell(this, frames[at], frames[at + 1], frames[at + 2])
+        const to = reply[3]
+        let channel, message
+        const tell = (listener) => listener(message, channel)
+        for (let at = reply[2]; at < to; ) {
+            const pattern = frames[at]
+            channel = frames[at + 1]
+            const end = at + 3 + frames[at + 2]
+            for (at += 3; at < end; at += 1) {
+                message = frames[at]
+                // A listener may have let go of the others.
+                const heard = this.listeners.PATTERNS.get(pattern)
+                if (heard === undefined) continue
+                if (heard.buffers.size > 0 || traced.hasSubscribers || channel === '__redis__:invalidate') {
+                    handleMessageReply.call(this, [FOLLOWED, pattern, channel, message].map((part) => Buffer.from(part)))
+                } else heard.strings.forEach(tell)
+            }
+        }
         return true
     }
 }

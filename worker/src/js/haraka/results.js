@@ -25,6 +25,8 @@ const [ERROR, INFO, DEBUG] = [3, 6, 7]
 const SUMMARY = Symbol('summary')
 
 let settings
+// Whether the settings say that nobody is told.
+let silent = false
 let publisher
 
 function text(value) {
@@ -41,6 +43,14 @@ function words(list) {
 
 const NOTHING_TOLD = CORE.map(() => 0)
 
+function configure() {
+    settings = config.get('results.ini', { booleans: ['+main.redis_publish'] }, () => {
+        settings = undefined
+        silent = false
+    })
+    silent = settings?.main?.redis_publish === false
+}
+
 class ResultStore {
     #core
     #news
@@ -52,9 +62,7 @@ class ResultStore {
         this.#core = core
         this.#news = news
         this.store = Object.create(null)
-        settings ??= config.get('results.ini', { booleans: ['+main.redis_publish'] }, () => {
-            settings = undefined
-        })
+        if (settings === undefined) configure()
     }
 
     resolve_plugin_name(plugin) {
@@ -68,12 +76,12 @@ class ResultStore {
     // Other programs follow what is found, where a plugin has connected to redis (RES-05).
     redis_publish(plugin, given) {
         const { redis } = server.notes
-        if (!redis || settings?.main?.redis_publish === false) return
+        if (!redis || silent) return
         const { conn } = this
         const channel = `result-${conn?.transaction?.uuid ?? conn?.uuid}`
-        const name = named(plugin)
-        if (publisher?.client !== redis) publisher = Publisher.suits(redis) ? new Publisher(redis) : undefined
-        if (publisher?.publish(channel, name, given)) return
+        const name = typeof plugin === 'string' ? plugin : plugin?.name
+        if (publisher === undefined || publisher.client !== redis) publisher = Publisher.suits(redis) ? new Publisher(redis) : undefined
+        if (publisher !== undefined && publisher.publish(channel, name, given)) return
         redis.publish(channel, Publisher.message(name, given)).catch?.((why) => {
             this.conn.logerror('results', `redis publish failed: ${why?.message ?? why}`)
         })
@@ -96,7 +104,7 @@ class ResultStore {
 
     // Whether anybody can follow what is found (RES-05).
     followed() {
-        return Boolean(server.notes.redis) && settings?.main?.redis_publish !== false
+        return Boolean(server.notes.redis) && !silent
     }
 
     own(name) {
@@ -104,16 +112,19 @@ class ResultStore {
     }
 
     add(plugin, given) {
-        const name = named(plugin)
+        const name = typeof plugin === 'string' ? plugin : plugin?.name
         this.redis_publish(name, given)
-        const own = this.own(name)
+        const own = this.store[name] ?? this.own(name)
         if (given.human) summarised(own)
-        for (const key of Object.keys(given)) {
+        const keys = Object.keys(given)
+        for (let at = 0; at < keys.length; at += 1) {
+            const key = keys[at]
             const value = given[key]
             if (value === undefined) continue
             const kind = KINDS[key]
             if (kind === LIST) {
-                if (Array.isArray(value)) own[key] = own[key].concat(value.map(text))
+                if (typeof value === 'string') own[key].push(value)
+                else if (Array.isArray(value)) own[key] = own[key].concat(value.map(text))
                 else own[key].push(text(value))
             } else if (kind === undefined || kind === REPLACED) {
                 own[key] = value
@@ -147,9 +158,10 @@ class ResultStore {
 
     // What the core itself found is made up when it is asked for.
     get(plugin) {
-        const name = named(plugin)
+        const name = typeof plugin === 'string' ? plugin : plugin?.name
         const own = this.store[name]
-        const known = this.#core !== undefined && IS_CORE[name] ? this.#core(name) : undefined
+        if (this.#core === undefined || IS_CORE[name] === undefined) return own
+        const known = this.#core(name)
         return known ? { pass: [], fail: [], msg: [], err: [], skip: [], ...known, ...own } : own
     }
 
@@ -189,15 +201,18 @@ function lines(own, name, before) {
     const hide = words(settings?.[name]?.hide)
     const out = []
     if (before !== undefined) own = as(own, before)
-    for (const key of Object.keys(own)) {
-        if (KINDS[key] !== undefined || key.startsWith('_') || hide.includes(key)) continue
+    const isHidden = (key) => hide.length > 0 && hide.includes(key)
+    const keys = Object.keys(own)
+    for (let at = 0; at < keys.length; at += 1) {
+        const key = keys[at]
+        if (KINDS[key] !== undefined || key[0] === '_' || isHidden(key)) continue
         const value = own[key]
-        if (Array.isArray(value) ? value.length > 0 : typeof value !== 'object') out.push(`${key}: ${value}`)
+        if (typeof value !== 'object' || (Array.isArray(value) && value.length > 0)) out.push(`${key}: ${value}`)
     }
     const configured = words(settings?.[name]?.order)
     const order = own.order?.length ? own.order : configured.length ? configured : LISTS
     for (const key of order) {
-        if (own[key]?.length && !hide.includes(key)) out.push(`${key}:${Array.isArray(own[key]) ? own[key].join(', ') : own[key]}`)
+        if (own[key]?.length && !isHidden(key)) out.push(`${key}:${Array.isArray(own[key]) ? own[key].join(', ') : own[key]}`)
     }
     return out
 }

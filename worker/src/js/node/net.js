@@ -3,6 +3,7 @@
 const EventEmitter = require('events')
 const { Duplex } = require('stream')
 const { coded } = require('internal/streams/common')
+const { arrived } = require('internal/streams/readable')
 const process = require('process')
 const { net, socket: ops } = natives
 
@@ -205,7 +206,7 @@ class SocketBody extends Duplex {
                 return
             }
             this.bytesRead += octets.length
-            this.push(Buffer.from(octets.buffer, octets.byteOffset, octets.byteLength))
+            arrived(this, Buffer.from(octets.buffer, octets.byteOffset, octets.byteLength))
         })
     }
 

@@ -82,27 +82,11 @@ pub(super) fn install<'js>(
     );
     let code = Rc::clone(&host.code);
     op!(ctx, field, "text", move |mark: String| code.text(&mark));
-    op!(ctx, field, "splitAtBlanks", split_at_blanks);
     op!(ctx, field, "file", file);
     op!(ctx, field, "compile", compile);
     op!(ctx, field, "esm", esm);
     op!(ctx, field, "evaluate", evaluate);
     Ok(())
-}
-
-/// What `text.split(/\s+/)` gives; nothing for text that is not Unicode.
-fn split_at_blanks(text: rquickjs::String<'_>) -> Option<Vec<String>> {
-    // ECMA-262, CharacterClassEscape: white space and line terminators, which are Unicode's but for two.
-    let blank = |c: char| c == '\u{feff}' || (c.is_whitespace() && c != '\u{85}');
-    let text = text.to_string().ok()?;
-    let mut parts = Vec::new();
-    let mut rest = text.as_str();
-    while let Some((part, after)) = rest.split_once(blank) {
-        parts.push(part.to_owned());
-        rest = after.trim_start_matches(blank);
-    }
-    parts.push(rest.to_owned());
-    Some(parts)
 }
 
 const MODULE: &str = "exports, require, module, __filename, __dirname";

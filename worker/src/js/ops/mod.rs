@@ -26,6 +26,7 @@ mod process;
 mod redis;
 mod rsa;
 mod socket;
+mod text;
 mod timers;
 mod transaction;
 mod url;
@@ -66,6 +67,7 @@ const FIELDS: &[(&str, Install)] = &[
     ("process", process::install),
     ("redis", redis::install),
     ("socket", socket::install),
+    ("text", text::install),
     ("timers", timers::install),
     ("transaction", transaction::install),
     ("url", url::install),

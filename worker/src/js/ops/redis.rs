@@ -11,7 +11,7 @@ use std::rc::Rc;
 use rquickjs::{Array, Ctx, IntoJs, Object, Value};
 
 use super::op;
-use crate::js::convert::Bytes;
+use crate::js::convert::{Bytes, lossy};
 use crate::js::host::Host;
 
 /// How deep frames may stand in one another; what is deeper is left to the client.
@@ -68,43 +68,51 @@ struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    /// The end, then three values for each frame: its texts, or start and end behind a list of the reply, or behind
-    /// null. The engine makes one array faster than many objects, and mostly pattern and channel are those of
-    /// the frame before.
+    /// The end. Then for all frames in a row that tell of one channel its pattern, itself, how many they are and what
+    /// each tells; for another frame a list of the reply or null, its start and its end. The engine makes one array
+    /// faster than many objects.
     fn told<'js>(&self, ctx: &Ctx<'js>) -> rquickjs::Result<Value<'js>> {
-        let flat = Array::new(ctx.clone())?;
-        flat.set(0, self.end)?;
-        let mut last: Option<(&Said<'a>, Value<'js>, Value<'js>)> = None;
-        for (at, frame) in self.all.iter().enumerate() {
-            let at = at * 3 + 1;
-            match frame {
+        let mut flat = vec![Value::new_number(ctx.clone(), self.end as f64)];
+        let mut rest = self.all.as_slice();
+        while let Some(first) = rest.first() {
+            let alike = match first {
                 Frame::Said(said) => {
-                    let (pattern, channel) = match last.take() {
-                        Some((before, pattern, channel)) if said.is_where(before) => {
-                            (pattern, channel)
-                        }
-                        _ => (
-                            (&*said.pattern).into_js(ctx)?,
-                            (&*said.channel).into_js(ctx)?,
-                        ),
-                    };
-                    flat.set(at, pattern.clone())?;
-                    flat.set(at + 1, channel.clone())?;
-                    flat.set(at + 2, &*said.message)?;
-                    last = Some((said, pattern, channel));
+                    let alike = rest
+                        .iter()
+                        .map_while(Frame::said)
+                        .take_while(|other| said.is_where(other));
+                    let messages: Vec<&str> = alike.map(|other| &*other.message).collect();
+                    flat.push((&*said.pattern).into_js(ctx)?);
+                    flat.push((&*said.channel).into_js(ctx)?);
+                    flat.push(messages.len().into_js(ctx)?);
+                    for message in &messages {
+                        flat.push(message.into_js(ctx)?);
+                    }
+                    messages.len()
                 }
                 Frame::Other(start, end) => {
                     let octets = self.octets.get(*start..*end).unwrap_or_default();
-                    match reply(ctx, octets)? {
-                        Some((value, _)) => flat.set(at, vec![value])?,
-                        None => flat.set(at, Value::new_null(ctx.clone()))?,
-                    }
-                    flat.set(at + 1, *start)?;
-                    flat.set(at + 2, *end)?;
+                    flat.push(match reply(ctx, octets)? {
+                        Some((value, _)) => vec![value].into_js(ctx)?,
+                        None => Value::new_null(ctx.clone()),
+                    });
+                    flat.push(start.into_js(ctx)?);
+                    flat.push(end.into_js(ctx)?);
+                    1
                 }
-            }
+            };
+            rest = rest.get(alike..).unwrap_or_default();
         }
-        Ok(flat.into_value())
+        flat.into_js(ctx)
+    }
+}
+
+impl<'a> Frame<'a> {
+    fn said(&self) -> Option<&Said<'a>> {
+        match self {
+            Frame::Said(said) => Some(said),
+            Frame::Other(..) => None,
+        }
     }
 }
 
@@ -218,7 +226,7 @@ fn reply<'js, 'a>(
     let value = match (kind, head) {
         (b'_', _) | (b'$' | b'*', b"-1") => Value::new_null(ctx.clone()),
         (b'#', _) => Value::new_bool(ctx.clone(), head == b"t"),
-        (b'+', _) => (&*String::from_utf8_lossy(head)).into_js(ctx)?,
+        (b'+', _) => (&*lossy(head)).into_js(ctx)?,
         (b':', _) => match integer(head) {
             Some(integer) => Value::new_number(ctx.clone(), integer),
             None => return Ok(None),
@@ -291,7 +299,7 @@ fn text(frame: &[u8]) -> Option<(Cow<'_, str>, &[u8])> {
     let (digits, next) = line(frame.strip_prefix(b"$")?, 0)?;
     let rest = frame.get(next + 1..)?;
     let (text, rest) = rest.split_at_checked(number(digits)?)?;
-    Some((String::from_utf8_lossy(text), rest.strip_prefix(b"\r\n")?))
+    Some((lossy(text), rest.strip_prefix(b"\r\n")?))
 }
 
 #[cfg(test)]

@@ -127,6 +127,28 @@ function add(stream, given, encoding, front) {
     return !state.ended && (state.length < state.highWaterMark || state.length === 0)
 }
 
+// As `push` of octets, for a source that gives nothing at once when it is asked: it is asked again in the same turn
+// where all that comes goes straight to listeners.
+Readable.arrived = (stream, chunk) => {
+    const state = stream._readableState
+    if (stream.push !== proto.push || state.decoder !== null || state.ended || state.errored || !goesOn(stream, state)) {
+        stream.push(chunk)
+        return
+    }
+    state.reading = false
+    state.awaiting.clear()
+    state.dataEmitted = true
+    try {
+        stream.emit('data', chunk)
+    } finally {
+        if (!state.reading && !state.ended && !state.errored && goesOn(stream, state)) more(stream, state)
+        else readMore(stream, state)
+    }
+}
+
+const goesOn = (stream, state) =>
+    state.flowing && state.length === 0 && !state.sync && !state.readingMore && !state.destroyed && stream.listenerCount('data') > 0
+
 const badChunk = (chunk) =>
     `The "chunk" argument must be of type string or an instance of Buffer or Uint8Array. Received type ${typeof chunk}`
 
