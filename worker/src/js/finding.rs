@@ -136,7 +136,9 @@ fn write_text<'js>(ctx: &Ctx<'js>, text: &mut Vec<u8>, string: Text<'js>) -> rqu
     let value = string.clone().into_value();
     let octets = CString::from_string(string)?;
     let octets: &[u8] = octets.as_ref();
-    if octets.iter().all(|&octet| plain_octet(octet)) {
+    // Without an early end, which lets many be looked at at once.
+    let plain = |all: bool, octet: &u8| all & plain_octet(*octet);
+    if octets.iter().fold(true, plain) {
         text.push(b'"');
         text.extend_from_slice(octets);
         text.push(b'"');

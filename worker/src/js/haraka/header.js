@@ -7,7 +7,8 @@ const { header } = natives
 const shown = (value, added) => (value.endsWith('\n') || added?.includes(value) ? value : `${value}\n`)
 
 class Header {
-    // Values that scripts have added, if they have, by name in lower case: these are given back without a line end.
+    // Values that scripts have added, if they have, each list with its name in lower case: these are given back without
+    // a line end.
     #added
 
     constructor(handle) {
@@ -16,15 +17,15 @@ class Header {
 
     // Those added under this name, if there are any.
     #own(name) {
-        return this.#added?.get(name.toLowerCase())
+        return this.#added?.find((one) => one.name.length === name.length && one.name === name.toLowerCase())?.values
     }
 
     // `made` is what the header has of a value that a script has just added.
     #note(name, made) {
         if (made === undefined) return
         const own = this.#own(name)
-        this.#added ??= new Map()
-        if (own === undefined) this.#added.set(name.toLowerCase(), [made])
+        this.#added ??= []
+        if (own === undefined) this.#added.push({ name: name.toLowerCase(), values: [made] })
         else if (!own.includes(made)) own.push(made)
     }
 

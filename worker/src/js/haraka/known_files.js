@@ -35,25 +35,24 @@ function organizations(module) {
         const name = host.toLowerCase()
         if (name === '' || name.includes('xn--')) return find(host)
         const { public_suffix_list: list } = tlds
-        const starts = []
-        let greatest = 0
+        // Where the name begins so far, and whether the next label is the one that it has beside a suffix.
+        let found = -1
+        let next = false
         let above = ''
-        for (let end = name.length; ; end = starts.at(-1) - 1) {
+        for (let end = name.length; end !== -1; ) {
             // A dot without a label.
             if (end === 0) return null
             const start = name.lastIndexOf('.', end - 1) + 1
             if (start === end) return null
-            starts.push(start)
-            const suffix = name.slice(start)
-            const excepted = list.has(`!${suffix}`)
-            const wild = above !== '' && !excepted && list.has(`*.${above}`)
-            if (wild || list.has(suffix)) greatest = starts.length + 1
-            else if (excepted) greatest = starts.length
+            if (next) found = start
+            const suffix = start === 0 ? name : name.slice(start)
+            const excepted = list.has('!' + suffix)
+            next = list.has(suffix) || (above !== '' && !excepted && list.has('*.' + above))
+            if (excepted && !next) found = start
             above = suffix
-            if (start === 0) break
+            end = start - 1
         }
-        if (greatest === 0 || greatest > starts.length) return null
-        return name.slice(starts[greatest - 1])
+        return next || found === -1 ? null : name.slice(found)
     }
 }
 

@@ -64,6 +64,7 @@ function followers(module) {
         if (reply[0] !== FOLLOWED) return handleMessageReply.call(this, reply)
         const frames = reply[1]
         const to = reply[3]
+        const isTraced = traced.hasSubscribers
         let channel, message
         const tell = (listener) => listener(message, channel)
         for (let at = reply[2]; at < to; ) {
@@ -75,7 +76,7 @@ function followers(module) {
                 // A listener may have let go of the others.
                 const heard = this.listeners.PATTERNS.get(pattern)
                 if (heard === undefined) continue
-                if (heard.buffers.size > 0 || traced.hasSubscribers || channel === '__redis__:invalidate') {
+                if (heard.buffers.size > 0 || isTraced || channel === '__redis__:invalidate') {
                     handleMessageReply.call(this, [FOLLOWED, pattern, channel, message].map((part) => Buffer.from(part)))
                 } else heard.strings.forEach(tell)
             }

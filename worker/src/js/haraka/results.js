@@ -78,7 +78,7 @@ class ResultStore {
         const { redis } = server.notes
         if (!redis || silent) return
         const { conn } = this
-        const channel = `result-${conn?.transaction?.uuid ?? conn?.uuid}`
+        const channel = 'result-' + (conn?.transaction?.uuid ?? conn?.uuid)
         const name = typeof plugin === 'string' ? plugin : plugin?.name
         if (publisher === undefined || publisher.client !== redis) publisher = Publisher.suits(redis) ? new Publisher(redis) : undefined
         if (publisher !== undefined && publisher.publish(channel, name, given)) return

@@ -127,12 +127,17 @@ fn split(octets: &[u8]) -> Option<Frames<'_>> {
     let mut all = Vec::new();
     let mut at = 0;
     while at < octets.len() {
+        if let Some((said, rest)) = said(octets.get(at..)?) {
+            all.push(Frame::Said(said));
+            at = octets.len() - rest.len();
+            continue;
+        }
         let end = match end_of_frame(octets, at, DEEPEST) {
             End::At(end) => end,
             End::Later => break,
             End::Unknown => return None,
         };
-        all.push(said(octets.get(at..end)?).unwrap_or(Frame::Other(at, end)));
+        all.push(Frame::Other(at, end));
         at = end;
     }
     Some(Frames {
@@ -282,17 +287,18 @@ fn integer(head: &[u8]) -> Option<f64> {
     }
 }
 
-/// The texts of a frame for followers of a pattern.
-fn said(frame: &[u8]) -> Option<Frame<'_>> {
-    let rest = frame.strip_prefix(SAID)?;
+/// The texts of a frame for followers of a pattern, and what stands behind it.
+fn said(octets: &[u8]) -> Option<(Said<'_>, &[u8])> {
+    let rest = octets.strip_prefix(SAID)?;
     let (pattern, rest) = text(rest)?;
     let (channel, rest) = text(rest)?;
-    let (message, _) = text(rest)?;
-    Some(Frame::Said(Said {
+    let (message, rest) = text(rest)?;
+    let said = Said {
         pattern,
         channel,
         message,
-    }))
+    };
+    Some((said, rest))
 }
 
 fn text(frame: &[u8]) -> Option<(Cow<'_, str>, &[u8])> {
