@@ -176,14 +176,15 @@ class Connection {
     }
 
     // `news` is what the server has seen to be new since the last call: see `live.rs`.
-    begin(hook, _call, news) {
+    begin(hook, news) {
         const another = hook !== this.hook
         this.hook = hook
         if (hook === 'capabilities') this.#capabilities = undefined
         // `over` tells of each end, but where memory was out.
         if (news & CLOSED) this.#open = null
         if (news & FOUND) this.#found = true
-        if (this.#open !== null) this.#open.begin()
+        const open = this.#open
+        if (open !== null) open.begin()
         if (!server.notes.redis) return
         // What native plugins and the core find is published as well, so it comes here as it is found. The core
         // finds nothing between two plugins of one hook.
@@ -191,7 +192,7 @@ class Connection {
             this.#found = false
             this.results.publishCore()
         }
-        void (news & OPENED ? this.transaction : this.#open)?.results
+        void (news & OPENED ? this.transaction : open)?.results
     }
 
     end(hook) {
