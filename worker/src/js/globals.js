@@ -170,7 +170,8 @@ function hidden(prototype, name, value) {
 }
 const { splitAtBlanks } = natives.loader
 hidden(String.prototype, 'split$blank', function (by) {
-    return (typeof this === 'string' ? splitAtBlanks(this) : undefined) ?? this.split(by)
+    const parts = typeof this === 'string' ? splitAtBlanks(this) : undefined
+    return typeof parts === 'string' ? [parts] : (parts ?? this.split(by))
 })
 hidden(Object.prototype, 'split$blank', function (by) {
     return this.split(by)

@@ -152,8 +152,8 @@ class Connection {
         })
     }
 
+    // Of one that is open and was looked at, the object is in the place of this: plugins look some eighty times a message.
     get transaction() {
-        if (this.#open !== null) return this.#open
         const handle = connection.transaction(this.#handle)
         if (!handle) return null
         const uuid = natives.transaction.get(handle, 'uuid')
@@ -161,7 +161,14 @@ class Connection {
         // One that a script made ends by itself.
         if (!known) this.transactions.add(uuid)
         this.#open = known ?? new Transaction(handle, this)
+        Object.defineProperty(this, 'transaction', { value: this.#open, configurable: true })
         return this.#open
+    }
+
+    #close() {
+        if (this.#open === null) return
+        this.#open = null
+        delete this.transaction
     }
 
     // What the reply to EHLO offers, as it was after the last script of the hook `capabilities`; a list
@@ -181,7 +188,7 @@ class Connection {
         this.hook = hook
         if (hook === 'capabilities') this.#capabilities = undefined
         // `over` tells of each end, but where memory was out.
-        if (news & CLOSED) this.#open = null
+        if (news & CLOSED) this.#close()
         if (news & FOUND) this.#found = true
         const open = this.#open
         if (open !== null) open.begin()
@@ -224,7 +231,7 @@ class Connection {
     // A transaction of this connection has ended.
     over(uuid) {
         this.transactions.delete(uuid)
-        this.#open = null
+        this.#close()
     }
 
     respond(code, message, done) {

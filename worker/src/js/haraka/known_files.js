@@ -45,10 +45,9 @@ function organizations(module) {
             if (start === end) return null
             starts.push(start)
             const suffix = name.slice(start)
-            const excepted = list.has(`!${suffix}`)
-            const wild = above !== '' && !excepted && list.has(`*.${above}`)
-            if (wild || list.has(suffix)) greatest = starts.length + 1
-            else if (excepted) greatest = starts.length
+            if (list.has(suffix)) greatest = starts.length + 1
+            else if (list.has(`!${suffix}`)) greatest = starts.length
+            else if (above !== '' && list.has(`*.${above}`)) greatest = starts.length + 1
             above = suffix
             if (start === 0) break
         }

@@ -198,18 +198,11 @@ class Transaction {
         this.#known = before.map(noted)
     }
 
-    // The server's last recipient: that of the list, unless a script has put a list of its own in its place.
-    #newest(last) {
-        return this.#known === UNKNOWN ? recipients(this.#handle).at(-1) : last
-    }
-
-    // The recipient that plugins are asked about: the same object for all of them. `parts` where it is not the
-    // server's last.
+    // The recipient that plugins are asked about: the same object for all of them. `parts` where it is not the last.
     asked(count, parts) {
         if (this.#askedCount !== count) {
             const last = this.rcpt_to.at(-1)
-            const known = parts ?? this.#newest(last)
-            const address = isSame(last, known) ? last : withParams(known)
+            const address = parts === undefined || isSame(last, parts) ? last : withParams(parts)
             this.#asked = noted(address)
             this.#askedCount = count
         }
@@ -219,8 +212,7 @@ class Transaction {
     // As that, for one that a plugin has accepted.
     accepted(parts) {
         const last = this.rcpt_to.at(-1)
-        const known = parts ?? this.#newest(last)
-        return isSame(last, known) ? last : Address.of(known)
+        return parts === null || isSame(last, parts) ? last : Address.of(parts)
     }
 
     // A hook begins: what the server has counts.

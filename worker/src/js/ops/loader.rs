@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use rquickjs::context::EvalOptions;
-use rquickjs::{Ctx, Error, Exception, Function, Module, Object, Value};
+use rquickjs::{Array, Ctx, Error, Exception, Function, Module, Object, Value};
 
 use super::op;
 use crate::js::code::{self, Code};
@@ -90,19 +90,29 @@ pub(super) fn install<'js>(
     Ok(())
 }
 
-/// What `text.split(/\s+/)` gives; nothing for text that is not Unicode.
-fn split_at_blanks(text: rquickjs::String<'_>) -> Option<Vec<String>> {
+/// What `text.split(/\s+/)` gives: the text where there is no blank in it, else a list; nothing for text that is not
+/// Unicode.
+fn split_at_blanks<'js>(
+    ctx: Ctx<'js>,
+    text: rquickjs::String<'js>,
+) -> rquickjs::Result<Option<Value<'js>>> {
     // ECMA-262, CharacterClassEscape: white space and line terminators, which are Unicode's but for two.
     let blank = |c: char| c == '\u{feff}' || (c.is_whitespace() && c != '\u{85}');
-    let text = text.to_string().ok()?;
-    let mut parts = Vec::new();
-    let mut rest = text.as_str();
-    while let Some((part, after)) = rest.split_once(blank) {
-        parts.push(part.to_owned());
+    let Ok(whole) = text.to_string() else {
+        return Ok(None);
+    };
+    if !whole.contains(blank) {
+        return Ok(Some(text.into_value()));
+    }
+    let parts = Array::new(ctx)?;
+    let mut rest = whole.as_str();
+    for at in 0.. {
+        let part = rest.split_once(blank);
+        parts.set(at, part.map_or(rest, |(part, _)| part))?;
+        let Some((_, after)) = part else { break };
         rest = after.trim_start_matches(blank);
     }
-    parts.push(rest.to_owned());
-    Some(parts)
+    Ok(Some(parts.into_value()))
 }
 
 const MODULE: &str = "exports, require, module, __filename, __dirname";
