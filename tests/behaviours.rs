@@ -29,10 +29,9 @@ fn with_log(level: &str, format: &str) -> Install {
         .set("log.ini", "main", "timestamps", "false")
 }
 
-/// On a port that was free a moment ago, for logs that do not show the ready line as the harness knows it.
+/// On a port that is known, for logs that do not show the ready line as the harness knows it.
 fn on_free_port(install: Install) -> Install {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let free = listener.local_addr().unwrap().to_string();
+    let free = harness::port::reserve().to_string();
     install.set("smtp.ini", "main", "listen", &free)
 }
 

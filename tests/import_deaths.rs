@@ -77,7 +77,7 @@ fn killed_during(calls: &str, now: impl Fn(&Server) -> bool) {
     let server = Server::start(to_next_hop(sink.addr()).set("smtp.ini", "main", "nodes", "1"));
     server.wait_for_log("queue taken over", Duration::from_secs(20));
     let worker = server.wait_for_workers(1)[0];
-    let Some(slow) = SlowCalls::of(worker, calls, Duration::from_millis(500)) else {
+    let Some(slow) = SlowCalls::of(worker, calls, Duration::from_secs(1)) else {
         return;
     };
     let mut tool = import(&server, &from);

@@ -15,7 +15,7 @@ mod harness;
 
 use std::fs::File;
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -193,9 +193,7 @@ struct Piped {
 
 impl Piped {
     fn start() -> Piped {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = free.local_addr().unwrap();
-        drop(free);
+        let addr = harness::port::reserve();
         let install = install("default").config("smtp.ini", &format!("listen={addr}\nnodes=0\n"));
         let child = Command::new(env!("CARGO_BIN_EXE_haraka"))
             .arg("-c")

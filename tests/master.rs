@@ -14,7 +14,7 @@ mod harness;
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use harness::server::Signal;
 use harness::{DEADLINE, Install, Server, SmtpClient, greeted, processes, wait_for};
@@ -211,7 +211,7 @@ fn a_worker_is_replaced_though_the_signal_of_its_death_is_lost() {
         WaitStatus::Stopped(master, Signal::SIGCHLD)
     );
     ptrace::detach(master, None).unwrap();
-    server.wait_for_log("killed by signal SIGKILL", Duration::from_secs(8));
+    server.wait_for_log("killed by signal SIGKILL", DEADLINE);
     wait_for("another worker", || {
         let now = server.worker_pids();
         now.len() == 2 && !now.contains(&workers[0])

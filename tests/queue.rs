@@ -17,16 +17,8 @@ mod from_haraka;
 use std::time::Duration;
 
 use harness::server::Signal;
-use harness::{DEADLINE, Rule, Server, Sink, Stage, greeted, wait_for};
+use harness::{DEADLINE, Rule, Server, Sink, Stage, greeted, port, wait_for};
 use relaying::{numbered, serials, submit, submit_all, to_next_hop, volume, wait_empty};
-
-/// An address where nobody listens.
-fn closed_port() -> std::net::SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
 
 fn two_workers(next_hop: std::net::SocketAddr) -> harness::Install {
     to_next_hop(next_hop).set("smtp.ini", "main", "nodes", "2")
@@ -151,7 +143,7 @@ fn hooks_of_a_queue_item_are_told_at_debug_even_if_nobody_wants_them() {
 #[test]
 fn hup_delivers_what_was_deferred_from_every_worker() {
     let n = volume(200);
-    let closed = closed_port();
+    let closed = port::reserve();
     let server = Server::start(two_workers(closed));
     let sent = serials("m", n);
     for part in sent.chunks(n.div_ceil(8)) {
@@ -179,7 +171,7 @@ fn hup_delivers_what_was_deferred_from_every_worker() {
 #[test]
 fn deferred_mail_outlives_a_clean_restart_and_kill_9() {
     let n = volume(200) / 2;
-    let closed = closed_port();
+    let closed = port::reserve();
     let mut server = Server::start(two_workers(closed));
     let sent = serials("m", n);
     submit_all(&server, &sent);
@@ -229,7 +221,7 @@ fn disabled_holds_mail_until_it_is_switched_on_again_live() {
 #[test]
 fn one_message_to_many_domains_is_stored_once_and_only_the_dead_domain_stays() {
     let sink = Sink::start();
-    let (friend, closed) = (sink.addr().to_string(), closed_port().to_string());
+    let (friend, closed) = (sink.addr().to_string(), port::reserve().to_string());
     let install = relaying::routed(&[("any", &friend), ("dead.test", &closed)]).set(
         "outbound.ini",
         "main",
@@ -324,7 +316,7 @@ fn qlist(install: &harness::Install) -> String {
 // covers CLI-08, OUT-15
 #[test]
 fn qunstick_flushes_one_domain_or_all() {
-    let closed = closed_port();
+    let closed = port::reserve();
     let server = Server::start(two_workers(closed));
     // A worker that is younger than what the other one was told of its neighbours.
     let first = server.wait_for_workers(2);

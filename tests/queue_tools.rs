@@ -21,10 +21,9 @@ mod transfer;
 #[path = "queue_tools/trouble.rs"]
 mod trouble;
 
-use std::time::Duration;
-
 use harness::server::Signal;
-use harness::{DEADLINE, Rule, Server, Sink, Stage, wait_for};
+use harness::sink_rules::Gate;
+use harness::{DEADLINE, Rule, Server, Sink, Stage, port, wait_for};
 use relaying::{serials, submit, submit_all, to_next_hop, wait_empty};
 use rig::*;
 
@@ -92,7 +91,8 @@ fn hold_remove_undo(running: bool, nodes: &str) {
 #[test]
 fn an_item_that_is_being_delivered_is_left_alone_and_delivered_once() {
     let sink = Sink::start();
-    sink.rule(Rule::delay(Stage::Dot, Duration::from_secs(4)).times(1));
+    let gate = Gate::default();
+    sink.rule(Rule::behind(Stage::Dot, &gate));
     let server = Server::start(to_next_hop(sink.addr()).set("smtp.ini", "main", "nodes", "2"));
     submit_all(&server, &serials("m", 1));
     wait_for("the message at its final dot", || {
@@ -109,6 +109,7 @@ fn an_item_that_is_being_delivered_is_left_alone_and_delivered_once() {
         why.contains("It is being delivered to far.test just now, attempt 1."),
         "{why}"
     );
+    gate.open();
     sink.wait_accepted(1);
     wait_empty_but_kept(server.install());
     sink.assert_each_once(&serials("m", 1));
@@ -178,7 +179,7 @@ fn removed_and_restored_items_are_delivered_once_though_workers_die() {
 // covers OUT-05: several items of one message
 #[test]
 fn items_of_one_message_are_removed_and_restored_without_losing_its_text() {
-    let dead = closed_port();
+    let dead = port::reserve();
     let server = Server::start(to_next_hop(dead).set("smtp.ini", "main", "nodes", "2"));
     let rcpts = ["a@one.test", "b@two.test", "c@three.test"];
     submit(

@@ -11,10 +11,10 @@
 mod harness;
 mod relaying;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use harness::server::Signal;
-use harness::{FakeDns, Message, Rule, Server, Sink, Stage, wait_for};
+use harness::{DEADLINE, FakeDns, Message, Rule, Server, Sink, Stage, wait_for};
 use relaying::{
     attempts, by_dns, destinations, field, numbered, on_port_25, routed, serials, submit,
     submit_all, to_next_hop, wait_empty,
@@ -175,25 +175,15 @@ fn domain_that_never_answers_does_not_hold_up_the_others() {
     wait_for("the silent host to be busy", || {
         silent.open_connections() >= 3
     });
-    let start = Instant::now();
     let sent = serials("m", 20);
     submit_all(&server, &sent);
     lively.wait_accepted(20);
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
     lively.assert_each_once(&sent);
     // Deliveries that get no answer do not hold up the server's end either.
     let mut server = server;
     let start = Instant::now();
     server.stop();
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
     assert_eq!(server.install().queue_files().len(), 20);
 }
 

@@ -47,7 +47,7 @@ struct State {
     most_open: usize,
     /// Replies to the next MAIL commands.
     complaints: Vec<String>,
-    /// Time between the final dot and its reply.
+    /// Time between the final dot and its reply, also where it is waited for already.
     pause: Duration,
 }
 
@@ -78,7 +78,7 @@ impl CountingSink {
         })
     }
 
-    /// Takes this long for each message from now on.
+    /// Takes this long for each message from now on, those that are held just now included.
     pub fn pause(&self, pause: Duration) -> &Self {
         self.shared.state.lock().unwrap().pause = pause;
         self
@@ -169,8 +169,8 @@ struct Connection {
     /// Where its offer is; data is awaited if it has begun.
     offer: Option<usize>,
     in_data: bool,
-    /// The final dot is answered then.
-    answer_at: Option<Instant>,
+    /// When the final dot came that is not answered yet.
+    dot_at: Option<Instant>,
     ended: bool,
 }
 
@@ -205,9 +205,11 @@ impl<'a> Loop<'a> {
             .chain(talking)
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
-        let due = self.open.iter().filter_map(|c| c.answer_at).min();
-        let wait = due.map_or(20, |at| {
-            at.saturating_duration_since(Instant::now())
+        let pause = self.shared.state.lock().unwrap().pause;
+        let first = self.open.iter().filter_map(|c| c.dot_at).min();
+        let wait = first.map_or(20, |at| {
+            (at + pause)
+                .saturating_duration_since(Instant::now())
                 .as_millis()
                 .min(20) as u16
         });
@@ -225,7 +227,7 @@ impl<'a> Loop<'a> {
             helo: String::new(),
             offer: None,
             in_data: false,
-            answer_at: None,
+            dot_at: None,
             ended: false,
         };
         self.made += 1;
@@ -280,11 +282,11 @@ impl Connection {
 
     fn answer(&mut self, state: &mut State, open: usize) {
         loop {
-            if let Some(at) = self.answer_at {
-                if Instant::now() < at {
+            if let Some(at) = self.dot_at {
+                if Instant::now() < at + state.pause {
                     return;
                 }
-                self.answer_at = None;
+                self.dot_at = None;
                 self.say("250 2.0.0 taken");
             }
             if self.in_data {
@@ -298,7 +300,7 @@ impl Connection {
                     state.offers[offer].serial = serial.map(str::to_owned);
                 }
                 self.in_data = false;
-                self.answer_at = Some(Instant::now() + state.pause);
+                self.dot_at = Some(Instant::now());
                 continue;
             }
             let Some(end) = find(&self.input, b"\r\n") else {

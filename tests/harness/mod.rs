@@ -20,6 +20,7 @@ pub mod dns;
 pub mod install;
 pub mod pki;
 pub mod policy_web;
+pub mod port;
 pub mod processes;
 pub mod programs;
 pub mod redis;

@@ -81,9 +81,8 @@ impl Redis {
         let dir = std::env::temp_dir().join(format!("redis-test-{}-{unique}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
-            port: listener.local_addr().unwrap().port(),
+            port: super::port::reserve().port(),
             dir,
             child: None,
         }

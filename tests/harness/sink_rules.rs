@@ -2,6 +2,8 @@
 //! Pure data and look-up; the first rule that fits wins, no rule means the friendly default.
 
 use std::ops::RangeBounds;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The point of the conversation at which a rule acts.
@@ -41,6 +43,37 @@ pub enum Action {
     Stall,
 }
 
+/// Keeps the sink from acting until the test opens it: what happens meanwhile may take its time.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// Lets what waits here go on, and what comes later pass.
+    pub fn open(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// What comes from now on waits again.
+    pub fn shut(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What comes before an action.
+#[derive(Clone, Debug)]
+pub enum Wait {
+    For(Duration),
+    Behind(Gate),
+}
+
+impl Wait {
+    const NONE: Self = Self::For(Duration::ZERO);
+}
+
 /// One line of the script.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -48,7 +81,7 @@ pub struct Rule {
     containing: Option<String>,
     connections: (std::ops::Bound<usize>, std::ops::Bound<usize>),
     remaining: Option<usize>,
-    delay: Duration,
+    wait: Wait,
     action: Action,
     used: usize,
 }
@@ -82,7 +115,7 @@ impl Rule {
             containing: None,
             connections: (Unbounded, Unbounded),
             remaining: None,
-            delay: Duration::ZERO,
+            wait: Wait::NONE,
             action,
             used: 0,
         }
@@ -114,13 +147,20 @@ impl Rule {
 
     /// Wait before acting.
     pub fn after(mut self, delay: Duration) -> Self {
-        self.delay = delay;
+        self.wait = Wait::For(delay);
         self
     }
 
     /// As the default reply of the stage, only later.
     pub fn delay(stage: Stage, delay: Duration) -> Self {
         Self::reply(stage, "").after(delay)
+    }
+
+    /// As the default reply of the stage, once the gate is open.
+    pub fn behind(stage: Stage, gate: &Gate) -> Self {
+        let mut rule = Self::reply(stage, "");
+        rule.wait = Wait::Behind(gate.clone());
+        rule
     }
 
     fn fits(&self, stage: Stage, text: &str, connection: usize) -> bool {
@@ -142,13 +182,13 @@ pub fn decide(
     text: &str,
     connection: usize,
     default: &str,
-) -> (Duration, Action) {
+) -> (Wait, Action) {
     let usual = || Action::Reply(default.to_owned());
     let Some(rule) = rules
         .iter_mut()
         .find(|rule| rule.fits(stage, text, connection))
     else {
-        return (Duration::ZERO, usual());
+        return (Wait::NONE, usual());
     };
     rule.used += 1;
     if let Some(count) = &mut rule.remaining {
@@ -158,5 +198,5 @@ pub fn decide(
         Action::Reply(text) if text.is_empty() => usual(),
         action => action.clone(),
     };
-    (rule.delay, action)
+    (rule.wait.clone(), action)
 }

@@ -16,13 +16,11 @@ mod senders;
 use std::time::Duration;
 
 use crate::harness::redis::{Follower, Redis, ini, installed, unix_ini};
-use crate::harness::{FakeDns, Rule, Sink, Stage, poll_until, skip, wait_for};
+use crate::harness::sink_rules::Gate;
+use crate::harness::{DEADLINE, FakeDns, Rule, Sink, Stage, poll_until, skip, wait_for};
 use crate::side::{Recorded, Setup, Side, neither_starts, same_as_haraka};
 
 const MESSAGE: &str = "From: Ann <ann@sender.com>\nTo: c@here.test\nDate: Sat, 1 Jan 2000 00:00:00 +0000\nSubject: hi\nMessage-ID: <1@sender.com>\n\nbody";
-
-/// How long what was sent to redis may take to be there.
-const KEPT: Duration = Duration::from_secs(5);
 
 /// The least that a delay of a second takes.
 const TARPIT: Duration = Duration::from_millis(950);
@@ -35,7 +33,7 @@ fn kept(side: &mut Side, redis: &Redis, wanted: &[&str]) {
         let there = |text: &&str| lines.iter().any(|line| line.contains(*text));
         wanted.iter().all(there).then_some(lines)
     };
-    match poll_until(KEPT, all) {
+    match poll_until(DEADLINE, all) {
         Some(lines) => lines.iter().for_each(|line| side.note("kept", line)),
         None => panic!("redis lacks one of {wanted:?}: {:#?}", redis.kept()),
     }

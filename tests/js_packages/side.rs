@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::harness::server::peer_command;
 use crate::harness::transcript::masked;
-use crate::harness::{FakeDns, Install, Server, SmtpClient, poll_until, skip};
+use crate::harness::{DEADLINE, FakeDns, Install, Server, SmtpClient, poll_until, skip};
 
 /// What a scenario needs, the same for both servers.
 pub struct Setup<'a> {
@@ -69,11 +69,6 @@ exports.hook_disconnect = (next, connection) => {
     next()
 }
 "#;
-
-/// How long the end of a connection may take to be seen.
-const OVER: Duration = Duration::from_secs(8);
-/// How long a reply may take: look-ups that time out stand behind some.
-const REPLY: Duration = Duration::from_secs(12);
 
 /// One server and what it has said.
 pub struct Side {
@@ -259,7 +254,8 @@ impl Side {
     /// plugins found.
     pub fn from(&mut self, ip: &str, dialogue: impl FnOnce(&mut Recorded<'_>)) {
         let mut client = self.server.client();
-        client.set_timeout(REPLY);
+        // Look-ups that time out stand behind some replies.
+        client.set_timeout(DEADLINE);
         let family = if ip.contains(':') { "TCP6" } else { "TCP4" };
         let local = if ip.contains(':') { "::1" } else { "127.0.0.1" };
         client.send_raw(format!("PROXY {family} {ip} {local} 4321 25\r\n").as_bytes());
@@ -281,7 +277,8 @@ impl Side {
     /// to be told with [`Side::ended`].
     pub fn hold(&self, ip: &str) -> SmtpClient {
         let mut client = self.server.client();
-        client.set_timeout(REPLY);
+        // Look-ups that time out stand behind some replies.
+        client.set_timeout(DEADLINE);
         client.send_raw(format!("PROXY TCP4 {ip} 127.0.0.1 4321 25\r\n").as_bytes());
         client.reply().expect(220);
         client
@@ -300,7 +297,7 @@ impl Side {
     #[track_caller]
     pub fn logged(&self, part: &str, times: usize) {
         let lines = || self.server.log_text().matches(part).count();
-        if poll_until(OVER, || (lines() >= times).then_some(())).is_none() {
+        if poll_until(DEADLINE, || (lines() >= times).then_some(())).is_none() {
             panic!("not {times} times {part:?}: {}", self.server.log_text());
         }
     }
@@ -314,7 +311,7 @@ impl Side {
     fn found(&self) -> Vec<String> {
         let file = self.server.install().path().join("tmp/probe");
         let wanted = self.connections;
-        let lines = poll_until(OVER, || {
+        let lines = poll_until(DEADLINE, || {
             let text = fs::read_to_string(&file).unwrap_or_default();
             let lines: Vec<_> = text.lines().map(masked).collect();
             let over = lines.iter().filter(|line| line.starts_with("over")).count();

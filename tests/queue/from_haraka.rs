@@ -83,7 +83,7 @@ fn queue_that_haraka_left_is_shown_and_delivered_and_damage_is_set_aside() {
 // covers PA-39, PA-40
 #[test]
 fn queue_of_a_running_haraka_is_taken_over() {
-    let closed = closed_port();
+    let closed = port::reserve();
     let install = to_next_hop(closed).plugins(&["relay"]);
     let Some(peer) = Server::start_peer(install) else {
         return harness::skip("PEER_HARAKA is not set to the real bin/haraka");

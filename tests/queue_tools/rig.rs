@@ -3,21 +3,13 @@
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 
-use crate::harness::{Install, Server, wait_for};
+use crate::harness::{Install, Server, port, wait_for};
 use crate::relaying::{serials, submit_all, to_next_hop};
 use serde_json::Value;
 
-/// An address where nobody listens.
-pub fn closed_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
-
 /// A server with this many items for a host that does not answer, serials `m-0` and so on.
 pub fn with_deferred_on(count: usize, nodes: &str) -> (Server, SocketAddr) {
-    let dead = closed_port();
+    let dead = port::reserve();
     let server = Server::start(to_next_hop(dead).set("smtp.ini", "main", "nodes", nodes));
     for part in serials("m", count).chunks(count.div_ceil(4)) {
         submit_all(&server, part);

@@ -1,6 +1,6 @@
 //! Suspensions: mail waits without attempts, and goes on.
 
-use crate::harness::{DEADLINE, Server, Sink, poll_until, wait_for};
+use crate::harness::{DEADLINE, Server, Sink, poll_until, port, wait_for};
 use crate::relaying::{serials, submit_all, to_next_hop};
 use crate::rig::*;
 
@@ -140,7 +140,7 @@ fn other_mail_is_not_touched_by_a_suspension() {
 // Two at once change one file.
 #[test]
 fn suspensions_made_at_the_same_time_are_all_kept() {
-    let install = to_next_hop(closed_port());
+    let install = to_next_hop(port::reserve());
     let children: Vec<_> = (0..8)
         .map(|n| {
             let domain = format!("d{n}.test");

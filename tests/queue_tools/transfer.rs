@@ -2,13 +2,13 @@
 
 use std::process::Stdio;
 
-use crate::harness::{Server, Sink, wait_for};
+use crate::harness::{Server, Sink, port, wait_for};
 use crate::relaying::{serials, submit, to_next_hop};
 use crate::rig::*;
 
 #[test]
 fn exported_items_are_imported_by_a_running_server_and_delivered_once() {
-    let dead = closed_port();
+    let dead = port::reserve();
     let here = Server::start(to_next_hop(dead));
     let rcpts = ["a@one.test", "b@two.test"];
     submit(
@@ -162,7 +162,7 @@ fn an_import_that_is_killed_and_repeated_brings_everything_once() {
 #[test]
 fn what_is_no_tar_is_refused_and_leaves_nothing() {
     let install =
-        to_next_hop(closed_port()).file("bad.tar", "this is no tar at all, whatever it says");
+        to_next_hop(port::reserve()).file("bad.tar", "this is no tar at all, whatever it says");
     for from in ["bad.tar", "nowhere.tar", "config/me"] {
         let path = install.path().join(from);
         let output = tool(&install, &["import", path.to_str().unwrap()]);

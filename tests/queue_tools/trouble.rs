@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use nix::unistd::geteuid;
 
-use crate::harness::{Install, Server, skip};
+use crate::harness::{Install, Server, port, skip};
 use crate::relaying::to_next_hop;
 use crate::rig::*;
 
@@ -137,7 +137,7 @@ fn what_root_imports_belongs_to_the_queues_owner() {
     use std::os::unix::fs::{MetadataExt as _, chown};
     let (mut here, _) = with_deferred_on(2, "1");
     here.stop();
-    let install = to_next_hop(closed_port());
+    let install = to_next_hop(port::reserve());
     let queue = install.path().join("queue");
     chown(&queue, Some(65_534), Some(65_534)).unwrap();
     let from = here.install().path().join("queue");
@@ -163,7 +163,7 @@ fn two_tools_at_once_do_each_item_once_where_no_server_runs() {
 
 fn two_tools(running: bool) {
     let mut server =
-        Server::start(to_next_hop(closed_port()).set("smtp.ini", "main", "nodes", "2"));
+        Server::start(to_next_hop(port::reserve()).set("smtp.ini", "main", "nodes", "2"));
     server.stop();
     many(server.install(), 1000);
     if running {
@@ -233,7 +233,7 @@ fn high_water_kb(pid: i32) -> u64 {
 #[test]
 fn twenty_thousand_items_are_listed_and_removed_in_little_memory() {
     let mut server =
-        Server::start(to_next_hop(closed_port()).set("smtp.ini", "main", "nodes", "2"));
+        Server::start(to_next_hop(port::reserve()).set("smtp.ini", "main", "nodes", "2"));
     server.stop();
     many(server.install(), 20_000);
     server.restart();

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::harness::pki::Identity;
-use crate::harness::{DEADLINE, poll_until, skip};
+use crate::harness::{DEADLINE, poll_until, port, skip};
 
 /// A running Postfix; it is stopped when dropped.
 pub struct Postfix {
@@ -39,7 +39,7 @@ impl Postfix {
         for name in ["etc", "spool", "data"] {
             std::fs::create_dir_all(dir.join(name)).unwrap();
         }
-        let port = free_port();
+        let port = port::reserve().port();
         let postfix = Postfix { dir, port };
         postfix.write("etc/cert.pem", &identity.pem());
         postfix.write("etc/master.cf", &master_cf(port));
@@ -87,12 +87,6 @@ impl Drop for Postfix {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
-}
-
-/// A port that nobody listens on; Postfix cannot choose one by itself.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn main_cf(dir: &Path) -> String {

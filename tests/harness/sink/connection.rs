@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 
 use super::super::poll_until;
-use super::super::sink_rules::{Action, Stage, decide};
+use super::super::sink_rules::{Action, Stage, Wait, decide};
 use super::{Answer, Message, Shared};
 
 /// The bytes of a connection.
@@ -247,25 +247,25 @@ impl<'a> Connection<'a> {
             vec![to.join(" ")]
         };
         for recipient in per_reply {
-            let (delay, action) = self.decision(Stage::Dot, &recipient, "250 2.0.0 taken");
+            let (wait, action) = self.decision(Stage::Dot, &recipient, "250 2.0.0 taken");
             // Recorded before it is sent: who has read the reply finds the message accepted.
             if let Action::Reply(text) | Action::ReplyThenDrop(text) = &action {
                 let mut messages = self.shared.messages.lock().unwrap();
                 messages[place].replies.push(text.clone());
             }
-            self.perform(delay, action)?;
+            self.perform(wait, action)?;
         }
         Ok(())
     }
 
     fn act(&mut self, stage: Stage, text: &str, default: &str) -> std::io::Result<String> {
-        let (delay, action) = self.decision(stage, text, default);
-        self.perform(delay, action)
+        let (wait, action) = self.decision(stage, text, default);
+        self.perform(wait, action)
     }
 
-    fn decision(&self, stage: Stage, text: &str, default: &str) -> (Duration, Action) {
+    fn decision(&self, stage: Stage, text: &str, default: &str) -> (Wait, Action) {
         let mut rules = self.shared.rules.lock().unwrap();
-        let (delay, action) = decide(&mut rules, stage, text, self.number, default);
+        let (wait, action) = decide(&mut rules, stage, text, self.number, default);
         if matches!(stage, Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Dot) {
             let reply = match &action {
                 Action::Reply(text) | Action::ReplyThenDrop(text) => text.clone(),
@@ -279,12 +279,20 @@ impl<'a> Connection<'a> {
                 reply,
             });
         }
-        (delay, action)
+        (wait, action)
     }
 
     /// Does it, and returns what was said; an error ends the connection.
-    fn perform(&mut self, delay: Duration, action: Action) -> std::io::Result<String> {
-        if !delay.is_zero() && poll_until(delay, || self.ending().then_some(())).is_some() {
+    fn perform(&mut self, wait: Wait, action: Action) -> std::io::Result<String> {
+        let ended = match wait {
+            Wait::For(delay) if delay.is_zero() => false,
+            Wait::For(delay) => poll_until(delay, || self.ending().then_some(())).is_some(),
+            Wait::Behind(gate) => {
+                let end = || self.ending().then_some(true);
+                poll_until(A_DAY, || end().or(gate.is_open().then_some(false))) != Some(false)
+            }
+        };
+        if ended {
             return Err(ErrorKind::ConnectionAborted.into());
         }
         match action {

@@ -207,7 +207,8 @@ fn rates_of_connections_and_recipients_hold_as_with_haraka() {
 fn limits_of_outbound_mail_hold_as_with_haraka() {
     let Some(redis) = Redis::start() else { return };
     let sink = Sink::start();
-    sink.rule(Rule::delay(Stage::Dot, Duration::from_millis(1500)).containing("slow.test"))
+    let gate = Gate::default();
+    sink.rule(Rule::behind(Stage::Dot, &gate).containing("slow.test"))
         .rule(Rule::reply(Stage::Rcpt, "550 nobody").containing("refused"));
     let port = sink.addr().port().to_string();
     let setup = Setup {
@@ -229,6 +230,7 @@ fn limits_of_outbound_mail_hold_as_with_haraka() {
         |side| {
             side.logged("connected to redis", 4);
             let before = sink.accepted().len();
+            gate.shut();
             for domain in ["slow.test", "rated.test"] {
                 for user in ["one", "two"] {
                     side.from("20.0.7.1", |c| {
@@ -242,13 +244,19 @@ fn limits_of_outbound_mail_hold_as_with_haraka() {
                     });
                 }
             }
+            let put_off = || {
+                let kept = redis.kept();
+                kept.iter().any(|k| k.contains("again:two@slow.test"))
+            };
+            wait_for("the second to be put off", put_off);
+            gate.open();
             side.from("20.0.7.1", |c| {
                 c.mail("x.test", "ann@sender.com", &["refused@quick.test"], MESSAGE);
                 c.quit();
             });
             // With the report of what was refused.
             sink.wait_accepted(before + 5);
-            let keys = poll_until(KEPT, || {
+            let keys = poll_until(DEADLINE, || {
                 let kept = redis.kept();
                 let over = ["slow.test", "quick.test", "sender.com"];
                 let over = over.map(|domain| format!("4 outbound-rate:{domain}: TOTAL=0"));
