@@ -176,6 +176,37 @@ fn recipient_that_a_script_changes_is_what_later_plugins_reply_and_log_see() {
     }
 }
 
+// covers HOK-12, TXN-01
+#[test]
+fn recipient_comes_with_parameters_that_are_its_own_and_nobody_replaces_the_transaction() {
+    let look = "exports.hook_rcpt = function (next, connection, [rcpt, params]) {
+            const { transaction } = connection
+            let refused
+            try { connection.transaction = null } catch (err) { refused = err }
+            const same = refused instanceof TypeError && connection.transaction === transaction && transaction.rcpt_to.at(-1) === rcpt
+            this.loginfo(`${rcpt.user} ${JSON.stringify(params)} ${JSON.stringify(rcpt.params)} ${same}`)
+            params.NOTIFY = 'mine'
+            if (rcpt.user === 'd') rcpt.params.NOTIFY = 'DELAY'
+            next()
+        }";
+    let install = install_with(look)
+        .file("plugins/second.js", look)
+        .plugins(&["mine", "second", "rcpt_to.in_host_list", "queue/test"]);
+    let server = Server::start(install);
+    let mut client = greeted(&server);
+    client.cmd("MAIL FROM:<a@b.test>").expect(250);
+    client.cmd("RCPT TO:<c@here.test>").expect(250);
+    client.cmd("RCPT TO:<d@here.test> NOTIFY=NEVER").expect(250);
+    for (plugin, said) in [
+        ("mine", "c {} {} true"),
+        ("second", "c {} {} true"),
+        ("mine", r#"d {"NOTIFY":"NEVER"} {"NOTIFY":"NEVER"} true"#),
+        ("second", r#"d {"NOTIFY":"DELAY"} {"NOTIFY":"DELAY"} true"#),
+    ] {
+        server.wait_for_log(&format!("[{plugin}] {said}"), DEADLINE);
+    }
+}
+
 // covers HOK-20, RES-05
 #[test]
 fn resetting_runs_its_hook_and_results_are_published_where_there_is_redis() {

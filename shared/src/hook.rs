@@ -160,7 +160,7 @@ impl From<Code> for Verdict {
 pub type Params = Vec<(String, Option<String>)>;
 
 /// An address with the ESMTP parameters of its command (mail, rcpt).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
     /// The sender or recipient.
     pub address: Address,

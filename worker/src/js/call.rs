@@ -1,12 +1,14 @@
 //! A plugin's hooks as the dispatcher calls them: arguments go in, `next()` comes back.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use haraka_shared::connection::Connection;
 use haraka_shared::delivery::MailHost;
-use haraka_shared::hook::{Call, Handler, HookFuture, HookName, Message, Verdict};
+use haraka_shared::hook::{Call, Handler, HookFuture, HookName, Message, Path, Verdict};
 use haraka_shared::plugin::HookCx;
 use haraka_shared::spool::Recipient;
+use haraka_shared::transaction::Transaction;
 use rquickjs::Function;
 use serde_json::{Value, json};
 
@@ -37,6 +39,8 @@ pub(super) struct Method {
     pub(super) name: Rc<str>,
     /// Its number in the engine.
     pub(super) number: u32,
+    /// What calling it is called in log lines, once it was called: it has one hook.
+    pub(super) what: OnceCell<String>,
 }
 
 /// Waits for an answer until it is dropped.
@@ -75,6 +79,7 @@ impl Handler for Scripted {
             engine: Rc::clone(&self.engine),
             name: Rc::clone(&self.name),
             number: *self.methods.get(index)?,
+            what: OnceCell::new(),
         }))
     }
 
@@ -88,6 +93,11 @@ impl Handler for Scripted {
 }
 
 impl Method {
+    fn what(&self, hook: HookName) -> &str {
+        let make = || format!("Plugin {} on hook {}", self.name, hook.name());
+        self.what.get_or_init(make)
+    }
+
     async fn ask(&self, number: u32, call: Call<'_>, cx: &HookCx) -> Verdict {
         let engine = &self.engine;
         let hook = call.hook();
@@ -103,8 +113,8 @@ impl Method {
             call: engine.host.expect_answer(),
             queueing: Queueing::of(hook, cx),
         };
-        let what = format!("Plugin {} on hook {}", self.name, hook.name());
-        let called = engine.enter(&what, |_, bridge| {
+        let what = self.what(hook);
+        let called = engine.enter(what, |_, bridge| {
             let (about, owner, handle) = subject(engine, hook, cx);
             let run: Function<'_> = bridge.get("run")?;
             run.call::<_, Option<u32>>((
@@ -150,9 +160,9 @@ impl Method {
             while engine.busy() {
                 rt::yield_now().await;
             }
-            let what = format!("Plugin {} on hook {}", self.name, call.hook().name());
+            let what = self.what(call.hook());
             let (code, message) = parent::said(&verdict);
-            engine.tell(&what, |_, bridge| {
+            engine.tell(what, |_, bridge| {
                 let said: Function<'_> = bridge.get("parentSaid")?;
                 said.call((asked.request, code, Json(message)))
             });
@@ -208,10 +218,19 @@ fn arguments(call: Call<'_>, cx: &HookCx) -> Value {
         Call::Mail(p) if p.params.is_empty() => Value::Null,
         Call::Mail(p) => params(&p.params),
         Call::Rcpt(p) => {
-            let count = cx.transaction().map(|txn| txn.rcpt_count.total());
-            json!({ "address": path(p), "count": count })
+            let txn = cx.transaction();
+            let count = txn.as_ref().map(|txn| txn.rcpt_count.total());
+            match is_last(txn.as_ref(), |last| last == p) {
+                true => count.into(),
+                false => json!({ "address": path(p), "count": count }),
+            }
         }
-        Call::RcptOk(address) => shown(address),
+        Call::RcptOk(address) => {
+            match is_last(cx.transaction().as_ref(), |last| last.address == *address) {
+                true => Value::Null,
+                false => shown(address),
+            }
+        }
         Call::UnrecognizedCommand(command) => json!([command.verb, command.rest]),
         Call::Deny(denial) => {
             let message = match &denial.verdict.message {
@@ -270,6 +289,11 @@ fn arguments(call: Call<'_>, cx: &HookCx) -> Value {
         }
         _ => Value::Null,
     }
+}
+
+/// Whether the recipient that was added last is this one, so that a script has it in its list and need not be told.
+fn is_last(txn: Option<&Transaction>, is: impl Fn(&Path) -> bool) -> bool {
+    txn.is_some_and(|txn| txn.rcpt_to.borrow().last().is_some_and(is))
 }
 
 fn recipients(list: &[Recipient]) -> Value {

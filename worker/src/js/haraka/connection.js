@@ -152,8 +152,8 @@ class Connection {
         })
     }
 
+    // Of one that is open and was looked at, the object is in the place of this: plugins look some eighty times a message.
     get transaction() {
-        if (this.#open !== null) return this.#open
         const handle = connection.transaction(this.#handle)
         if (!handle) return null
         const uuid = natives.transaction.get(handle, 'uuid')
@@ -161,7 +161,14 @@ class Connection {
         // One that a script made ends by itself.
         if (!known) this.transactions.add(uuid)
         this.#open = known ?? new Transaction(handle, this)
+        Object.defineProperty(this, 'transaction', { value: this.#open, configurable: true })
         return this.#open
+    }
+
+    #close() {
+        if (this.#open === null) return
+        this.#open = null
+        delete this.transaction
     }
 
     // What the reply to EHLO offers, as it was after the last script of the hook `capabilities`; a list
@@ -176,14 +183,15 @@ class Connection {
     }
 
     // `news` is what the server has seen to be new since the last call: see `live.rs`.
-    begin(hook, _call, news) {
+    begin(hook, news) {
         const another = hook !== this.hook
         this.hook = hook
         if (hook === 'capabilities') this.#capabilities = undefined
         // `over` tells of each end, but where memory was out.
-        if (news & CLOSED) this.#open = null
+        if (news & CLOSED) this.#close()
         if (news & FOUND) this.#found = true
-        if (this.#open !== null) this.#open.begin()
+        const open = this.#open
+        if (open !== null) open.begin()
         if (!server.notes.redis) return
         // What native plugins and the core find is published as well, so it comes here as it is found. The core
         // finds nothing between two plugins of one hook.
@@ -191,7 +199,7 @@ class Connection {
             this.#found = false
             this.results.publishCore()
         }
-        void (news & OPENED ? this.transaction : this.#open)?.results
+        void (news & OPENED ? this.transaction : open)?.results
     }
 
     end(hook) {
@@ -223,7 +231,7 @@ class Connection {
     // A transaction of this connection has ended.
     over(uuid) {
         this.transactions.delete(uuid)
-        this.#open = null
+        this.#close()
     }
 
     respond(code, message, done) {

@@ -75,8 +75,8 @@ class HMailItem extends EventEmitter {
     // By name: what was told and taken last.
     #told = {}
     #taken = {}
-    // Ends the hook that is running.
-    #call
+    // Tells the hook call that a plugin has decided.
+    #decided
     // What a plugin has decided between attempts.
     #wish
 
@@ -137,16 +137,16 @@ class HMailItem extends EventEmitter {
         return known.renew(handle, item)
     }
 
-    begin(hook, call) {
+    begin(hook, decided) {
         this.hook = hook
-        this.#call = call
+        this.#decided = decided
         const wish = this.#wish
         this.#wish = undefined
         if (wish) this.#decide(...wish)
     }
 
     end() {
-        this.#call = undefined
+        this.#decided = undefined
         this.#push()
     }
 
@@ -155,7 +155,7 @@ class HMailItem extends EventEmitter {
         this.#push()
         const counts = delivery.decide(this.#handle, what, detail)
         if (counts === undefined || counts === null) this.#wish ??= [what, detail]
-        else if (counts) this.#call?.decide()
+        else if (counts) this.#decided?.()
     }
 
     temp_fail(err, _extra) {

@@ -1,6 +1,5 @@
 // Hook calls: what a method is called with, and its `next`.
 
-const { Address } = require('internal/address')
 const { settled } = require('internal/body')
 const { Connection } = require('internal/connection')
 const { HMailItem, recipient } = require('internal/hmail')
@@ -9,25 +8,26 @@ const logger = require('internal/logger')
 const { owners } = require('internal/live')
 const plugins = require('internal/plugin')
 const server = require('internal/server')
+const { paramsOf } = require('internal/transaction')
 
 const { hook: ops } = natives
-const { methods, runs } = plugins
+const { methods } = plugins
 const STOP = 901
 const DENYSOFT = 903
 
 // Whom a call is about; in the bits above, for a connection, what is new about it.
 const [KIND, CONNECTION, DELIVERY] = [3, 1, 2]
 
-const same = (a, parts) => a.user === parts.user && a.host === parts.host
-
 // The arguments after `next` and the subject, from plain data.
 const ARGUMENTS = {
     mail: (params, connection) => [connection.transaction.mail_from, params ?? {}],
-    rcpt: ({ address, count }, connection) => [connection.transaction.asked(address, count), address.params],
-    rcpt_ok(parts, connection) {
-        const last = connection.transaction.rcpt_to.at(-1)
-        return last && same(last, parts) ? last : Address.of(parts)
+    // The number of those before, with the address where it is not the last of the list.
+    rcpt(told, connection) {
+        const { address: parts, count } = typeof told === 'number' ? { count: told } : told
+        const address = connection.transaction.asked(count, parts)
+        return [address, parts === undefined ? paramsOf(address) : parts.params]
     },
+    rcpt_ok: (parts, connection) => connection.transaction.accepted(parts),
     deferred({ fail_recips, mx, ...told }, hmail) {
         if (!fail_recips) return told
         return { ...told, fail_recips: among(hmail, fail_recips), mx: mx ? new HarakaMx(mx) : undefined }
@@ -48,10 +48,8 @@ const ARGUMENTS = {
 // Recipients of an item: the same objects that it has.
 const among = (hmail, list) => list.map((parts) => recipient(parts, hmail.todo.rcpt_to))
 
-function argument(hook, raw, subject) {
-    const made = ARGUMENTS[hook]
-    return made === undefined ? (raw ?? undefined) : made(raw, subject)
-}
+const asItIs = (raw) => raw ?? undefined
+const argument = (hook, raw, subject) => (ARGUMENTS[hook] ?? asItIs)(raw, subject)
 
 // What `next` was given besides a code, as plain data.
 function said(message) {
@@ -65,122 +63,124 @@ function said(message) {
     return JSON.parse(JSON.stringify(message))
 }
 
-// The call whose method is being entered: an answer that comes before that has returned is what `run` gives.
+// The number of the call whose method is being entered: an answer that comes before that has returned is what `run` gives.
 let entering
 
-// One call of a method, from its subject to its answer.
-class Call {
-    constructor(method, number, subject) {
-        this.method = method
-        this.number = number
-        this.subject = subject
-        // What was answered, once it was.
-        this.code = undefined
-        // Whether the plugin has said what becomes of an item; it may answer as well.
-        this.decided = false
-    }
+function failed({ plugin, hook }, err) {
+    natives.log.failure(`Plugin ${plugin.name} failed on hook ${hook}: ${described(err)}`)
+}
 
-    failed(err) {
-        const { plugin, hook } = this.method
-        natives.log.failure(`Plugin ${plugin.name} failed on hook ${hook}: ${described(err)}`)
-    }
-
-    answer(code, message) {
-        // The number of anything that is none, or too big for one, is that of CONT.
-        this.code = typeof code === 'number' && code >>> 0 === code ? code : 0
-        // What a plugin has left may be anything; its answer counts all the same.
-        let text = null
-        try {
-            if (message !== undefined) text = said(message) ?? null
-        } catch (err) {
-            this.failed(err)
-        }
-        const { hook } = this.method
-        try {
-            this.subject.end?.(hook)
-        } catch (err) {
-            this.failed(err)
-        }
-        if (entering === this) {
-            if (text === null) return
-            entering = undefined
-        }
-        try {
-            ops.answer(this.number, hook, this.code, text)
-        } catch (err) {
-            this.failed(err)
-            ops.answer(this.number, hook, this.code, null)
-        }
-    }
-
-    again() {
-        const stack = new Error('second call').stack
-        const log = this.subject.logerror ? this.subject : logger
-        log.logerror(`${this.method.plugin.name} plugin ran callback multiple times - ignoring subsequent calls`)
-        log.logerror(stack)
-    }
-
-    decide() {
-        if (this.code !== undefined) return
-        this.decided = true
-        this.answer(STOP)
-    }
-
-    fail(err) {
-        const stopped = ops.stopped()
-        this.failed(err)
-        if (this.code !== undefined) return
-        // One that was stopped has not said its word; one that threw has nothing to say.
-        if (stopped) this.answer(DENYSOFT, 'plugin stopped')
-        else this.answer()
-    }
-
-    begin(raw) {
-        if (this.code !== undefined) return
-        const { subject } = this
-        const { plugin, name, hook } = this.method
-        try {
-            const args = argument(hook, raw, subject)
-            const run = typeof name === 'function' ? name : plugin[name]
-            if (typeof run !== 'function') throw new TypeError(`there is no method ${String(name)}`)
-            const next = (code, message) => {
-                if (this.code === undefined) this.answer(code, message)
-                else if (!this.decided) this.again()
-            }
-            const result = run.call(plugin, next, subject, args)
-            if (typeof result?.then === 'function') result.then(undefined, (err) => this.fail(err))
-        } catch (err) {
-            this.fail(err)
-        }
+// What a plugin has left may be anything; its answer counts all the same.
+function textOf(method, message) {
+    try {
+        return said(message) ?? null
+    } catch (err) {
+        failed(method, err)
+        return null
     }
 }
 
-// Gives the code of the answer if there is one by then, and it is nothing but that.
-exports.run = (number, expected, what, owner, handle, raw) => {
-    const method = methods[number]
+function tell(method, number, code, text) {
+    try {
+        ops.answer(number, method.hook, code, text)
+    } catch (err) {
+        failed(method, err)
+        ops.answer(number, method.hook, code, null)
+    }
+}
+
+function again({ plugin }, subject) {
+    const stack = new Error('second call').stack
+    const log = subject.logerror ? subject : logger
+    log.logerror(`${plugin.name} plugin ran callback multiple times - ignoring subsequent calls`)
+    log.logerror(stack)
+}
+
+// A method threw, or its promise was rejected; `next` if it has not answered.
+function fail(method, err, next) {
+    const stopped = ops.stopped()
+    failed(method, err)
+    // One that was stopped has not said its word; one that threw has nothing to say.
+    if (stopped) next?.(DENYSOFT, 'plugin stopped')
+    else next?.()
+}
+
+// One call of a method, from its subject to its answer; gives the code of that if there is one by then, and it is
+// nothing but that.
+function enter(method, number, subject, isDelivery, raw) {
+    // What was answered, once it was.
+    let code
+    // Whether the plugin has said what becomes of an item; it may answer as well.
+    let decided = false
+    const next = (given, message) => {
+        if (code !== undefined) {
+            if (!decided) again(method, subject)
+            return
+        }
+        // The number of anything that is none, or too big for one, is that of CONT.
+        code = typeof given === 'number' && given >>> 0 === given ? given : 0
+        const text = message === undefined ? null : textOf(method, message)
+        try {
+            subject.end?.(method.hook)
+        } catch (err) {
+            failed(method, err)
+        }
+        if (entering === number) {
+            if (text === null) return
+            entering = undefined
+        }
+        tell(method, number, code, text)
+    }
+    if (isDelivery) {
+        subject.begin(method.hook, () => {
+            if (code !== undefined) return
+            decided = true
+            next(STOP)
+        })
+    }
+    if (code === undefined) {
+        const { plugin, name } = method
+        try {
+            // Looked for once for each method.
+            const made = (method.made ??= ARGUMENTS[method.hook] ?? asItIs)
+            const args = made(raw, subject)
+            const run = typeof name === 'function' ? name : plugin[name]
+            if (typeof run !== 'function') throw new TypeError(`there is no method ${String(name)}`)
+            const result = run.call(plugin, next, subject, args)
+            if (typeof result?.then === 'function') result.then(undefined, (err) => fail(method, err, code === undefined ? next : undefined))
+        } catch (err) {
+            fail(method, err, code === undefined ? next : undefined)
+        }
+    }
+    const isTold = entering !== number
+    entering = undefined
+    return isTold ? undefined : code
+}
+
+exports.run = (at, number, what, owner, handle, raw) => {
+    const method = methods[at]
+    const { hook } = method
     const kind = what & KIND
     let subject = server
     if (kind === CONNECTION) subject = owners.get(owner) ?? new Connection(handle, owner)
     else if (kind === DELIVERY) subject = HMailItem.of(handle)
-    runs(subject, expected, method.hook)
-    const call = new Call(method, expected, subject)
-    entering = call
-    subject.begin?.(method.hook, call, what)
-    if (method.hook === 'data_post') beginAfterReading(call, raw)
-    else call.begin(raw)
-    const { code } = call
-    const told = entering !== call
-    entering = undefined
-    return told ? undefined : code
+    plugins.runs?.(subject, number, hook)
+    if (kind === CONNECTION) {
+        subject.begin(hook, what)
+        const unread = hook === 'data_post' ? beforeReading(subject) : undefined
+        if (unread !== undefined) {
+            unread.then(() => enter(method, number, subject, false, raw))
+            return undefined
+        }
+    }
+    entering = number
+    return enter(method, number, subject, kind === DELIVERY, raw)
 }
 
 // Attachments that are being read come to their end first.
-function beginAfterReading(call, raw) {
-    const { subject } = call
-    const streams = subject.transactionSeen?.()?.streams ?? []
-    if (streams.length > 0) settled(streams).then(() => subject.resumed).then(() => call.begin(raw))
-    else if (subject.resumed) subject.resumed.then(() => call.begin(raw))
-    else call.begin(raw)
+function beforeReading(connection) {
+    const streams = connection.transactionSeen()?.streams ?? []
+    return streams.length > 0 ? settled(streams).then(() => connection.resumed) : connection.resumed
 }
 
 function described(err) {

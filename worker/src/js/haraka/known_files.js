@@ -46,9 +46,11 @@ function organizations(module) {
             if (start === end) return null
             if (next) found = start
             const suffix = start === 0 ? name : name.slice(start)
-            const excepted = list.has('!' + suffix)
-            next = list.has(suffix) || (above !== '' && !excepted && list.has('*.' + above))
-            if (excepted && !next) found = start
+            next = list.has(suffix)
+            if (!next) {
+                if (list.has('!' + suffix)) found = start
+                else next = above !== '' && list.has('*.' + above)
+            }
             above = suffix
             end = start - 1
         }

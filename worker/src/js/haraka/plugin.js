@@ -136,6 +136,7 @@ function parentMethod(name, number, hooks) {
 function nativePlugin(name, timeout) {
     const found = hookOps.parent(name)
     if (!found) throw new Error(`Loading plugin ${name} failed: No plugin with this name found`)
+    exports.runs = runs
     const plugin = new Plugin(name, path.join(natives.process.installDir(), 'plugins', `${name}.js`), timeout)
     const hooks = {}
     for (const [hook, method] of found.wants) (hooks[method] ??= []).push(hook)
@@ -160,7 +161,7 @@ exports.parentSaid = (request, code, message) => {
 }
 
 // It is in this call from now on.
-exports.runs = (subject, call, hook) => {
+function runs(subject, call, hook) {
     const now = subject[RUNNING]
     if (now === undefined) {
         Object.defineProperty(subject, RUNNING, { value: { call, hook, asked: false } })
@@ -171,6 +172,9 @@ exports.runs = (subject, call, hook) => {
     now.hook = hook
     now.asked = false
 }
+
+// Who could ask is there once a native plugin was loaded to inherit from.
+exports.runs = undefined
 
 // The hook call that this one was in is over: what it has asked for is not waited for any more.
 exports.over = (subject) => {

@@ -52,7 +52,8 @@ function paramsText(params) {
     return params && Object.keys(params).length > 0 ? JSON.stringify(params) : ''
 }
 
-function isAs(address, note) {
+function isAs(note) {
+    const { address } = note
     const { user } = address
     if (user !== note.user) return typeof user === 'function' && JSON.stringify(told(address)) === note.text
     return (
@@ -64,8 +65,15 @@ function isAs(address, note) {
     )
 }
 
-const isNoted = (address, note) => address === note?.address && isAs(address, note)
-const isAsNoted = (list, notes) => list.length === notes.length && list.every((address, i) => isNoted(address, notes[i]))
+const isSame = (address, parts) => address && address.user === parts.user && address.host === parts.host
+
+function isAsNoted(list, notes) {
+    if (list.length !== notes.length) return false
+    for (let at = 0; at < notes.length; at += 1) {
+        if (list[at] !== notes[at]?.address || !isAs(notes[at])) return false
+    }
+    return true
+}
 
 const read = (name) => transaction.reader(name)
 const [sender, senderVersion, recipients] = ['mail_from', 'mail_from version', 'rcpt_to'].map(read)
@@ -79,7 +87,9 @@ class Transaction {
     #rcpts
     #known
     #sender
+    #senderVersion
     #asked
+    #askedCount
     #body
     #made
     #held = []
@@ -150,7 +160,7 @@ class Transaction {
 
     get mail_from() {
         const version = senderVersion(this.#handle)
-        if (this.#sender?.version !== version) this.#note(withParams(sender(this.#handle)))
+        if (this.#senderVersion !== version) this.#note(withParams(sender(this.#handle)))
         return this.#sender.address
     }
 
@@ -161,7 +171,8 @@ class Transaction {
     }
 
     #note(address) {
-        this.#sender = { address, version: senderVersion(this.#handle), note: noted(address) }
+        this.#senderVersion = senderVersion(this.#handle)
+        this.#sender = noted(address)
     }
 
     // The server's list as it is at the beginning of a hook; changes go back with the answer.
@@ -183,20 +194,25 @@ class Transaction {
     #refresh() {
         const before = this.#rcpts
         const now = recipients(this.#handle)
-        const same = (a, parts) => a && a.user === parts.user && a.host === parts.host
-        before.splice(0, before.length, ...now.map((parts, i) => (same(before[i], parts) ? before[i] : withParams(parts))))
+        before.splice(0, before.length, ...now.map((parts, i) => (isSame(before[i], parts) ? before[i] : withParams(parts))))
         this.#known = before.map(noted)
     }
 
-    // The recipient that plugins are asked about: the same object for all of them.
-    asked(parts, count) {
-        if (this.#asked?.count !== count) {
+    // The recipient that plugins are asked about: the same object for all of them. `parts` where it is not the last.
+    asked(count, parts) {
+        if (this.#askedCount !== count) {
             const last = this.rcpt_to.at(-1)
-            const same = last && last.user === parts.user && last.host === parts.host
-            const address = same ? last : withParams(parts)
-            this.#asked = { count, address, note: noted(address) }
+            const address = parts === undefined || isSame(last, parts) ? last : withParams(parts)
+            this.#asked = noted(address)
+            this.#askedCount = count
         }
         return this.#asked.address
+    }
+
+    // As that, for one that a plugin has accepted.
+    accepted(parts) {
+        const last = this.rcpt_to.at(-1)
+        return parts === null || isSame(last, parts) ? last : Address.of(parts)
     }
 
     // A hook begins: what the server has counts.
@@ -208,7 +224,7 @@ class Transaction {
     end(hook) {
         if (this.#made) this.#finish()
         const sender = this.#sender
-        if (sender !== undefined && !isAs(sender.address, sender.note)) this.mail_from = sender.address
+        if (sender !== undefined && !isAs(sender)) this.mail_from = sender.address
         // The others that are asked about a recipient get it as this one has left it.
         if (hook === 'rcpt') this.#pass()
         if (this.#known === undefined || !this.#rcpts || isAsNoted(this.#rcpts, this.#known)) return
@@ -218,9 +234,9 @@ class Transaction {
 
     #pass() {
         const asked = this.#asked
-        if (asked === undefined || isAs(asked.address, asked.note)) return
+        if (asked === undefined || isAs(asked)) return
         transaction.set(this.#handle, 'asked', told(asked.address))
-        asked.note = noted(asked.address)
+        this.#asked = noted(asked.address)
     }
 
     // It was sent, or its connection let it go; nothing is asked of its hooks any more.
@@ -335,5 +351,14 @@ class Transaction {
     }
 }
 
+// The parameters of an address as the server has them, in an object of their own.
+function paramsOf(address) {
+    const given = address[UNSEEN] ?? address.params ?? {}
+    const out = {}
+    for (const key of Object.keys(given)) out[key] = typeof given[key] === 'string' ? given[key] : true
+    return out
+}
+
 exports.Transaction = Transaction
+exports.paramsOf = paramsOf
 exports.createTransaction = (uuid) => Transaction.create(uuid)

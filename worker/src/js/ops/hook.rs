@@ -1,5 +1,6 @@
 //! Answers of hooks, hooks that a plugin wants after it was loaded, and being told of promises.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -103,6 +104,7 @@ fn late(
         engine,
         name: Rc::from(plugin),
         number,
+        what: OnceCell::new(),
     };
     let limit = limit.filter(|limit| !limit.is_zero());
     let added = host.late.add(known, plugin, called, limit, Rc::new(method));
