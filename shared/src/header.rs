@@ -207,16 +207,19 @@ impl<'a> Field<'a> {
 
     fn is(self, name: &str) -> bool {
         let name = name.as_bytes();
-        let unstuffed = self.raw.strip_prefix(b".").unwrap_or(self.raw);
         // A message is looked through for many names: only where this one may stand are there parts.
-        unstuffed.get(name.len()) == Some(&b':')
+        self.unstuffed().get(name.len()) == Some(&b':')
             && self
                 .name()
                 .is_some_and(|own| own.eq_ignore_ascii_case(name))
     }
 
+    fn unstuffed(self) -> &'a [u8] {
+        self.raw.strip_prefix(b".").unwrap_or(self.raw)
+    }
+
     fn parts(self) -> Option<(&'a [u8], &'a [u8])> {
-        let unstuffed = self.raw.strip_prefix(b".").unwrap_or(self.raw);
+        let unstuffed = self.unstuffed();
         let colon = memchr(b':', unstuffed)?;
         let (name, rest) = unstuffed.split_at_checked(colon)?;
         if name.iter().any(|octet| is_space(*octet)) {

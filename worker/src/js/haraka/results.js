@@ -79,7 +79,7 @@ class ResultStore {
         if (!redis || silent) return
         const { conn } = this
         const channel = 'result-' + (conn?.transaction?.uuid ?? conn?.uuid)
-        const name = typeof plugin === 'string' ? plugin : plugin?.name
+        const name = named(plugin)
         if (publisher === undefined || publisher.client !== redis) publisher = Publisher.suits(redis) ? new Publisher(redis) : undefined
         if (publisher !== undefined && publisher.publish(channel, name, given)) return
         redis.publish(channel, Publisher.message(name, given)).catch?.((why) => {
@@ -112,7 +112,7 @@ class ResultStore {
     }
 
     add(plugin, given) {
-        const name = typeof plugin === 'string' ? plugin : plugin?.name
+        const name = named(plugin)
         this.redis_publish(name, given)
         const own = this.store[name] ?? this.own(name)
         if (given.human) summarised(own)
@@ -158,7 +158,7 @@ class ResultStore {
 
     // What the core itself found is made up when it is asked for.
     get(plugin) {
-        const name = typeof plugin === 'string' ? plugin : plugin?.name
+        const name = named(plugin)
         const own = this.store[name]
         if (this.#core === undefined || IS_CORE[name] === undefined) return own
         const known = this.#core(name)
